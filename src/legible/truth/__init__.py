@@ -1,0 +1,1 @@
+"""What is true of a token, what the activation holds of it, and the claims that an explanation makes."""

@@ -5,6 +5,7 @@ A killed process leaves either the old file or the new one. `fault_point` is whe
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,29 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_directory(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write(temporary folder)` beside `path`, flush its files to disk, then rename it; replaces an older folder.
+
+    Raises:
+        OSError: the disk is full or the folder unwritable; `path` is then untouched and the temporary removed.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        write(temporary)
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+        fault_point("rename")
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,1 @@
+"""Training: targets, the warm start of both roles, joint reinforcement learning, checkpoints."""

@@ -1,0 +1,134 @@
+"""Facts, explanations and claims of the world: what holds at a token, and English for it.
+
+The parser goes by values, not by templates: values of different kinds are disjoint words, so a claim is found in
+any wording, seen or not; only `spot` and `belief` share their words and are told apart by a verb of belief in
+the same clause. Whatever an explanation mentions counts as claimed.
+"""
+
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from legible.truth.claims import Claim, Fact, Parsed, Row
+from legible.world import english, lexicon
+from legible.world.stories import story
+
+_LAST = re.compile(r"\b(?:" + "|".join(english.LAST_CUES) + r") ([\w'-]+)")
+_UNKNOWN = re.compile(r"\bthe (" + "|".join(lexicon.KINDS) + r") is unknown")
+_END = (".", "!", "?")
+
+
+class WorldLanguage:
+    """The 14 kinds of facts of the world, the last word read, and whether a sentence ends there."""
+
+    name = "world"
+    kinds = (*lexicon.KINDS, "last", "edge")
+    probe_kinds = lexicon.KINDS
+
+    def facts(self, row: Row) -> Mapping[str, Fact]:
+        """What the text up to this token states and implies; empty for text from outside the world."""
+        if not row.document.doc_id.startswith("world-"):
+            return {}
+        known: dict[str, tuple[str, str]] = {}
+        for statement in story(row.document.doc_id).statements:
+            if statement.char_end > row.char_end:
+                break
+            said_before = known.get(statement.kind, ("", ""))[0] == statement.value
+            if not (statement.implied and said_before):
+                known[statement.kind] = (statement.value, "implied" if statement.implied else "stated")
+        if "gear" not in known and "weather" in known:
+            known["gear"] = (lexicon.gear_for(known["weather"][0]), "implied")
+        if "plan" not in known and "mood" in known and "want" in known:
+            known["plan"] = (lexicon.plan_for(known["mood"][0], known["want"][0]), "implied")
+        facts = {kind: Fact(kind, "open", ()) for kind in lexicon.KINDS}
+        facts |= {kind: Fact(kind, status, (value,)) for kind, (value, status) in known.items()}  # type: ignore[arg-type]
+        last, edge = last_word(row.prefix)
+        return facts | {"last": Fact("last", "stated", (last,)), "edge": Fact("edge", "stated", (edge,))}
+
+    def write(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str:
+        """Plain English for these claims; the wording depends on (seed, document, position) alone.
+
+        Args:
+            held_out: use the third of the wordings that no teacher, parser or calibrator has seen.
+        """
+        rng = random.Random(f"{seed}|{row.document.doc_id}|{row.pos}")
+
+        def pick(wordings: tuple[str, ...]) -> str:
+            return rng.choice([w for index, w in enumerate(wordings) if (index % 3 == 2) == held_out])
+
+        said = {claim.kind: claim.value for claim in claims}
+        subject = pick(english.NAMED).replace("{v}", said["name"] or "") if said.get("name") else pick(english.SUBJECTS)
+        sentences = []
+        for index, group in enumerate(english.GROUPS):
+            parts = [self._fragment(kind, said[kind], pick) for kind in group if kind in said]
+            if index == 0 and (parts or said.get("name")):
+                sentences.append(", ".join([f"{subject} {parts[0]}" if parts else subject, *parts[1:]]) + ".")
+            elif parts:
+                sentences.append(", ".join([f"{pick(english.SUBJECTS)} {parts[0]}" if index == 1 else parts[0], *parts[1:]]) + ".")
+        if said.get("last") is not None and said.get("edge"):
+            sentences.append(pick(english.EDGES[str(said["edge"])]).replace("{v}", str(said["last"])) + ".")
+        return " ".join(sentences)
+
+    def _fragment(self, kind: str, value: str | None, pick) -> str:  # type: ignore[no-untyped-def]
+        if value is None:
+            return english.UNKNOWN.replace("{kind}", kind)
+        return str(pick(english.FRAGMENTS[kind])).replace("{v}", value)
+
+    def parse(self, explanation: str) -> Parsed:
+        """Every value that the explanation mentions, as a claim of its kind; order of mention, no repeats."""
+        parsed = Parsed()
+        for clause in re.split(r"[,;]|(?<=\w)[.!?]", explanation):
+            found = list(self._clause(clause))
+            parsed.unparsed_words += 0 if found else len(clause.split())
+            parsed.claims += [claim for claim in found if claim not in parsed.claims]
+        return parsed
+
+    def _clause(self, clause: str) -> Iterator[Claim]:
+        text = clause.strip()
+        if last := _LAST.search(clause):
+            yield Claim(text, "last", last[1])
+            yield Claim(text, "edge", "end" if re.search(r"\b(?:ends|closes|stop)\b", clause) else "mid")
+            return
+        if unknown := _UNKNOWN.search(clause):
+            yield Claim(text, unknown[1], None)
+        words = re.findall(r"[\w'-]+", clause)
+        believed = any(word.lower() in english.BELIEF_CUES for word in words)
+        for word in words:
+            if word in lexicon.SPOTS:
+                yield Claim(text, "belief" if believed else "spot", word)
+            elif word in lexicon.KIND_OF:
+                yield Claim(text, lexicon.KIND_OF[word], word)
+
+    def in_context(self, claim: Claim, row: Row) -> bool:
+        """Whether the claim is about a fact whose value is not among the last 8 tokens."""
+        if claim.kind not in lexicon.KINDS or claim.value is None:
+            return False
+        return claim.value not in re.findall(r"[\w'-]+", row.recent)
+
+
+def last_word(prefix: str) -> tuple[str, str]:
+    """The last word of a text, and 'end' or 'mid' for whether a sentence ends there."""
+    words = re.findall(r"[\w'-]+", prefix)
+    return (words[-1] if words else ""), ("end" if prefix.rstrip().endswith(_END) else "mid")
+
+
+def told(prefix: str, continuation: str) -> dict[str, str]:
+    """The first value of each kind that a continuation of a story states.
+
+    Args:
+        prefix: the story so far; a sentence that it left unfinished is finished by the continuation.
+        continuation: what follows, for example sampled from the target.
+    """
+    cut = max((prefix.rfind(mark) for mark in _END), default=-1) + 1
+    found: dict[str, str] = {}
+    offset = len(prefix) - cut
+    for sentence in re.finditer(r"[^.!?]+", prefix[cut:] + continuation):
+        believed = any(word in english.BELIEF_CUES for word in sentence[0].lower().split())
+        for word in re.finditer(r"[\w'-]+", sentence[0]):
+            if sentence.start() + word.start() < offset:
+                continue
+            if word[0] in lexicon.SPOTS:
+                found.setdefault("belief" if believed else "spot", word[0])
+            elif word[0] in lexicon.KIND_OF:
+                found.setdefault(lexicon.KIND_OF[word[0]], word[0])
+    return found

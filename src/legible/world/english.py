@@ -29,7 +29,8 @@ EDGES = {
     "end": ("a sentence ends with {v}", "the sentence closes on {v}", "full stop after {v}"),
     "mid": ("inside a sentence after {v}", "midway at the word {v}", "halfway behind {v}"),
 }
-LAST_CUES = ("ends with", "closes on", "stop after", "sentence after", "the word", "behind")
+END_CUES = ("ends with", "closes on", "stop after")
+MID_CUES = ("sentence after", "the word", "behind")
 BELIEF_CUES = frozenset(
     "believe believes believed expect expects expected suppose supposes supposed think thinks thought guess guesses "
     "guessed suspect suspects suspected assume assumes assumed search searches searched look looked opinion sure".split()

@@ -13,7 +13,7 @@ from legible.truth.claims import Claim, Fact, Parsed, Row
 from legible.world import english, lexicon
 from legible.world.stories import story
 
-_LAST = re.compile(r"\b(?:" + "|".join(english.LAST_CUES) + r") ([\w'-]+)")
+_LAST = re.compile(r"\b(" + "|".join(english.END_CUES + english.MID_CUES) + r") ([\w'-]+)")
 _UNKNOWN = re.compile(r"\bthe (" + "|".join(lexicon.KINDS) + r") is unknown")
 _END = (".", "!", "?")
 
@@ -86,8 +86,8 @@ class WorldLanguage:
     def _clause(self, clause: str) -> Iterator[Claim]:
         text = clause.strip()
         if last := _LAST.search(clause):
-            yield Claim(text, "last", last[1])
-            yield Claim(text, "edge", "end" if re.search(r"\b(?:ends|closes|stop)\b", clause) else "mid")
+            yield Claim(text, "last", last[2])
+            yield Claim(text, "edge", "end" if last[1] in english.END_CUES else "mid")
             return
         if unknown := _UNKNOWN.search(clause):
             yield Claim(text, unknown[1], None)

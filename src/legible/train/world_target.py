@@ -1,0 +1,46 @@
+"""The world's own target: which stories its training sees, and the entropy that its loss is compared with."""
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from legible.config import PretrainConfig
+from legible.train.lm import LMBatch, train_lm
+from legible.world import build_tokenizer, content_words, story, story_document
+
+
+def world_batch(tokenizer: PreTrainedTokenizerBase, config: PretrainConfig, step: int) -> LMBatch:
+    """The stories of one step, each seen once in a training, with the end-of-text token after each."""
+    first = step * config.batch
+    texts = [story_document("pretrain", config.seed, first + i).text for i in range(config.batch)]
+    rows = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in rows])
+    return LMBatch(ids, mask)
+
+
+def train_world_target(config: PretrainConfig, out: Path, *, label: str = "target") -> Path:
+    """Train the world's target (bag weight 0: its untreated twin) and save it at `out`; resumable."""
+    tokenizer = build_tokenizer(config.context)
+    content = torch.tensor([tokenizer.convert_tokens_to_ids(f"▁{word}") for word in content_words()])
+    return train_lm(
+        config,
+        lambda step: world_batch(tokenizer, config, step),
+        tokenizer,
+        out,
+        content_ids=content if config.bag_weight > 0 else None,
+        label=label,
+    )
+
+
+def generator_entropy(tokenizer: PreTrainedTokenizerBase, seed: int, stories: int = 400) -> float:
+    """Nats a predicted token that the generator's own choices cost on fresh stories: the floor of the target's loss.
+
+    An upper bound of the text's true entropy (different choices may write the same text) and so, within sampling
+    error, of the best reachable loss.
+    """
+    documents = [story_document("pretrain", seed, i) for i in range(stories)]
+    tokens = sum(len(tokenizer(document.text)["input_ids"]) for document in documents)  # <s> in, </s> out: as many
+    return sum(story(document.doc_id).nats for document in documents) / tokens

@@ -1,0 +1,202 @@
+"""Where each supported family keeps its blocks, embeddings and final norm.
+
+`Arch.find` reads them once from a model; everything else in Legible asks the `Arch`. A family that is not in
+`FAMILIES` is refused: guessing attribute names would read the wrong stream in silence.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from legible.errors import UnsupportedModelError, UsageError
+
+
+@dataclass(frozen=True)
+class Family:
+    """Attribute names of a base model (the causal LM without its head)."""
+
+    blocks: str = "layers"
+    embedding: str = "embed_tokens"
+    final_norm: str = "norm"
+
+
+FAMILIES: dict[str, Family] = {
+    "llama": Family(),
+    "qwen2": Family(),
+    "qwen3": Family(),
+    "mistral": Family(),
+    "gemma3_text": Family(),
+    "bitnet": Family(),
+    "qwen3_moe": Family(),
+    "mixtral": Family(),
+    "gpt2": Family("h", "wte", "ln_f"),
+    "gpt_neox": Family("layers", "embed_in", "final_layer_norm"),
+}
+"""transformers' `model_type` -> where things are."""
+
+
+class LeftOut(nn.Module):
+    """A final norm that the forward leaves out; its weights stay, so that the saved directory is an ordinary model."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm.requires_grad_(False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The stream itself."""
+        return hidden
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A model's parts by one name each. `base` is the causal LM without its head; blocks count from 0."""
+
+    base: PreTrainedModel
+    family: Family
+
+    @classmethod
+    def find(cls, model: PreTrainedModel) -> "Arch":
+        """The parts of a causal LM or of its base model.
+
+        Raises:
+            UnsupportedModelError: a family that Legible does not know, with the list of those it does.
+        """
+        base = model.base_model
+        model_type = base.config.model_type
+        family = FAMILIES.get(model_type)
+        if family is None or not all(
+            hasattr(base, name) for name in (family.blocks, family.embedding, family.final_norm)
+        ):
+            raise UnsupportedModelError(
+                f"{type(model).__name__} (model_type {model_type!r}) is not a supported family.\n"
+                f"  Supported: {', '.join(sorted(FAMILIES))}.\n"
+                "  Use a text-only causal LM of one of these, e.g. the text model inside a multimodal one."
+            )
+        return cls(base, family)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks; block K writes the stream of layer K."""
+        return getattr(self.base, self.family.blocks)
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The token embedding; calling it gives what block 0 (or GPT-2's position sum) reads, scale included."""
+        return getattr(self.base, self.family.embedding)
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """The norm between the last block and the head."""
+        return getattr(self.base, self.family.final_norm)
+
+    @property
+    def embedding_scale(self) -> float:
+        """What the embedding module multiplies its rows by: sqrt(d_model) in Gemma, 1 elsewhere."""
+        return float(self.embedding.embed_scale) if hasattr(self.embedding, "embed_scale") else 1.0
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self.embedding.weight.shape[1])
+
+    def embed(self, ids: Int[Tensor, "b t"]) -> Float[Tensor, "b t d_model"]:
+        """Token embeddings as `inputs_embeds` expects them, the family's scale included."""
+        return self.embedding(ids)
+
+    def stream(
+        self, inputs_embeds: Float[Tensor, "b t d_model"], mask: Int[Tensor, "b t"]
+    ) -> Float[Tensor, "b t d_model"]:
+        """Last hidden states of a right-padded batch, without a cache; position ids are explicit for every family."""
+        position_ids = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
+        out = self.base(inputs_embeds=inputs_embeds, attention_mask=mask, position_ids=position_ids, use_cache=False)
+        return out.last_hidden_state
+
+    def truncated(self, n_blocks: int, *, copied: bool = False) -> PreTrainedModel:
+        """The base model with blocks 0..n_blocks-1 and its final norm left out of the forward.
+
+        Args:
+            n_blocks: 1 to `n_layers`; K + 1 gives the stream of layer K as `last_hidden_state`.
+            copied: own weights and a config that says `num_hidden_layers: n_blocks`; otherwise both are shared.
+
+        Raises:
+            UsageError: `n_blocks` is out of range.
+        """
+        check_layer(n_blocks - 1, self.n_layers)
+        view = copy.copy(self.base)
+        view._modules = dict(self.base._modules)
+        setattr(view, self.family.blocks, self.blocks[:n_blocks])
+        norm = self.final_norm
+        if not copied:
+            setattr(view, self.family.final_norm, nn.Identity())
+            return view
+        view = copy.deepcopy(view)
+        view.config = truncated_config(self.base.config, n_blocks)
+        leave_out_norm(view)
+        return view
+
+    @contextmanager
+    def recording(self, layers: tuple[int, ...]) -> Iterator[dict[int, Tensor]]:
+        """Collect the output of these blocks during the forwards inside the `with`; the last forward wins."""
+        found: dict[int, Tensor] = {}
+
+        def keep(layer: int):  # type: ignore[no-untyped-def]
+            return lambda _module, _args, output: found.__setitem__(layer, output)
+
+        handles = [self.blocks[layer].register_forward_hook(keep(layer)) for layer in layers]
+        try:
+            yield found
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def leave_out_norm(base: PreTrainedModel) -> None:
+    """Wrap the final norm of a base model in `LeftOut`, in place."""
+    arch = Arch.find(base)
+    setattr(base, arch.family.final_norm, LeftOut(arch.final_norm))
+
+
+@contextmanager
+def norm_put_back(base: PreTrainedModel) -> Iterator[None]:
+    """Undo `leave_out_norm` inside the `with`: for saving."""
+    arch = Arch.find(base)
+    left_out = arch.final_norm
+    assert isinstance(left_out, LeftOut)
+    setattr(base, arch.family.final_norm, left_out.norm)
+    try:
+        yield
+    finally:
+        setattr(base, arch.family.final_norm, left_out)
+
+
+def truncated_config(config: PreTrainedConfig, n_blocks: int) -> PreTrainedConfig:
+    """A copy that says `n_blocks` blocks, its per-layer lists cut to match."""
+    cut = copy.deepcopy(config)
+    if getattr(cut, "layer_types", None):
+        cut.layer_types = cut.layer_types[:n_blocks]
+    cut.num_hidden_layers = n_blocks
+    return cut
+
+
+def check_layer(layer: int, n_layers: int) -> None:
+    """Refuse a layer that the model does not have.
+
+    Raises:
+        UsageError: `layer` is not in 0..n_layers-1.
+    """
+    if not 0 <= layer < n_layers:
+        raise UsageError(
+            f"layer {layer} is out of range: the model has blocks 0 to {n_layers - 1}.\n"
+            "  Layer K is the residual stream after block K, counted from 0. Choose another with --layer."
+        )

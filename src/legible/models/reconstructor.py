@@ -1,0 +1,164 @@
+"""The reconstructor (AR): blocks 0..K of the target read an explanation and return a vector.
+
+The final norm is left out; a square head without bias, the identity at first, reads the stream at the last token.
+Only the direction of the result means anything.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
+
+from legible.errors import ContractError, UsageError
+from legible.models.arch import Arch, leave_out_norm, norm_put_back
+from legible.models.target import Target, load_pretrained, load_tokenizer, quietly
+from legible.prompts import ReconstructorPrompt, plain_reconstructor_prompt
+
+HEAD_FILE = "value_head.safetensors"
+
+
+class Reconstructor(nn.Module):
+    """A truncated base model, its head and its prompt. Dropout stays off in training too."""
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        head: nn.Linear,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt: ReconstructorPrompt,
+    ) -> None:
+        """Take a base model whose final norm is left out (`Arch.truncated(..., copied=True)`)."""
+        super().__init__()
+        self.backbone = backbone
+        self.value_head = head
+        self.tokenizer = tokenizer
+        self.prompt = prompt
+        self.eval()
+
+    @classmethod
+    def from_target(cls, target: Target, layer: int, prompt: ReconstructorPrompt | None = None) -> "Reconstructor":
+        """A trainable copy of the target's blocks 0..layer with an identity head.
+
+        Raises:
+            UsageError: the layer is out of range.
+        """
+        backbone = target.arch.truncated(layer + 1, copied=True).requires_grad_(True)
+        Arch.find(backbone).final_norm.requires_grad_(False)  # left out of the forward: it gets no gradient
+        head = identity_head(target.d_model).to(target.device)
+        return cls(backbone, head, target.tokenizer, prompt or plain_reconstructor_prompt(target.tokenizer))
+
+    @classmethod
+    def load(cls, path: str | Path, prompt: ReconstructorPrompt, *, device: str = "cpu") -> "Reconstructor":
+        """Load a saved directory; the prompt comes from its contract.
+
+        Raises:
+            UsageError: no model or tokenizer there, or pickle weights only.
+            ContractError: the head is missing, damaged or of another width.
+        """
+        backbone = load_pretrained(AutoModel, str(path))
+        leave_out_norm(backbone)
+        head = identity_head(Arch.find(backbone).d_model)
+        weight = _read_head(Path(path) / HEAD_FILE)
+        if weight.shape != head.weight.shape:
+            raise ContractError(
+                f"{HEAD_FILE} holds a {tuple(weight.shape)} matrix, the model beside it expects {tuple(head.weight.shape)}.\n"
+                "  The usual cause is a head copied from another checkpoint."
+            )
+        head.load_state_dict({"weight": weight.float()})
+        return cls(backbone, head, load_tokenizer(str(path)), prompt).to(device)
+
+    def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write an ordinary model directory with `num_hidden_layers: K+1`, its final norm included, and the head."""
+        backbone = copy.deepcopy(self.backbone).to(dtype)
+        with norm_put_back(backbone), quietly():
+            backbone.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
+        save_file({"weight": self.value_head.weight.detach().to(dtype).cpu().contiguous()}, Path(path) / HEAD_FILE)
+
+    @property
+    def arch(self) -> Arch:
+        """The backbone's parts."""
+        return Arch.find(self.backbone)
+
+    @property
+    def layer(self) -> int:
+        """K: the layer whose stream it returns."""
+        return self.arch.n_layers - 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; inputs are moved there."""
+        return self.value_head.weight.device
+
+    def train(self, mode: bool = True) -> "Reconstructor":
+        """Set the flag on this module only: dropout inside the backbone stays off."""
+        self.training = mode
+        self.backbone.eval()
+        return self
+
+    def forward(self, ids: Int[Tensor, "b l"], mask: Int[Tensor, "b l"]) -> Float[Tensor, "b d_model"]:
+        """Reconstructed vectors, float32, of any length; gradients flow.
+
+        Args:
+            ids, mask: explanation tokens with right padding; the prompt is put around them here.
+        """
+        ids, mask, last = self._prompted(ids.to(self.device), mask.to(self.device))
+        arch = self.arch
+        hidden = arch.stream(arch.embed(ids), mask)
+        return self.value_head(hidden[torch.arange(len(ids), device=ids.device), last]).float()
+
+    def encode(self, explanations: Sequence[str]) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
+        """Token ids and mask of explanations, right-padded, without the prompt."""
+        rows = self.tokenizer(list(explanations), add_special_tokens=False)["input_ids"]
+        width = max((len(row) for row in rows), default=0)
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        mask = torch.zeros(len(rows), width, dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
+        return ids, mask
+
+    @torch.no_grad()
+    def reconstruct(self, explanations: Sequence[str], batch: int = 64) -> Float[Tensor, "n d_model"]:
+        """Vectors of explanations, on the CPU; batched by length, returned in the order given."""
+        out = torch.zeros(len(explanations), self.arch.d_model)
+        order = sorted(range(len(explanations)), key=lambda i: len(explanations[i]))
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            out[rows] = self(*self.encode([explanations[i] for i in rows])).cpu()
+        return out
+
+    def _prompted(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids and mask with the prompt around every row, and the index of each row's last real token."""
+        before, after = (ids.new_tensor(part) for part in (self.prompt.prefix_ids, self.prompt.suffix_ids))
+        room = ids.new_zeros(len(ids), len(after))
+        full = torch.cat([before.expand(len(ids), -1), ids * mask, room], 1)
+        length = mask.sum(1) + len(before)
+        place = length.unsqueeze(1) + torch.arange(len(after), device=ids.device)
+        full = full.scatter(1, place, after.expand(len(ids), -1))
+        last = length + len(after) - 1
+        return full, (torch.arange(full.shape[1], device=ids.device) <= last.unsqueeze(1)).long(), last
+
+
+def identity_head(d_model: int) -> nn.Linear:
+    """A d_model x d_model map without bias that starts as the identity; draws nothing from the global RNG."""
+    head = nn.utils.skip_init(nn.Linear, d_model, d_model, bias=False)
+    nn.init.eye_(head.weight)
+    return head
+
+
+def _read_head(path: Path) -> Tensor:
+    if not path.is_file():
+        raise ContractError(
+            f"no {HEAD_FILE} in {path.parent}: not a reconstructor.\n  Give the `ar` folder of a checkpoint."
+        )
+    try:
+        return load_file(path)["weight"]
+    except (SafetensorError, KeyError) as error:
+        raise UsageError(f"{path} is damaged or holds no `weight` ({error}).\n  Copy the checkpoint again.") from error

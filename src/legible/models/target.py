@@ -1,0 +1,247 @@
+"""The frozen model under study: its tokens, its residual streams, its predictions.
+
+Layer K is the residual stream after block K, blocks counted from 0, as the block leaves it: for the last block that
+is the stream before the final norm, where transformers' `hidden_states[-1]` is the normed one.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from legible.errors import UnsupportedModelError, UsageError
+from legible.models.arch import Arch, check_layer
+
+_TOLERANCE = 1e-3  # of the stream's own norm: float32 batches differ by about 1e-6, a wrong layer by about 1
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text's token ids, special tokens as the tokenizer adds them, and their places in the text.
+
+    offsets: (start, end) in characters, (0, 0) for special tokens.
+    """
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+class Target:
+    """A frozen causal LM with its tokenizer. Activations leave it raw, in float32.
+
+    Example:
+        >>> target = Target.load("my-model")  # doctest: +SKIP
+        >>> ids = torch.tensor([target.encode("Hi there").ids])  # doctest: +SKIP
+        >>> target.streams(ids, torch.ones_like(ids), (3,))[3].shape  # doctest: +SKIP
+        torch.Size([1, 3, 64])
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        """Take a loaded model; `name` is what reports call it."""
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.arch = Arch.find(model)
+        self.d_model = self.arch.d_model
+        self.n_layers = self.arch.n_layers
+        self.context = int(model.config.max_position_embeddings)
+        self.bos_id: int | None = tokenizer.bos_token_id
+        self.eos_id: int | None = tokenizer.eos_token_id
+        self._sha256: str | None = None
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "Target":
+        """Load a directory or hub name; weights only from safetensors.
+
+        Raises:
+            UsageError: nothing there, pickle weights only, or no usable tokenizer.
+            UnsupportedModelError: a family that Legible does not know.
+        """
+        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        model = load_pretrained(AutoModelForCausalLM, name, dtype=dtype, **options)
+        tokenizer = load_tokenizer(name, **options)
+        return cls(model.to(device), tokenizer, name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; inputs are moved there."""
+        return self.arch.embedding.weight.device
+
+    def encode(self, text: str) -> Encoded:
+        """Token ids and character offsets of a text.
+
+        Raises:
+            UsageError: the text is empty.
+        """
+        if not text.strip():
+            raise UsageError("the text is empty.\n  Give at least one word.")
+        out = self.tokenizer(text, return_offsets_mapping=True, verbose=False)
+        return Encoded(list(out["input_ids"]), [(int(a), int(b)) for a, b in out["offset_mapping"]])
+
+    @torch.no_grad()
+    def streams(
+        self, ids: Int[Tensor, "b t"], mask: Int[Tensor, "b t"], layers: Sequence[int]
+    ) -> dict[int, Float[Tensor, "b t d_model"]]:
+        """Raw residual streams of a right-padded batch; blocks after the deepest layer do not run.
+
+        Args:
+            ids, mask: right padding; rows of the result at masked tokens are meaningless.
+            layers: any of 0..n_layers-1.
+
+        Raises:
+            UsageError: a layer out of range, or more tokens than the context.
+        """
+        for layer in layers:
+            check_layer(layer, self.n_layers)
+        self._check_length(ids)
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        deepest = max(layers)
+        view = Arch(self.arch.truncated(deepest + 1), self.arch.family)
+        with self.arch.recording(tuple(layer for layer in set(layers) if layer != deepest)) as found:
+            found[deepest] = view.stream(self.arch.embed(ids), mask)
+        return {layer: found[layer].float() for layer in layers}
+
+    @torch.no_grad()
+    def logits(self, ids: Int[Tensor, "b t"], mask: Int[Tensor, "b t"]) -> Float[Tensor, "b t vocab"]:
+        """Next-token logits of a right-padded batch, float32.
+
+        Raises:
+            UsageError: more tokens than the context.
+        """
+        self._check_length(ids)
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        position_ids = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
+        return self.model(input_ids=ids, attention_mask=mask, position_ids=position_ids, use_cache=False).logits.float()
+
+    def sha256(self) -> str:
+        """Checksum of the weights: names, shapes and float32 bytes, in name order."""
+        if self._sha256 is None:
+            digest = hashlib.sha256()
+            for name, weight in sorted(self.model.state_dict().items()):
+                digest.update(f"{name} {tuple(weight.shape)}\n".encode())
+                digest.update(weight.detach().float().contiguous().cpu().numpy().tobytes())
+            self._sha256 = digest.hexdigest()
+        return self._sha256
+
+    @torch.no_grad()
+    def self_check(self, layer: int) -> None:
+        """Prove that `layer` is the stream we say it is, before anything expensive.
+
+        Compares the stopped, batched, right-padded stream with a plain unbatched full forward; and makes sure that
+        a changed input embedding changes the output, so that injection can work.
+
+        Raises:
+            UsageError: the layer is out of range.
+            UnsupportedModelError: the streams disagree, or the model ignores `inputs_embeds`.
+        """
+        check_layer(layer, self.n_layers)
+        length = min(12, self.context)
+        ids = (torch.arange(length, device=self.device) * 7 + 3).remainder(self.arch.embedding.num_embeddings)
+        ids = ids.unsqueeze(0)
+        plain = self.model(input_ids=ids, output_hidden_states=True, use_cache=False)
+        padded = torch.cat([ids, ids[:, :1]], 1) if length < self.context else ids
+        mask = (torch.arange(padded.shape[1], device=self.device) < length).long().unsqueeze(0)
+        ours = self.streams(padded, mask, (layer,))[layer][:, :length]
+        if layer == self.n_layers - 1:
+            ours = self.arch.final_norm(ours.to(plain.hidden_states[-1].dtype)).float()
+        expected = plain.hidden_states[layer + 1].float()
+        gap = float((ours - expected).norm() / expected.norm())
+        if not gap < _TOLERANCE:
+            raise UnsupportedModelError(
+                f"{self.name}: the stream of layer {layer} differs from a plain forward by {gap:.2g} of its norm, "
+                f"expected below {_TOLERANCE:g}.\n  The usual cause is remote model code or a transformers version that "
+                "orders its blocks otherwise.\n  Use an unmodified model of a supported family."
+            )
+        embeds = self.arch.embed(ids)
+        changed = self.model(inputs_embeds=embeds.flip(-1), use_cache=False).logits
+        same = self.model(inputs_embeds=embeds, use_cache=False).logits
+        if not torch.allclose(same, plain.logits, rtol=1e-3, atol=1e-3) or torch.allclose(changed, same):
+            raise UnsupportedModelError(
+                f"{self.name}: feeding embeddings does not give what feeding tokens gives, so nothing can be injected.\n"
+                "  Use an unmodified model of a supported family."
+            )
+
+    def _check_length(self, ids: Tensor) -> None:
+        if ids.shape[1] > self.context:
+            raise UsageError(
+                f"{ids.shape[1]} tokens are more than the context of {self.name}, {self.context}.\n  Shorten the text."
+            )
+
+
+def load_pretrained(kind: type, name: str, *, dtype: torch.dtype = torch.float32, **options: object) -> PreTrainedModel:
+    """`kind.from_pretrained(name)` from safetensors only, with SDPA attention.
+
+    Raises:
+        UsageError: nothing there, or no safetensors.
+    """
+    path = Path(name)
+    if path.is_dir():
+        _check_directory(path)
+    try:
+        with quietly():
+            return kind.from_pretrained(name, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **options)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot load the model {name!r}: {str(error).splitlines()[0]}\n"
+            "  Expected a directory with config.json and safetensors weights, or a hub name."
+        ) from error
+
+
+def load_tokenizer(name: str, **options: object) -> PreTrainedTokenizerBase:
+    """The fast tokenizer of a directory or hub name.
+
+    Raises:
+        UsageError: none there, or a slow one, which has no character offsets.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot load the tokenizer of {name!r}: {str(error).splitlines()[0]}\n  Expected tokenizer.json beside the model."
+        ) from error
+    if not tokenizer.is_fast:
+        raise UsageError(
+            f"the tokenizer of {name!r} gives no character offsets.\n  Convert it to a tokenizer.json first."
+        )
+    return tokenizer
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """transformers writes a bar for every load; stderr is ours."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _check_directory(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise UsageError(
+            f"no config.json in {path}: not a model directory.\n  Expected a Hugging Face model directory."
+        )
+    if not any(path.glob("*.safetensors")):
+        pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in path.glob(pattern))
+        found = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
+        raise UsageError(
+            f"{path} holds {found}, expected safetensors: pickle files can run code when loaded.\n"
+            "  Convert them where you trust them: load with transformers, then save_pretrained(DIR)."
+        )

@@ -3,11 +3,14 @@
 Rows of one document are not independent, so documents, not rows, are resampled.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from legible.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,32 @@ def ratio_interval(
     if len(num) == 0 or den.sum() == 0:
         return Interval(float("nan"), float("nan"), float("nan"), len(num), 0)
     n_docs = int(group.max()) + 1
-    num_sum: NDArray[np.float64] = np.bincount(group, num, minlength=n_docs)
-    den_sum: NDArray[np.float64] = np.bincount(group, den, minlength=n_docs)
+    num_sum = np.bincount(group, num, minlength=n_docs)
+    den_sum = np.bincount(group, den, minlength=n_docs)
     draws = np.random.default_rng(seed).integers(0, n_docs, (resamples, n_docs))
     bottom = den_sum[draws].sum(1)
     top = num_sum[draws].sum(1)
     kept = bottom != 0
     low, high = np.percentile(offset + scale * top[kept] / bottom[kept], [2.5, 97.5])
     return Interval(float(offset + scale * num.sum() / den.sum()), float(low), float(high), len(num), n_docs)
+
+
+def fold_of(doc_id: str, folds: int, seed: int) -> int:
+    """The cross-fitting fold of a document: a hash of (seed, doc_id), so it never moves."""
+    digest = hashlib.sha256(f"{seed}:{doc_id}".encode()).digest()
+    return int.from_bytes(digest[:6]) % folds
+
+
+def held_out_documents(doc_ids: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
+    """A mask of the rows whose document is held out; at least one document stands on either side.
+
+    Raises:
+        UsageError: fewer than two documents.
+    """
+    names = sorted(set(doc_ids), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    if len(names) < 2:
+        raise UsageError(
+            f"found {len(names)} document(s), expected at least 2 to hold some out.\n  Capture more documents."
+        )
+    held = set(names[: min(len(names) - 1, max(1, round(share * len(names))))])
+    return np.array([name in held for name in doc_ids])

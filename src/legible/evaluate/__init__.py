@@ -1,0 +1,1 @@
+"""How good readings are, beside what would be as good without them."""

@@ -1,0 +1,98 @@
+"""Fitting linear and MLP probes of many kinds in one batch; what they mean stands in `probes`.
+
+All kinds share the matrix products, none shares a weight with another.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+FORMS = ("linear", "mlp")
+HIDDEN = 64
+EPOCHS = 12
+BATCH = 512
+MAX_DIRECTIONS = 512  # principal directions the probes see
+
+
+def whitening(x: Float[Tensor, "n d_model"]) -> tuple[Float[Tensor, " d_model"], Float[Tensor, "d_model k"]]:
+    """Centre and map to uncorrelated unit-variance directions: the fit then converges in a few epochs."""
+    center = x.mean(0)
+    covariance = (x - center).T @ (x - center) / len(x)
+    values, directions = torch.linalg.eigh(covariance.double())
+    kept = (values > values[-1] * 1e-6).nonzero()[:, 0][-MAX_DIRECTIONS:]
+    return center, (directions[:, kept] / values[kept].sqrt()).float()
+
+
+def _logits(form: str, x: Tensor, w: Mapping[str, Tensor], sizes: Tensor) -> Float[Tensor, "n kinds classes"]:
+    """Logits of all kinds at once; classes that a kind does not have are minus infinity."""
+    kinds, width = len(sizes), int(sizes.max())
+    if form == "linear":
+        out = F.linear(x, w["linear.weight"], w["linear.bias"]).view(len(x), kinds, width)
+    else:
+        hidden = F.linear(x, w["mlp.weight1"], w["mlp.bias1"]).relu().view(len(x), kinds, HIDDEN)
+        out = torch.bmm(hidden.transpose(0, 1), w["mlp.weight2"]).transpose(0, 1) + w["mlp.bias2"]
+    return out.masked_fill(torch.arange(width) >= sizes[:, None], -1e4)
+
+
+def _initial(d: int, sizes: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    kinds, width = len(sizes), int(sizes.max())
+    return {
+        "linear.weight": torch.zeros(kinds * width, d),
+        "linear.bias": torch.zeros(kinds * width),
+        "mlp.weight1": torch.randn(kinds * HIDDEN, d, generator=generator) * (1.4 / d**0.5),
+        "mlp.bias1": torch.zeros(kinds * HIDDEN),
+        "mlp.weight2": torch.randn(kinds, HIDDEN, width, generator=generator) / HIDDEN**0.5,
+        "mlp.bias2": torch.zeros(kinds, width),
+    }
+
+
+def fit_fold(x: Float[Tensor, "n k"], gold: Int[Tensor, "n kinds"], sizes: Tensor, seed: int) -> dict[str, Tensor]:
+    """Both forms of every kind, trained together on one fold's complement (their losses share no weight)."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {name: w.requires_grad_() for name, w in _initial(x.shape[1], sizes, generator).items()}
+    per_form = [[w for name, w in weights.items() if name.startswith(form)] for form in FORMS]
+    rates = [2e-2, 4e-3]
+    groups = [
+        {"params": params, "lr": rate, "weight_decay": decay}
+        for params, rate, decay in zip(per_form, rates, [3e-2, 3e-1], strict=True)
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    steps = EPOCHS * -(-len(x) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=rates, total_steps=steps, pct_start=0.1, cycle_momentum=False
+    )
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(x), generator=generator).split(BATCH):
+            losses = [F.cross_entropy(_logits(form, x[rows], weights, sizes).flatten(0, 1), gold[rows].flatten())
+                      for form in FORMS]  # fmt: skip
+            optimizer.zero_grad()
+            (torch.stack(losses).sum() * len(sizes)).backward()
+            optimizer.step()
+            schedule.step()
+    return {name: w.detach() for name, w in weights.items()}
+
+
+@torch.no_grad()
+def fold_logits(
+    form: str, x: Float[Tensor, "n k"], fold: Int[Tensor, " n"], weights: Mapping[str, Tensor], sizes: Tensor
+) -> Float[Tensor, "n kinds classes"]:
+    """Logits of every row from the probes that never saw its fold."""
+    out = torch.empty(len(x), len(sizes), int(sizes.max()))
+    for part in range(len(weights["linear.bias"])):
+        rows = fold == part
+        of_part = {name: w[part] for name, w in weights.items() if name.startswith(form)}
+        out[rows] = _logits(form, x[rows], of_part, sizes)
+    return out
+
+
+def calibrate(
+    logits: Float[Tensor, "n kinds classes"], gold: Int[Tensor, "n kinds"]
+) -> tuple[Float[Tensor, " kinds"], Float[Tensor, " kinds"]]:
+    """The temperature of least cross-entropy and that cross-entropy, for every kind, by a fine grid."""
+    grid = torch.logspace(-0.4, 0.6, 21)
+    losses = torch.stack([F.cross_entropy((logits / t).transpose(1, 2), gold, reduction="none").mean(0) for t in grid])
+    best, place = losses.min(0)
+    return grid[place], best

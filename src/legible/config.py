@@ -5,7 +5,7 @@ The text under each field becomes its help. A recipe is a function that returns 
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,9 @@ class Section(BaseModel):
     """Base of every section: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=Section)
 
 
 class PretrainConfig(Section):
@@ -171,9 +174,35 @@ def load_config(path: Path) -> RunConfig:
         ConfigError: not JSON, an unknown key, or a value of the wrong type.
     """
     try:
-        return RunConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValidationError, json.JSONDecodeError, OSError) as error:
-        raise ConfigError(f"{path} is not a run configuration: {error}\n  Compare it with the config.json of a finished run.") from None
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(
+            f"{path} is not a run configuration: {error}\n  Compare it with the config.json of a finished run."
+        ) from None
+    return validated(RunConfig, tree, str(path))
+
+
+def validated(section: type[S], tree: Any, source: str = "the configuration") -> S:
+    """A section made from plain values.
+
+    Args:
+        section: its class.
+        tree: a mapping of its fields.
+        source: what the message calls it.
+
+    Raises:
+        ConfigError: an unknown key or a value that does not fit, named with its place.
+    """
+    try:
+        return section.model_validate(tree)
+    except ValidationError as error:
+        places = [(".".join(str(part) for part in e["loc"]) or "the whole", e) for e in error.errors()]
+        found = "; ".join(f"{place} = {e['input']!r}: {e['msg']}" for place, e in places)
+        raise ConfigError(
+            f"{source} does not fit: {found}.\n"
+            "  The usual cause is a misspelt key or a value of another type.\n"
+            "  Compare it with the config.json of a finished run, or see --help."
+        ) from None
 
 
 def save_config(config: RunConfig, path: Path) -> None:

@@ -1,0 +1,46 @@
+# Legible: what a developer and the continuous integration run.
+#   make demo    set up .venv and read a story with the built-in pair
+#   make test    set up .venv and run the tests
+SHELL := /bin/bash
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup demo test test-slow check format docs bench
+
+help:
+	@echo "make setup      create .venv (CPU torch, or CUDA where there is an NVIDIA GPU)"
+	@echo "make demo       read a story with the built-in pair; prints the path of an HTML report"
+	@echo "make test       the tests (minutes on 2 cores)"
+	@echo "make test-slow  every test, the slow ones included"
+	@echo "make check      lint, format, types, generated documents"
+	@echo "make format     format the code"
+	@echo "make docs       write docs/cli.md from the program"
+	@echo "make bench      the benchmarks; each ends with one JSON line"
+
+setup:
+	@bash scripts/setup.sh
+
+demo: setup
+	@$(BIN)/legible demo
+
+test: setup
+	$(PYTEST)
+
+test-slow: setup
+	$(PYTEST) -m "slow or not slow"
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/cli_reference.py --check
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/python scripts/cli_reference.py
+
+bench: setup
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

@@ -1,0 +1,86 @@
+"""What the verbs share: printing answers, showing progress, turning errors into exit codes."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from legible.errors import UsageError
+from legible.fileio import finite
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on one line of stdout."""
+    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False) + "\n")
+
+
+def note(message: str) -> None:
+    """A line of progress on stderr."""
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()
+
+
+def read_text_argument(text: str | None, file: Path | None) -> str:
+    """The text to read: the argument, `-` for stdin, or a UTF-8 file.
+
+    Raises:
+        UsageError: none or both were given, the file is missing, not UTF-8, or there is no text in it.
+    """
+    if (text is None) == (file is None):
+        raise UsageError(
+            "give the text either as an argument or with --file, not both and not neither.\n"
+            '  For example: legible read builtin "Mina walked to the barn."'
+        )
+    if text == "-":
+        data, name = sys.stdin.buffer.read(), "standard input"
+    elif file is not None:
+        if not file.is_file():
+            raise UsageError(f"no file at {file}.\n  Check the path given with --file.")
+        data, name = file.read_bytes(), str(file)
+    else:
+        data, name = (text or "").encode("utf-8", errors="surrogateescape"), "the text"
+    try:
+        found = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{name} is not UTF-8 (byte {error.start}).\n  Convert it: iconv -t UTF-8 FILE > NEW"
+        ) from None
+    if not found.strip():
+        raise UsageError(f"{name} is empty: there is no token to read.\n  Expected at least one word.")
+    return found
+
+
+def not_negative(name: str, value: int, least: int = 1) -> int:
+    """The value, when it is at least `least`.
+
+    Raises:
+        UsageError: it is smaller.
+    """
+    if value < least:
+        raise UsageError(f"--{name} is {value}, expected at least {least}.")
+    return value
+
+
+Progress = Callable[[int, int], None]
+
+
+def line_progress(label: str, every: float = 5.0) -> Progress:
+    """A callback `(done, total)` that writes count, rate and time left to stderr every few seconds."""
+    import time
+
+    started = shown = time.monotonic()
+    first: int | None = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown, first
+        first = done if first is None else first
+        now = time.monotonic()
+        if now - shown < every and done < total:
+            return
+        shown = now
+        rate = (done - first) / max(now - started, 1e-9)
+        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and total > done else ""
+        note(f"{label}: {done}/{total}" + (f", {rate:.1f}/s{left}" if rate > 0 else ""))
+
+    return show

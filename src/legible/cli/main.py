@@ -1,0 +1,90 @@
+"""The `legible` program: registers the verbs and turns errors into messages and exit codes.
+
+Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 interrupted. The answer goes to stdout, progress and errors
+to stderr. Heavy imports (torch, transformers) happen inside the verbs, so that help is instant.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from legible.cli import (
+    capture,
+    contract,
+    demo,
+    evaluate,
+    exchange,
+    pretrain,
+    probe,
+    read,
+    rl,
+    sft,
+    teach,
+    train,
+    world,
+)
+from legible.errors import LegibleError, UsageError
+
+app = typer.Typer(
+    name="legible",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from legible import __version__
+
+        typer.echo(f"legible {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def legible(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Read what a language model is thinking, in words, and see how far each word can be trusted.
+
+    \b
+      legible demo                                    read a story with the built-in pair
+      legible read builtin "Pavel kept a hammer."     one explanation a token
+      legible train tiny --out runs/tiny              train everything from nothing
+
+    Every verb has its own help: legible VERB --help.
+    """
+
+
+for verb in (demo, read, train, world, pretrain, capture, probe, teach, sft, rl, evaluate, contract, exchange):
+    verb.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and exit with its code; deliberate errors are printed without a traceback."""
+    try:
+        app(args=arguments, prog_name="legible")
+    except UsageError as error:
+        _fail(error, 2)
+    except LegibleError as error:
+        _fail(error, 1)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of stdout went away, e.g. `| head`
+        sys.exit(0)
+    except OSError as error:
+        _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> None:
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

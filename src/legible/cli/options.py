@@ -1,0 +1,105 @@
+"""Command-line options made from a configuration section: one option a field, the field's text is its help.
+
+A field `lr` becomes `--lr`; the field `lr` of the nested section `verbalizer` becomes `--verbalizer-lr`. An option
+that is not given keeps the field's default. Values are checked by the section itself.
+"""
+
+import inspect
+import json
+import types
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from legible.config import Section, validated
+from legible.recipes import parse_value
+
+_PANEL = "__"  # joins a nested section's name and its field in a parameter name
+
+
+def section_options(section: type[Section], default: Section | None = None, *, skip: tuple[str, ...] = ()) -> Any:
+    """Decorate a verb that takes `config: section` so that it shows the section's fields as options.
+
+    Args:
+        section: the configuration class.
+        default: where the shown defaults come from; the class's own when absent.
+        skip: fields the verb sets by other arguments.
+    """
+    base = default if default is not None else section()
+    fields = [item for item in _flat(section, base) if item[0] not in skip]
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(verb)
+        def run(**arguments: Any) -> Any:
+            given = {name: arguments.pop(name) for name, _, _ in fields}
+            values = {name: text for name, text in given.items() if text is not None}
+            return verb(config=from_options(base, values), **arguments)
+
+        own = inspect.signature(verb, eval_str=True).parameters
+        kept = [parameter for parameter in own.values() if parameter.name != "config"]
+        added = [_parameter(name, field, value) for name, field, value in fields]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*kept, *added)]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def from_options(base: Section, values: dict[str, str]) -> Any:
+    """A copy of `base` with some fields given as text.
+
+    Raises:
+        ConfigError: a value of the wrong type or out of the field's choices.
+    """
+    tree: dict[str, Any] = base.model_dump()
+    for name, text in values.items():
+        *parents, leaf = name.split(_PANEL)
+        branch = tree
+        for parent in parents:
+            branch[parent] = branch[parent] if branch.get(parent) is not None else {}
+            branch = branch[parent]
+        branch[leaf] = parse_value(text)
+    return validated(type(base), tree)
+
+
+def _flat(section: type[Section], value: Section | None, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
+    for name, field in section.model_fields.items():
+        default = getattr(value, name) if value is not None else None
+        nested = _nested(field.annotation)
+        if nested:
+            yield from _flat(nested, default, f"{prefix}{name}{_PANEL}")
+        else:
+            yield f"{prefix}{name}", field, default
+
+
+def _nested(annotation: Any) -> type[Section] | None:
+    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    found = [option for option in options if isinstance(option, type) and issubclass(option, Section)]
+    return found[0] if found else None
+
+
+def _parameter(name: str, field: FieldInfo, default: Any) -> inspect.Parameter:
+    flag = "--" + name.replace(_PANEL, "-").replace("_", "-")
+    shown = "" if default is None else f"  [default: {_shown(default)}]"
+    whose = f"{name.split(_PANEL)[0]}: " if _PANEL in name else ""
+    option = typer.Option(flag, metavar=_metavar(field.annotation), help=f"{whose}{field.description}{shown}")
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(str(item) for item in value)
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _metavar(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "|".join(str(choice) for choice in get_args(annotation))
+    names: dict[Any, str] = {int: "INTEGER", float: "NUMBER", bool: "true|false", str: "TEXT"}
+    return names.get(annotation, "VALUE")

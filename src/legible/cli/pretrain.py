@@ -1,0 +1,43 @@
+"""`legible pretrain`: a target for the built-in world."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import print_json
+from legible.cli.options import section_options
+from legible.config import PretrainConfig
+
+
+@section_options(PretrainConfig)
+def pretrain(
+    config: PretrainConfig,
+    out: Annotated[Path, typer.Option(help="Folder for the trained model (Hugging Face format).")],
+    threads: Annotated[int, typer.Option(help="Torch threads; results are bit-identical at the same number.")] = 2,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Train a small language model on the built-in world, to be read later.
+
+    Next-token loss, and at one layer the future bag: a linear map that must predict the content words still to
+    come, dropped at the end. `--bag-weight 0` trains the untreated twin. Interrupted? Run it again: it goes on.
+
+    \b
+      legible pretrain --out targets/world
+      legible pretrain --out targets/twin --bag-weight 0
+      legible pretrain --out targets/quick --steps 20 --d-model 32 --n-heads 2 --d-ff 64
+    """
+    from legible.recipes.stages import pretrain as train
+    from legible.recipes.stages import use_threads
+
+    use_threads(threads)
+    path = train(config, out)
+    if json:
+        print_json({"target": str(path), "config": config.model_dump(mode="json")})
+    else:
+        typer.echo(path)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(pretrain)

@@ -1,0 +1,45 @@
+"""`legible probe`: what there is to read in a target."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import print_json
+
+
+def probe(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Directory or hub name of the captured model.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="Store of the training split (fits the probes).")],
+    held_out: Annotated[Path, typer.Argument(metavar="HELD_OUT", help="Store of other documents (judges them).")],
+    layer: Annotated[int, typer.Option(help="Layer K, one of the stores'.")],
+    language: Annotated[str, typer.Option(metavar="world|facts", help="Who knows the facts of the text.")] = "world",
+    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+    threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Report what activations hold, before any verbalizer is trained on them.
+
+    Per kind of fact the probes' accuracy over chance; how much of the activation the last two tokens and the position
+    explain (token lookup); what all stated facts add to that; the target's loss beside the entropy of the text.
+
+    \b
+      legible probe targets/world stores/train stores/dev --layer 2
+      legible probe MODEL stores/mine stores/dev --layer 3 --language facts --json
+    """
+    from legible.recipes import stages
+
+    stages.use_threads(threads)
+    model = stages.open_target(target, layers=(layer,))
+    report = stages.report_target(model, store, held_out, layer, language, seed)
+    if json:
+        print_json(report)
+        return
+    from legible.evaluate.report import target_lines
+
+    typer.echo("\n".join(target_lines(report)))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(probe)

@@ -1,0 +1,48 @@
+"""`legible sft`: the warm start of verbalizer and reconstructor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import print_json
+from legible.cli.options import section_options
+from legible.config import SFTConfig
+
+
+@section_options(SFTConfig)
+def sft(
+    config: SFTConfig,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Directory or hub name of the captured model.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="Store of the training split.")],
+    teach: Annotated[Path, typer.Argument(metavar="TEACH", help="The teacher's explanations of that store.")],
+    layer: Annotated[int, typer.Option(help="Layer K, one of the store's.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    revision: Annotated[str | None, typer.Option(help="Hub revision of the target.")] = None,
+    threads: Annotated[int, typer.Option(help="Torch threads; results are bit-identical at the same number.")] = 2,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Teach both roles from the teacher's text: vector to words, words to vector.
+
+    Both start from the target's own weights. Interrupted? Run it again: it goes on from its last saved step.
+
+    \b
+      legible sft targets/world stores/train teach/train.jsonl --layer 2 --out runs/world-sft
+      legible sft MODEL stores/mine teach/mine.jsonl --layer 3 --adapter-rank 16 --out runs/mine
+
+    OUT/checkpoint can be read, evaluated and trained further with legible rl.
+    """
+    from legible.recipes import stages
+
+    stages.use_threads(threads)
+    model = stages.open_target(target, revision=revision, layers=(layer,))
+    counts = stages.sft(model, layer, store, teach, config, out)
+    if json:
+        print_json({"checkpoint": str(out / "checkpoint"), **counts})
+    else:
+        typer.echo(out / "checkpoint")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(sft)

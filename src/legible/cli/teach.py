@@ -1,0 +1,47 @@
+"""`legible teach`: the warm-start text for the rows of a store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import line_progress, print_json
+from legible.cli.options import section_options
+from legible.config import TeachConfig
+
+
+@section_options(TeachConfig)
+def teach(
+    config: TeachConfig,
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="Store whose rows are explained.")],
+    out: Annotated[Path, typer.Option(help="File of explanations, one JSON object a row.")],
+    layer: Annotated[int | None, typer.Option(help="Layer that probes read, for --limit probes.")] = None,
+    threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
+    json: Annotated[
+        bool, typer.Option("--json", help="The counts as one JSON object on stdout, nothing else.")
+    ] = False,
+) -> None:
+    """Let a teacher write an explanation for every row of STORE.
+
+    world and facts write from facts that are true by construction and need nothing else. Endpoints are asked
+    concurrently, with retries, and every answer is cached, so nothing is asked twice. Refusals are counted. With
+    --limit probes the teacher may only say what probes find in the activation at --layer.
+
+    \b
+      legible teach stores/train --teacher world --limit probes --layer 2 --out teach/train.jsonl
+      legible teach stores/mine --teacher facts --out teach/mine.jsonl
+      OPENAI_API_KEY=... legible teach stores/mine --teacher openai:MODEL@https://HOST/v1 --out teach/mine.jsonl
+    """
+    from legible.recipes import stages
+
+    stages.use_threads(threads)
+    counts = stages.teach(store, config, out, layer=layer, progress=line_progress("teach"))
+    if json:
+        print_json({"teach": str(out), **counts})
+    else:
+        typer.echo("  ".join(f"{key} {value}" for key, value in counts.items()))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(teach)

@@ -1,0 +1,54 @@
+"""`legible train`: a whole run from a recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import note, print_json
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="tiny, small, or a saved config.json.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    target: Annotated[str | None, typer.Option(help="Directory or hub name of a causal LM to read.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Documents: .jsonl, .jsonl.gz (field text) or .txt.")] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer K: the stream after block K, from 0.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="world, facts, openai:MODEL@URL, anthropic:MODEL or local:PATH.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every stage.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. rl.steps=50.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout, nothing else.")] = False,
+) -> None:
+    """Train a verbalizer and a reconstructor from nothing, evaluate them and write a report.
+
+    Stages: (pretrain,) corpus, capture, target report, teach, sft, rl, checkpoint, evaluate. Run the same command
+    again after an interruption: finished stages are skipped and the broken one goes on where it stopped.
+
+    \b
+      legible train tiny --out runs/tiny
+      legible train small --target MODEL --corpus texts.jsonl --layer 2 --teacher facts --out runs/mine
+      legible train tiny --out runs/no-rl --set rl.steps=0
+      legible train runs/tiny/config.json --out runs/again
+
+    Leaves OUT/report.html, OUT/report.json, OUT/checkpoint and everything in between.
+    """
+    from legible.recipes import resolve
+
+    config = resolve(recipe, target=target, corpus=corpus, layer=layer, teacher=teacher, seed=seed, settings=set_ or [])
+    from legible.recipes.run import run
+
+    report = run(config, out)
+    if json:
+        print_json(report)
+        return
+    note(f"checkpoint: {out / 'checkpoint'}")
+    typer.echo(f"report: {(out / 'report.html').resolve()}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(train)

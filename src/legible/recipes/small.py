@@ -1,0 +1,42 @@
+"""Any small causal LM and any texts, on a laptop CPU: what is read is the user's own model."""
+
+from legible.config import CaptureConfig, EvalConfig, OptimizerConfig, RLConfig, RunConfig, SFTConfig, TeachConfig
+
+
+def small(
+    target: str | None = None,
+    corpus: str | None = None,
+    layer: int = 2,
+    teacher: str = "facts",
+    seed: int = 0,
+) -> RunConfig:
+    """Capture a model's activations on a corpus and train a pair that reads them.
+
+    Args:
+        target: directory or hub name of a causal LM.
+        corpus: `.jsonl`, `.jsonl.gz` (field `text`) or `.txt` file of documents.
+        layer: layer K that is read.
+        teacher: `facts` needs no other model.
+        seed: of every stage.
+    """
+    return RunConfig(
+        recipe="small",
+        target=target,
+        corpus=corpus,
+        layer=layer,
+        train_documents=1500,
+        dev_documents=60,
+        capture=CaptureConfig(
+            layers=(layer,), min_pos=24, sentence_end_share=0.2, max_tokens=256, predictions=3, seed=seed
+        ),
+        teach=TeachConfig(teacher=teacher, seed=seed),
+        sft=SFTConfig(
+            verbalizer=OptimizerConfig(lr=1e-3),
+            reconstructor=OptimizerConfig(lr=1e-3),
+            max_explanation_tokens=128,
+            seed=seed,
+        ),
+        rl=RLConfig(max_tokens=128, seed=seed),
+        evaluate=EvalConfig(documents=100, max_tokens=128),
+        seed=seed,
+    )

@@ -1,0 +1,35 @@
+"""The whole loop on the built-in world, from random weights, on a laptop CPU."""
+
+from legible.config import (
+    CaptureConfig,
+    EvalConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    RLConfig,
+    RunConfig,
+    SFTConfig,
+    TeachConfig,
+)
+
+LAYER = 2
+
+
+def tiny(seed: int = 0) -> RunConfig:
+    """A 0.9M-parameter target of the world, its verbalizer and its reconstructor; minutes on 2 cores."""
+    return RunConfig(
+        recipe="tiny",
+        layer=LAYER,
+        train_documents=3000,
+        dev_documents=120,
+        pretrain=PretrainConfig(bag_layer=LAYER, seed=seed),
+        capture=CaptureConfig(layers=(LAYER,), min_pos=12, sentence_end_share=0.3, max_tokens=256, seed=seed),
+        teach=TeachConfig(teacher="world", limit="probes", seed=seed),
+        sft=SFTConfig(
+            verbalizer=OptimizerConfig(lr=2e-3, muon_lr=1e-2),
+            reconstructor=OptimizerConfig(lr=2e-3, muon_lr=1e-2),
+            seed=seed,
+        ),
+        rl=RLConfig(seed=seed),
+        evaluate=EvalConfig(),
+        seed=seed,
+    )

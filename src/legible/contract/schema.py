@@ -1,0 +1,327 @@
+"""The sidecars as types: every spelling is read, the newest written with the older ones beside it.
+
+Layer K is the residual stream after block K, counted from 0; a reconstructor for it keeps K + 1 blocks, which is what
+the older key `num_hidden_layers` counts. Keys that we do not know are kept and written back.
+"""
+
+import math
+import subprocess
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from legible.errors import ContractError
+from legible.fileio import write_text
+
+SIDECAR = "nla_meta.yaml"
+Scale = float | Literal["sqrt_d_model"] | None
+"""A norm, sqrt(d_model), or null: raw."""
+
+
+class _Open(BaseModel):
+    """Other tools may add keys: they are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class _Ours(BaseModel):
+    """Our own keys: an unknown one is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class InjectionRecord(_Ours):
+    """How a vector enters the prompt: in place of an embedding, or added after a block (norm-matched)."""
+
+    mode: Literal["replace", "add"] = "replace"
+    block: int = 1
+
+
+class VarianceRecord(_Ours):
+    """The V behind every FVE shown with a checkpoint."""
+
+    value: float = Field(gt=0, le=1)
+    n: int
+    split: str = "train"
+    positions: str = ""
+    documents: int | None = None
+
+
+class TargetRecord(_Ours):
+    """The model under study; `sha256` is over its weights."""
+
+    id: str
+    revision: str | None = None
+    sha256: str | None = None
+
+
+class PromptIds(_Ours):
+    """A prompt as token ids around the vector (verbalizer) or the explanation (reconstructor)."""
+
+    prefix_ids: list[int] = []
+    suffix_ids: list[int] = []
+    stop_ids: list[int] = []
+    banned_ids: list[int] = []
+    tags: bool = False
+
+
+class PromptRecord(_Ours):
+    """The prompts of both roles."""
+
+    av: PromptIds | None = None
+    ar: PromptIds | None = None
+
+
+class LegibleExtra(_Ours):
+    """What is ours alone, under `legible:`."""
+
+    injection: InjectionRecord = InjectionRecord()
+    variance: VarianceRecord | None = None
+    target: TargetRecord | None = None
+    site: str = "resid_post"
+    layer: int | None = None
+    teacher: str | None = None
+    language: Literal["world", "facts"] | None = None
+    corpus: str | None = None
+    prompt: PromptRecord | None = None
+    bos: bool | None = None
+    calibrator: str | None = None
+    metrics_version: int = 1
+    metrics: dict[str, Any] = {}
+    parents: list[str] = []
+    seed: int | None = None
+    commit: str | None = None
+
+
+class Tokens(_Open):
+    """The marker: one token, its neighbours in the rendered prompt, and the end of the reconstructor's prompt."""
+
+    injection_char: str
+    injection_token_id: int
+    injection_left_neighbor_id: int
+    injection_right_neighbor_id: int
+    critic_suffix_ids: list[int] | None = None
+
+
+class Templates(_Open):
+    """Prompt texts: `av` holds `{injection_char}` once, `ar` holds `{explanation}` once."""
+
+    av: str | None = None
+    ar: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spellings(cls, data: Any) -> Any:
+        return _renamed(data, {"actor": "av", "critic": "ar"})
+
+
+class Scales(_Open):
+    """Norms at injection (no default) and at scoring."""
+
+    injection_scale: Scale
+    mse_scale: Scale = "sqrt_d_model"
+
+    @field_validator("injection_scale", "mse_scale", mode="before")
+    @classmethod
+    def _raw(cls, value: Any) -> Any:
+        return None if value in ("raw", "none") else value
+
+
+class ModelContract(_Open):
+    """`nla_meta.yaml` of one role. `extraction_layer_index` is K."""
+
+    kind: Literal["nla_model"] = "nla_model"
+    schema_version: Literal[1, 2] = 2
+    role: Literal["av", "ar"]
+    d_model: int = Field(gt=0)
+    extraction_layer_index: int | None = Field(None, ge=0)
+    extraction: Scales
+    tokens: Tokens | None = None
+    prompt_templates: Templates = Templates()
+    legible: LegibleExtra | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spellings(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        data["role"] = {"actor": "av", "critic": "ar"}.get(data.get("role", ""), data.get("role"))
+        if isinstance(data.get("extraction"), dict) and "d_model" not in data and "d_model" in data["extraction"]:
+            data["d_model"] = data["extraction"]["d_model"]
+        found = sorted(_layers(data))
+        if len(set(found)) > 1:
+            raise ValueError(f"the layer is given as {found}: expected one (num_hidden_layers counts K + 1 blocks)")
+        data.pop("critic", None), data.pop("ar", None)
+        return {**data, "extraction_layer_index": found[0]} if found else data
+
+    @property
+    def layer(self) -> int | None:
+        """Layer K, where the sidecar names it."""
+        return self.extraction_layer_index
+
+    def as_written(self) -> dict[str, Any]:
+        """The newest spelling with the older ones beside it."""
+        data = self.model_dump(mode="json")
+        data["prompt_templates"] |= {"actor": self.prompt_templates.av, "critic": self.prompt_templates.ar}
+        if self.role == "ar" and self.layer is not None:
+            data["critic"] = {"extraction_layer_index": self.layer, "num_hidden_layers": self.layer + 1}
+        return _without_none(data, keep=("injection_scale", "mse_scale"))
+
+
+class Extraction(_Open):
+    """Where a dataset's vectors come from; `norm` is always none: vectors on disk are raw."""
+
+    base_model: str
+    d_model: int = Field(gt=0)
+    layer_index: int = Field(ge=0)
+    norm: Literal["none"] = "none"
+    corpus: str | None = None
+    corpus_slice: Any = None
+    positions_per_doc: int | None = None
+    injection_scale: Scale = None
+    mse_scale: Scale = "sqrt_d_model"
+
+    @field_validator("norm", mode="before")
+    @classmethod
+    def _null(cls, value: Any) -> Any:
+        return "none" if value is None else value
+
+
+class ApiSummaries(_Open):
+    """The teacher of an explained dataset."""
+
+    model: str
+    max_tokens: int | None = None
+    temperature: float | None = None
+    instruction_prompt: str | None = None
+
+
+class DatasetContract(_Open):
+    """`NAME.parquet.nla_meta.yaml`."""
+
+    kind: Literal["nla_dataset"] = "nla_dataset"
+    schema_version: Literal[1, 2] = 1
+    dataset_id: str
+    stage: Literal["base", "av_sft", "ar_sft", "rl"]
+    row_count: int = Field(ge=0)
+    extraction: Extraction
+    tokens: Tokens | None = None
+    prompt_templates: Templates = Templates()
+    api_summaries: ApiSummaries | None = None
+    parent_datasets: list[Any] = []
+    created_at: Any = None
+    created_by: str | None = None
+    git_commit: str | None = None
+    legible: LegibleExtra | None = None
+
+    def as_written(self) -> dict[str, Any]:
+        """The spelling of the public tools: templates under `actor` and `critic` too."""
+        data = self.model_dump(mode="json")
+        data["prompt_templates"] |= {"actor": self.prompt_templates.av, "critic": self.prompt_templates.ar}
+        if "injection_scale" not in self.extraction.model_fields_set:
+            del data["extraction"]["injection_scale"]
+        return _without_none(data, keep=("injection_scale", "mse_scale"))
+
+
+def sidecar_path(path: Path | str) -> Path:
+    """The sidecar of a checkpoint folder, a Parquet file, or a sidecar itself."""
+    path = Path(path)
+    if path.name.endswith(SIDECAR):
+        return path
+    return path.with_name(f"{path.name}.{SIDECAR}") if path.suffix == ".parquet" else path / SIDECAR
+
+
+def read_contract(path: Path | str) -> ModelContract | DatasetContract:
+    """Read the sidecar of one role's folder, of a Parquet file, or a sidecar itself.
+
+    Raises:
+        ContractError: none there, not YAML, or a field that is missing or impossible (named).
+    """
+    file = sidecar_path(path)
+    if not file.is_file():
+        raise ContractError(
+            f"no contract at {file}: expected {SIDECAR} in an av/ or ar/ folder, or beside a Parquet file.\n"
+            "  Check the path; a checkpoint copied without its sidecar cannot be used."
+        )
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ContractError(f"{file} is not YAML: {error}") from None
+    kind = data.get("kind") if isinstance(data, dict) else None
+    models: dict[Any, type[ModelContract] | type[DatasetContract]]
+    models = {"nla_model": ModelContract, "nla_dataset": DatasetContract}
+    if kind not in models:
+        raise ContractError(f"{file} has kind {kind!r}, expected nla_model or nla_dataset.")
+    try:
+        return models[kind].model_validate(data)
+    except ValidationError as error:
+        raise ContractError(f"{file} breaks the contract:\n{_explain(error)}") from None
+
+
+def write_contract(path: Path | str, contract: ModelContract | DatasetContract) -> Path:
+    """Write the sidecar (see `sidecar_path`) atomically; returns its path."""
+    file = sidecar_path(path)
+    write_text(file, yaml.safe_dump(contract.as_written(), sort_keys=False, allow_unicode=True))
+    return file
+
+
+def resolve_scale(scale: Scale, d_model: int) -> float | None:
+    """The norm that a scale names: a number, sqrt(d_model), or None for raw vectors."""
+    return math.sqrt(d_model) if scale == "sqrt_d_model" else scale
+
+
+def git_commit() -> str:
+    """The commit of the source tree that runs, or "unknown" outside of one (an installed package)."""
+    here = Path(__file__).resolve().parent
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git on this machine
+        return "unknown"
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def _layers(data: dict[str, Any]) -> set[int]:
+    """Layer K under each of its spellings."""
+    blocks = [data, data.get("critic"), data.get("ar")]
+    named = {_number(block, "extraction_layer_index") for block in blocks}
+    counted = {_number(block, "num_hidden_layers") for block in blocks[1:]}
+    return {k for k in named if k is not None} | {n - 1 for n in counted if n is not None}
+
+
+def _number(block: Any, key: str) -> int | None:
+    value = block.get(key) if isinstance(block, dict) else None
+    return value if isinstance(value, int) else None
+
+
+def _renamed(data: Any, spellings: dict[str, str]) -> Any:
+    if not isinstance(data, dict):
+        return data
+    data = dict(data)
+    for old, new in spellings.items():
+        value = data.pop(old, None)
+        if data.get(new) is None:
+            data[new] = value
+    return data
+
+
+def _without_none(data: Any, keep: tuple[str, ...]) -> Any:
+    if isinstance(data, dict):
+        return {key: _without_none(value, keep) for key, value in data.items() if value is not None or key in keep}
+    return data
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "the file"
+        if where == "extraction.injection_scale" and item["type"] == "missing":
+            lines.append(
+                "  extraction.injection_scale is absent and has no default: a number, sqrt_d_model, or null (raw).\n"
+                "  Ask whoever trained it; a wrong scale gives fluent nonsense."
+            )
+        else:
+            lines.append(f"  {where}: {item['msg']} (found {item.get('input')!r:.80})")
+    return "\n".join(dict.fromkeys(lines))

@@ -1,0 +1,1 @@
+"""Activations on disk: capture, the memory-mapped store, exchange files and batches."""

@@ -1,0 +1,274 @@
+"""Capture: run a target over documents and store its activations at sampled tokens.
+
+Documents are read in order and gathered until their rows fill a shard; a shard's documents are then batched by
+length. Which documents share a shard or a batch depends only on the documents and the configuration, so a killed
+capture goes on after its last whole shard to the same bytes as an unbroken one.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from legible.config import CaptureConfig
+from legible.data.batches import pad
+from legible.data.format import StoreHeader
+from legible.data.positions import sample_positions, sentence_end_tokens
+from legible.data.predictions import batch_limit, token_texts, with_predictions
+from legible.data.store import Store
+from legible.data.writer import NewRow, StoreWriter
+from legible.documents import Document
+from legible.errors import UsageError
+from legible.models.target import Encoded, Target
+
+RECENT_TOKENS = 8
+LONG_TOKEN = 16  # characters a token rarely has
+CUT_MARGIN = 32  # a cut text may be split otherwise in its last tokens only
+Progress = Callable[[int, int], None]
+"""Called with (documents read, rows captured) after every forward pass."""
+
+
+@dataclass(frozen=True)
+class _Passage:
+    """An encoded document and the tokens of it that are read."""
+
+    document: Document
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+    positions: list[int]
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """How far the documents are read: saved with every shard."""
+
+    documents: int = 0
+    short: int = 0
+    truncated: int = 0
+    digest: str = ""  # chained over ids and texts, so that other documents are noticed
+
+    def past(self, document: Document) -> "_Progress":
+        """The progress after one more document."""
+        link = f"{self.digest}\n{document.doc_id}\n{document.text}".encode("utf-8", errors="surrogatepass")
+        return replace(self, documents=self.documents + 1, digest=hashlib.sha256(link).hexdigest())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The counts shown with the store."""
+        return {"documents": self.documents, "short": self.short, "truncated": self.truncated}
+
+
+@dataclass
+class _Group:
+    """The documents of one shard."""
+
+    passages: list[_Passage] = field(default_factory=list)
+    rows: int = 0
+    progress: _Progress = _Progress()
+
+
+def capture(
+    target: Target,
+    documents: Iterable[Document],
+    config: CaptureConfig,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+) -> Store:
+    """Store the target's activations at sampled tokens of the documents; run again, it goes on where it stopped.
+
+    Args:
+        target: the frozen model.
+        documents: in a fixed order; read once, a shard's worth in memory at a time.
+        config: layers, positions, precision and batch sizes.
+        out: the store's folder, new or of the same capture.
+        progress: see `Progress`.
+
+    Returns:
+        The finished store. `store.counts` says how many documents were read, too short or truncated.
+
+    Raises:
+        UsageError: a layer out of range, no token to read, or a folder that holds another capture.
+        StoreError: a damaged shard, a full disk, or activations that the dtype cannot hold.
+    """
+    _check_layers(target, config.layers)
+    origin: dict[str, Any] = {"target": target.name, "sha256": target.sha256()}
+    origin["capture"] = config.model_dump(mode="json")
+    header = StoreHeader(
+        layers=config.layers, d_model=target.d_model, dtype=config.dtype, predictions=config.predictions, origin=origin
+    )
+    writer = StoreWriter(out, header)
+    stream = iter(documents)
+    done = _resume(writer, stream, out)
+    if writer.manifest.complete:
+        if next(stream, None) is not None:
+            raise _other_documents(out)
+        return Store.open(out)
+    if config.predictions:
+        writer.write_token_texts(token_texts(target))
+    for group in _groups(target, stream, config, done):
+        report = _reporter(progress, group, writer.rows)
+        rows, vectors = _read(target, group.passages, config, report)
+        done = group.progress
+        state = {"digest": done.digest, "counts": done.counts}
+        writer.append([passage.document for passage in group.passages], rows, vectors, state)
+    return writer.finish(done.counts)
+
+
+def _check_layers(target: Target, layers: Sequence[int]) -> None:
+    if not layers or not all(0 <= layer < target.n_layers for layer in layers):
+        raise UsageError(
+            f"layers {list(layers)} of {target.name}, expected numbers from 0 to {target.n_layers - 1}.\n"
+            "  Layer K is the residual stream after block K, counted from 0. Mend --layer."
+        )
+
+
+def _resume(writer: StoreWriter, stream: Iterator[Document], out: Path) -> _Progress:
+    """Step over the documents of whole shards, proving that they are the same ones."""
+    if not writer.state:
+        return _Progress()
+    counts = writer.state["counts"]
+    done = _Progress(short=counts["short"], truncated=counts["truncated"])
+    for _ in range(counts["documents"]):
+        document = next(stream, None)
+        if document is None:
+            raise _other_documents(out)
+        done = done.past(document)
+    if done.digest != writer.state["digest"]:
+        raise _other_documents(out)
+    return done
+
+
+def _other_documents(out: Path) -> UsageError:
+    return UsageError(
+        f"{out} holds activations of other documents than those given now.\n"
+        "  The usual cause is a changed corpus or number of documents under an old output folder.\n"
+        "  Choose another folder, or delete this one to capture again."
+    )
+
+
+def _groups(target: Target, stream: Iterator[Document], config: CaptureConfig, done: _Progress) -> Iterator[_Group]:
+    """Shards' worth of documents: a group closes before the document that would overfill it."""
+    group = _Group()
+    for document in stream:
+        before, done = done, done.past(document)
+        passage, truncated = _encode(target, document, config)
+        done = replace(done, truncated=done.truncated + truncated, short=done.short + (not passage.positions))
+        if not passage.positions:
+            continue
+        if group.rows and group.rows + len(passage.positions) > config.shard_rows:
+            group.progress = before
+            yield group
+            group = _Group()
+        group.passages.append(passage)
+        group.rows += len(passage.positions)
+    if group.rows:
+        group.progress = done
+        yield group
+
+
+def _encode(target: Target, document: Document, config: CaptureConfig) -> tuple[_Passage, bool]:
+    """The document cut to the tokens that the target may see, and whether that cut anything off."""
+    limit = min(config.max_tokens, target.context)
+    encoded = _encode_start(target, document.text, limit)
+    truncated = len(encoded.ids) > limit
+    ids, offsets = encoded.ids[:limit], encoded.offsets[:limit]
+    textual = [i for i, (start, end) in enumerate(offsets) if end > start]
+    if not textual:
+        return _Passage(document, [], [], []), truncated
+    if truncated:  # a book's later chapters are of no use in the store
+        document = replace(document, text=document.text[: offsets[textual[-1]][1]])
+    ends = sentence_end_tokens(document.text, offsets)
+    positions = sample_positions(document.doc_id, textual[-1] + 1, config, ends)
+    needed = positions[-1] + 1 if positions else 0  # causal: later tokens cannot matter
+    return _Passage(document, ids[:needed], offsets[:needed], positions), truncated
+
+
+def _encode_start(target: Target, text: str, limit: int) -> Encoded:
+    """The first tokens of a text; more than `limit` of them where it has more. A long text is not encoded whole."""
+    if not text.strip():
+        return Encoded([], [])
+    start = text[: LONG_TOKEN * limit]
+    if len(start) < len(text) and start.strip():
+        encoded = target.encode(start)
+        if len(encoded.ids) > limit + CUT_MARGIN:
+            return encoded
+    return target.encode(text)
+
+
+def _reporter(progress: Progress | None, group: _Group, rows_before: int) -> Callable[[int, int], None]:
+    first = group.progress.documents - len(group.passages)
+
+    def report(passages: int, rows: int) -> None:
+        if progress is not None:
+            progress(first + passages, rows_before + rows)
+
+    return report
+
+
+def _read(
+    target: Target, passages: list[_Passage], config: CaptureConfig, report: Callable[[int, int], None]
+) -> tuple[list[NewRow], dict[int, Tensor]]:
+    """Rows and vectors of one shard, in document order."""
+    starts = np.cumsum([0, *(len(passage.positions) for passage in passages)]).tolist()
+    rows = [row for i, passage in enumerate(passages) for row in _rows(i, passage)]
+    vectors = {layer: torch.empty(len(rows), target.d_model) for layer in config.layers}
+    limit = batch_limit(target, config.batch_tokens) if config.predictions else config.batch_tokens
+    finished = finished_rows = 0
+    for batch in _batches([len(passage.ids) for passage in passages], limit):
+        ids, mask = pad([passages[i].ids for i in batch])
+        index = [starts[i] + k for i in batch for k in range(len(passages[i].positions))]
+        where = torch.tensor([b for b, i in enumerate(batch) for _ in passages[i].positions])
+        pos = torch.tensor([rows[i].pos for i in index])
+        streams, logits = _forward(target, ids, mask, config)
+        for layer, stream in streams.items():
+            vectors[layer][torch.tensor(index)] = stream[where, pos].float().cpu()
+        if logits is not None:
+            for i, row in zip(
+                index, with_predictions([rows[i] for i in index], logits, ids, where, config.predictions), strict=True
+            ):
+                rows[i] = row
+        finished, finished_rows = finished + len(batch), finished_rows + len(index)
+        report(finished, finished_rows)
+    return rows, vectors
+
+
+def _forward(
+    target: Target, ids: Tensor, mask: Tensor, config: CaptureConfig
+) -> tuple[dict[int, Tensor], Tensor | None]:
+    """The streams, stopping after the deepest layer, or one full pass where predictions are wanted too."""
+    if not config.predictions:
+        return target.streams(ids, mask, config.layers), None
+    with target.arch.recording(config.layers) as streams:
+        logits = target.logits(ids, mask).cpu()
+    return streams, logits
+
+
+def _rows(number: int, passage: _Passage) -> Iterator[NewRow]:
+    for pos in passage.positions:
+        recent = [passage.offsets[i] for i in range(max(0, pos - RECENT_TOKENS + 1), pos + 1)]
+        yield NewRow(
+            document=number,
+            pos=pos,
+            char_end=passage.offsets[pos][1],
+            recent_start=min(start for start, end in recent if end > start),
+            token_id=passage.ids[pos],
+            prev_token_id=passage.ids[pos - 1] if pos else -1,
+        )
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices in ascending length, cut where the padded size would pass `batch_tokens`."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if batch and (len(batch) + 1) * lengths[i] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch

@@ -71,9 +71,20 @@ class Parsed:
 class Language(Protocol):
     """Facts of a text, and English for them."""
 
-    name: str
-    kinds: tuple[str, ...]
-    probe_kinds: tuple[str, ...]  # kinds with one value at a time: a probe can be fitted
+    @property
+    def name(self) -> str:
+        """As configurations and contracts write it."""
+        ...
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Every kind of fact."""
+        ...
+
+    @property
+    def probe_kinds(self) -> tuple[str, ...]:
+        """The kinds with one value at a time: a probe can be fitted."""
+        ...
 
     def facts(self, row: Row) -> Mapping[str, Fact]:
         """The fact of every kind at this token."""

@@ -1,0 +1,263 @@
+"""Teachers behind an HTTP endpoint: any OpenAI-compatible service, and Anthropic.
+
+Requests run side by side and are retried with exponential back-off and jitter on 429, 5xx, timeouts, broken
+connections and answers of another form; every other status ends the stage at once. Answers are cached on (teacher,
+prompt, text), so a resumed stage asks nothing twice.
+"""
+
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from legible.config import TeachConfig
+from legible.errors import TeacherError, UsageError
+from legible.teachers.base import Explanation, Refusal
+from legible.teachers.cache import AnswerCache, answer_key
+from legible.teachers.prompt import INSTRUCTION, ask, read_answer
+from legible.truth.claims import Row
+
+LARGEST_ANSWER = 1 << 20  # bytes of a response body; more is a misbehaving server
+LONGEST_WAIT = 120.0  # seconds between two tries, whatever the server asks for
+_FIRST_WAIT = 0.5
+
+
+@dataclass(frozen=True)
+class Service:
+    """How one kind of endpoint is asked and answers."""
+
+    url: str
+    headers: dict[str, str]
+    body: Callable[[str], dict[str, Any]]
+    read: Callable[[Any], Explanation | Refusal]  # KeyError, IndexError, TypeError: not an answer of this service
+
+
+class _Again(Exception):
+    """A failure worth another try; `wait` is what the server asked for, in seconds."""
+
+    def __init__(self, what: str, wait: float | None = None) -> None:
+        super().__init__(what)
+        self.wait = wait
+
+
+class HttpTeacher:
+    """A language model behind an endpoint as teacher.
+
+    Args:
+        name: as in the configuration; part of the cache key.
+        service: how to ask.
+        config: concurrency, retries, timeout, temperature and length.
+        cache: file of answers; None keeps them in memory.
+        sleep: waits between tries; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        service: Service,
+        config: TeachConfig,
+        cache: Path | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.name = name
+        self._service = service
+        self._config = config
+        self._cache = AnswerCache(cache)
+        self._client = httpx.Client(timeout=config.timeout, follow_redirects=False)
+        self._sleep = sleep
+        self._jitter = random.Random(config.seed)
+        self._stop = threading.Event()
+        self._prompt = json.dumps([INSTRUCTION, config.max_tokens, config.temperature, config.seed])
+
+    def write(self, rows: Sequence[Row], keep: Sequence[set[str]] | None = None) -> list[Explanation | Refusal]:
+        """One answer a row; equal texts are asked once.
+
+        Raises:
+            UsageError: a limit was given, which free text cannot keep to.
+            TeacherError: the endpoint refused the request itself, or failed through every retry.
+        """
+        if keep is not None:
+            raise UsageError(
+                f"teacher {self.name} writes free text and cannot be limited by probes.\n"
+                "  Use `--limit none`, or the world or facts teacher."
+            )
+        self._stop.clear()
+        texts = [row.prefix for row in rows]
+        with ThreadPoolExecutor(self._config.concurrency) as pool:
+            asked = {text: pool.submit(self._answer, text) for text in dict.fromkeys(texts)}
+            try:
+                return [asked[text].result() for text in texts]
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def close(self) -> None:
+        """Close the connections and the cache."""
+        self._client.close()
+        self._cache.close()
+
+    def _answer(self, text: str) -> Explanation | Refusal:
+        key = answer_key(self.name, self._prompt, text)
+        known = self._cache.get(key)
+        if known is not None:
+            return known
+        answer = self._ask_until_answered(text)
+        self._cache.put(key, answer)
+        return answer
+
+    def _ask_until_answered(self, text: str) -> Explanation | Refusal:
+        body = self._service.body(ask(text))
+        for attempt in range(self._config.retries + 1):
+            try:
+                return self._ask_once(body)
+            except _Again as again:
+                if attempt == self._config.retries or self._stop.is_set():
+                    raise TeacherError(
+                        f"teacher {self.name} failed {attempt + 1} times, last: {again}.\n"
+                        "  The usual cause is a service that is down, or a rate limit below --concurrency.\n"
+                        "  Run the same command again: answers so far are kept."
+                    ) from None
+                backoff = _FIRST_WAIT * 2**attempt * (1 + self._jitter.random())
+                self._sleep(min(LONGEST_WAIT, max(backoff, again.wait or 0.0)))
+        raise AssertionError("the loop above returns or raises")
+
+    def _ask_once(self, body: dict[str, Any]) -> Explanation | Refusal:
+        status, headers, content = self._post(body)
+        if status == 429 or status >= 500:
+            raise _Again(f"HTTP {status}", _retry_after(headers.get("retry-after")))
+        if status != 200:
+            raise TeacherError(
+                f"teacher {self.name}: HTTP {status} from {self._service.url}: {_excerpt(content)}\n"
+                "  The usual cause is a wrong key, model name or address.\n"
+                "  Check --teacher and the key's environment variable."
+            )
+        try:
+            return self._service.read(json.loads(content))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            raise _Again(f"an answer of another form: {_excerpt(content)}") from None
+
+    def _post(self, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
+        """One request; a server that drips bytes or never ends is cut off."""
+        deadline = time.monotonic() + self._config.timeout
+        content = bytearray()
+        try:
+            with self._client.stream("POST", self._service.url, headers=self._service.headers, json=body) as response:
+                for part in response.iter_bytes():
+                    content += part
+                    if time.monotonic() > deadline:
+                        raise _Again(f"no whole answer within {self._config.timeout:g} s")
+                    if len(content) > LARGEST_ANSWER:
+                        raise _Again(f"an answer of more than {LARGEST_ANSWER} bytes")
+                return response.status_code, response.headers, bytes(content)
+        except httpx.UnsupportedProtocol as error:
+            raise UsageError(
+                f"teacher {self.name}: {error}.\n  Expected --teacher openai:MODEL@https://HOST/v1"
+            ) from None
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _Again(f"{type(error).__name__}: {error}") from None
+
+
+def openai_service(model: str, url: str | None, config: TeachConfig) -> Service:
+    """Chat completions of any OpenAI-compatible endpoint; the key is OPENAI_API_KEY, or none.
+
+    Args:
+        model: as the service names it.
+        url: base address, `/v1` included; None is OpenAI's own.
+        config: length and temperature.
+    """
+    key = os.environ.get("OPENAI_API_KEY")
+    if url is None and not key:
+        raise UsageError(
+            "OPENAI_API_KEY is not set.\n  Set it, or name another endpoint: --teacher openai:MODEL@http://HOST/v1"
+        )
+    limit = "max_completion_tokens" if url is None else "max_tokens"  # OpenAI's newer models take only the first
+
+    def body(prompt: str) -> dict[str, Any]:
+        message = {"role": "user", "content": prompt}
+        return {
+            "model": model,
+            "messages": [message],
+            "temperature": config.temperature,
+            limit: config.max_tokens,
+            "stream": False,
+        }
+
+    def read(answer: Any) -> Explanation | Refusal:
+        choice = answer["choices"][0]
+        if choice.get("finish_reason") == "content_filter":
+            return Refusal("content filter")
+        if choice["message"].get("refusal"):
+            return Refusal("refused by the service")
+        return read_answer(_text(choice["message"]["content"]), cut=choice.get("finish_reason") == "length")
+
+    base = (url or "https://api.openai.com/v1").rstrip("/")
+    return Service(f"{base}/chat/completions", {"authorization": f"Bearer {key}"} if key else {}, body, read)
+
+
+def anthropic_service(model: str, url: str | None, config: TeachConfig) -> Service:
+    """Anthropic's messages endpoint, or one that speaks like it; the key is ANTHROPIC_API_KEY.
+
+    Args:
+        model: as the service names it.
+        url: base address without `/v1`; None is Anthropic's own.
+        config: length and temperature.
+    """
+    key = os.environ.get("ANTHROPIC_API_KEY")
+    if url is None and not key:
+        raise UsageError(
+            "ANTHROPIC_API_KEY is not set.\n  Set it, or name another endpoint: --teacher anthropic:MODEL@http://HOST"
+        )
+
+    def body(prompt: str) -> dict[str, Any]:
+        message = {"role": "user", "content": prompt}
+        return {
+            "model": model,
+            "max_tokens": config.max_tokens,
+            "temperature": config.temperature,
+            "messages": [message],
+        }
+
+    def read(answer: Any) -> Explanation | Refusal:
+        if answer["stop_reason"] == "refusal":
+            return Refusal("refused by the service")
+        parts = [_text(part["text"]) or "" for part in answer["content"] if part["type"] == "text"]
+        return read_answer(" ".join(parts), cut=answer["stop_reason"] == "max_tokens")
+
+    headers = {"anthropic-version": "2023-06-01", **({"x-api-key": key} if key else {})}
+    return Service(f"{(url or 'https://api.anthropic.com').rstrip('/')}/v1/messages", headers, body, read)
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError("text expected")
+    return value
+
+
+def _excerpt(content: bytes) -> str:
+    return " ".join(content.decode("utf-8", "replace").split())[:200]
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds of a Retry-After header, given as seconds or as a date; None where it says neither."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None

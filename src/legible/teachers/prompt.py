@@ -1,0 +1,46 @@
+"""What is asked of a language model as teacher, and how its answer is read."""
+
+import re
+
+from legible.teachers.base import Explanation, Refusal
+
+INSTRUCTION = """\
+A language model has just read the passage below, up to its last character, and is about to go on. Describe what is \
+most likely active inside it at that point: what it has kept of the text so far, what the running sentence is doing, \
+and what it expects next.
+
+Write three to five short plain statements, one sentence each, the most important first. Name people, things, topics \
+and the kind of text concretely. Say what is expected to come in a few likely words. State only what the passage \
+supports. Do not continue the passage, quote it at length, address anyone, number the statements or add a heading.
+
+<passage>
+{passage}
+</passage>"""
+LONGEST_PASSAGE = 6000
+_REFUSED = re.compile(
+    r"^\W*(i['’]?m sorry|sorry,|i can(no|['’])t\b|i am (unable|not able)|i['’]m (unable|not able)|as an ai\b)",
+    re.IGNORECASE,
+)
+
+
+def ask(passage: str) -> str:
+    """The whole request about a passage, of which the last 6000 characters are shown."""
+    return INSTRUCTION.format(passage=passage[-LONGEST_PASSAGE:])
+
+
+def read_answer(text: str | None, *, cut: bool = False) -> Explanation | Refusal:
+    """A model's answer as an explanation, or why it is none.
+
+    Args:
+        text: the answer, None where the service sent none.
+        cut: the answer hit its length limit, so its last sentence is unfinished and dropped.
+    """
+    plain = " ".join((text or "").replace("<explanation>", " ").replace("</explanation>", " ").split())
+    if not plain:
+        return Refusal("empty answer")
+    if _REFUSED.match(plain):
+        return Refusal("refused in words")
+    if cut:
+        whole = re.match(r".*[.!?](?=\s|$)", plain)
+        return Explanation(whole.group()) if whole else Refusal("cut off")
+    return Explanation(plain)

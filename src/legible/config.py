@@ -20,6 +20,7 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+POSITION_FIELDS = ("positions_per_doc", "min_pos", "sentence_end_share", "max_tokens", "predictions")
 
 
 class PretrainConfig(Section):
@@ -55,6 +56,22 @@ class CaptureConfig(Section):
     shard_rows: int = Field(4096, description="rows in one shard; a finished shard survives a kill")
     predictions: int = Field(0, description="store the target's own top-N next tokens and its surprise at the read token")
     seed: int = Field(0, description="seed of the sampled positions")
+
+    def positions_text(self) -> str:
+        """Which positions are sampled, for the contract's `variance.positions`: `key=value` pairs."""
+        return " ".join(f"{name}={getattr(self, name)}" for name in POSITION_FIELDS)
+
+    @classmethod
+    def from_positions(cls, text: str, **others: Any) -> "CaptureConfig":
+        """A configuration that samples as `text` says; fields that it does not name keep their defaults.
+
+        Raises:
+            ConfigError: an unknown key or an impossible value.
+        """
+        named = dict(pair.partition("=")[::2] for pair in text.split())
+        if unknown := sorted(set(named) - set(POSITION_FIELDS)):
+            raise ConfigError(f"{text!r} names {', '.join(unknown)}, expected {', '.join(POSITION_FIELDS)}.")
+        return validated(cls, {**named, **others}, "the contract's variance.positions")
 
 
 class TeachConfig(Section):

@@ -17,7 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from legible.config import OptimizerConfig, PretrainConfig
 from legible.fileio import write_directory
-from legible.train.loop import Loop, Metrics, fingerprint
+from legible.models.target import quietly
+from legible.train.loop import Loop, Metrics, fingerprint, seeded
 from legible.train.optim import RoleOptimizer
 
 
@@ -70,7 +71,7 @@ class BaggedLM(nn.Module):
         scored = batch.mask & (count > 0)
         target = to_come[scored].float()
         target /= count[scored].unsqueeze(-1)
-        rows = F.embedding(self.get_buffer("content_ids"), self.model.get_input_embeddings().weight)
+        rows = self.model.model.embed_tokens.weight[self.get_buffer("content_ids")]
         return F.cross_entropy(self.bag(stream[scored]) @ rows.T, target)
 
 
@@ -99,8 +100,7 @@ def new_lm(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaF
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         return LlamaForCausalLM(shape)
 
 
@@ -159,7 +159,8 @@ def train_lm(
     ).run(step)
 
     def write(folder: Path) -> None:
-        trained.model.save_pretrained(folder)
+        with quietly():
+            trained.model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
     write_directory(out, write)

@@ -39,6 +39,14 @@ def generator(seed: int, purpose: str, index: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7]))
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw new weights from the seed alone: libraries initialise from the global generator, which is put back after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def fingerprint(*parts: BaseModel | str | int | float | None) -> str:
     """A short hash of configurations and names: a state may be resumed only under the same one."""
     text = json.dumps([part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts])
@@ -91,10 +99,10 @@ class Loop:
     def _tensors(self) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for name, module in self.modules.items():
-            found |= {f"model:{name}:{key}": p.detach() for key, p in module.named_parameters() if p.requires_grad}
+            found |= {f"model:{name}:{key}": value for key, value in trained_tensors(module).items()}
         for name, optimizer in self.optimizers.items():
             found |= {f"optimizer:{name}:{key}": value for key, value in optimizer.tensors().items()}
-        return {key: value.contiguous() for key, value in found.items()}
+        return found
 
     def _save(self, done: int) -> None:
         about = {"step": done, "made_by": self.made_by, "memory": self.memory}
@@ -121,15 +129,14 @@ class Loop:
         self._take(tensors)
         return int(about["step"])
 
-    @torch.no_grad()
     def _take(self, tensors: dict[str, Tensor]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
         for name, module in self.modules.items():
-            for key, parameter in module.named_parameters():
-                if parameter.requires_grad:
-                    parameter.copy_(tensors[f"model:{name}:{key}"])
+            put_trained(module, part(f"model:{name}:"))
         for name, optimizer in self.optimizers.items():
-            prefix = f"optimizer:{name}:"
-            optimizer.load_tensors({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            optimizer.load_tensors(part(f"optimizer:{name}:"))
 
     def _trim_metrics(self, done: int) -> None:
         """Drop the lines of this training past the saved step, and a torn last line."""
@@ -145,6 +152,19 @@ class Loop:
                 kept.append(line)
         if "".join(kept) != old:
             write_text(self.metrics, "".join(kept))
+
+
+def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters that train, by name, detached and contiguous; tied ones once."""
+    return {name: p.detach().contiguous() for name, p in module.named_parameters() if p.requires_grad}
+
+
+@torch.no_grad()
+def put_trained(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Take over what `trained_tensors` returned for a module of the same shape."""
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            parameter.copy_(tensors[name])
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:

@@ -1,0 +1,210 @@
+"""Joint training by reinforcement: the verbalizer by GRPO, the reconstructor by regression on the same rollouts.
+
+One step (`joint.py`): sample explanations of some activations; read them back with the reconstructor; the closer the
+vector, the higher the reward; update the verbalizer by the clipped policy loss with the KL to the warm start in the
+loss; update the reconstructor on what it has just read. The best weights by a held-out measure are kept, the warm
+start included: quality often peaks early and drifts.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from legible.config import RLConfig
+from legible.data.store import Store
+from legible.engines.base import Engine
+from legible.engines.local import LocalEngine
+from legible.errors import UsageError
+from legible.fileio import finite, write_directory, write_json
+from legible.models.reconstructor import Reconstructor
+from legible.models.roles import reference_copy
+from legible.models.verbalizer import Verbalizer
+from legible.train.joint import JointTrainer
+from legible.train.loop import Loop, Metrics, fingerprint, put_trained, save_tensors, trained_tensors
+
+Measure = Callable[[Verbalizer, Reconstructor], dict[str, float]]
+"""Held-out scores by name; measured before the first step, then every `evaluate_every` steps and at the end."""
+
+
+@dataclass(frozen=True)
+class RLResult:
+    """What the joint training left; `measured` holds every held-out measurement with its step."""
+
+    steps: int
+    select_by: str
+    best: float | None
+    best_step: int  # 0 is the warm start
+    measured: list[dict[str, float]]
+    parse_failures: int
+    skipped_groups: int  # equal rewards
+    skipped_steps: int  # optimizer steps with non-finite gradients, both roles
+    made_by: str
+
+
+def train_rl(
+    config: RLConfig,
+    verbalizer: Verbalizer,
+    reconstructor: Reconstructor,
+    layer: int,
+    store: Store,
+    measure: Measure,
+    out: Path,
+    *,
+    engine: Engine | None = None,
+) -> RLResult:
+    """Train both roles jointly; afterwards they hold the best weights, which also stand in `out`.
+
+    Args:
+        config: everything about the training.
+        verbalizer, reconstructor: the warm start; both are changed in place.
+        layer: layer K of the store that is read.
+        store: captured activations of the training split.
+        measure: held-out scores; `config.select_by` names the one that chooses (larger is better).
+        out: gets `av/`, `ar/`, `metrics.jsonl` and `summary.json`; unfinished work goes on from its last state.
+        engine: samples from `verbalizer`; the local engine unless given.
+
+    Raises:
+        TrainingError: no rollouts differ in reward, only non-finite gradients, or a full disk.
+        UsageError: `select_by` is no measure, the store is too small, or `out` was made by another configuration.
+    """
+    made_by = fingerprint(config, layer, len(store), weights_sha256(verbalizer), weights_sha256(reconstructor))
+    kept = Kept(config, {"av": verbalizer, "ar": reconstructor}, lambda: measure(verbalizer, reconstructor), out)
+    if (out / "summary.json").exists():
+        return kept.finished(made_by)
+    if len(store) < config.prompts:
+        raise UsageError(f"rl.prompts is {config.prompts}, but the store has {len(store)} rows.\n  Lower rl.prompts.")
+    reference = reference_copy(verbalizer) if config.kl > 0 else None
+    engine = engine or LocalEngine(verbalizer)
+    joint = JointTrainer(config, verbalizer, reconstructor, engine, store, layer, reference)
+
+    if config.steps == 0:
+        kept.measure(0)
+
+    def step(index: int) -> Metrics:
+        if index == 0:
+            kept.measure(0)
+        metrics = joint.step(index)
+        kept.count(metrics)
+        if (index + 1) % config.evaluate_every == 0 or index + 1 == config.steps:
+            metrics |= {f"dev_{name}": value for name, value in kept.measure(index + 1).items()}
+        return metrics
+
+    Loop(
+        "rl",
+        config.steps,
+        config.save_every,
+        out / "state.safetensors",
+        out / "metrics.jsonl",
+        kept.roles,
+        joint.optimizers,
+        made_by,
+        memory=kept.memory,
+    ).run(step)
+    return kept.finish(joint.skipped, made_by)
+
+
+class Kept:
+    """The best weights by the held-out measure, and what is counted across the steps.
+
+    `memory` is part of the loop's state; the best weights lie in `best.safetensors` until the end. A killed run
+    measures again from its last state, so the file may be newer than the memory but is then written again.
+    """
+
+    def __init__(
+        self,
+        config: RLConfig,
+        roles: dict[str, Verbalizer | Reconstructor],
+        measure: Callable[[], dict[str, float]],
+        out: Path,
+    ) -> None:
+        self.config = config
+        self.roles = roles
+        self.out = out
+        self.memory: dict[str, Any] = {"measured": [], "best": None, "best_step": 0, "counts": {}}
+        self._measure = measure
+
+    def measure(self, step: int) -> dict[str, float]:
+        """Score the weights of now, and keep them if they are the best so far.
+
+        Raises:
+            UsageError: the measure to select by is not among the scores.
+        """
+        with torch.no_grad():
+            scores = self._measure()
+        if self.config.select_by not in scores:
+            raise UsageError(
+                f"rl.select_by is {self.config.select_by!r}, but the held-out measures are:\n"
+                f"  {', '.join(sorted(scores))}.\n  Choose one of these."
+            )
+        self.memory["measured"].append(finite({"step": step, **scores}))
+        value, best = finite(scores[self.config.select_by]), self.memory["best"]
+        if step == 0 or (value is not None and (best is None or value > best)):
+            self.memory.update(best=value, best_step=step)
+            save_tensors(self.out / "best.safetensors", self._weights())
+        return scores
+
+    def count(self, metrics: Metrics) -> None:
+        """Add up what must not be dropped in silence."""
+        for name in ("parse_failures", "skipped_groups"):
+            self.memory["counts"][name] = self.memory["counts"].get(name, 0) + int(metrics[name] or 0)
+
+    def finish(self, skipped_steps: int, made_by: str) -> RLResult:
+        """Put the best weights back, save both roles and the summary, drop the state."""
+        self._put_back()
+        for name, role in self.roles.items():
+            if not (self.out / name).exists():
+                write_directory(self.out / name, role.save)
+        result = RLResult(
+            steps=self.config.steps,
+            select_by=self.config.select_by,
+            best=self.memory["best"],
+            best_step=self.memory["best_step"],
+            measured=self.memory["measured"],
+            parse_failures=self.memory["counts"].get("parse_failures", 0),
+            skipped_groups=self.memory["counts"].get("skipped_groups", 0),
+            skipped_steps=skipped_steps,
+            made_by=made_by,
+        )
+        write_json(self.out / "summary.json", asdict(result))
+        (self.out / "state.safetensors").unlink(missing_ok=True)
+        return result
+
+    def finished(self, made_by: str) -> RLResult:
+        """The result of a run that ended before, its best weights put back.
+
+        Raises:
+            UsageError: it was made by another configuration.
+        """
+        result = RLResult(**json.loads((self.out / "summary.json").read_text(encoding="utf-8")))
+        if result.made_by != made_by:
+            raise UsageError(
+                f"{self.out} holds a joint training of another configuration ({result.made_by}, now {made_by}).\n"
+                "  The usual cause is a changed option or warm start. Use another --out, or delete the folder."
+            )
+        self._put_back()
+        return result
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {f"{name}:{key}": v for name, role in self.roles.items() for key, v in trained_tensors(role).items()}
+
+    def _put_back(self) -> None:
+        weights = load_file(self.out / "best.safetensors")
+        for name, role in self.roles.items():
+            prefix = f"{name}:"
+            put_trained(role, {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """Checksum of a module's parameters: names and bytes, in name order."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(module.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,311 @@
+"""Warm start: the verbalizer learns to write the teacher's text from a vector, the reconstructor to read it back.
+
+Two trainings after each other, each resumable: next-token loss of (vector -> explanation, stop token), and
+direction_mse of (explanation -> vector). Explanations are kept as flat arrays of token ids, never as lists.
+"""
+
+import json
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from legible.config import OptimizerConfig, SFTConfig
+from legible.data.batches import length_grouped_batches, pad
+from legible.data.store import Store
+from legible.errors import UsageError
+from legible.fileio import write_directory, write_json
+from legible.injection import Injection
+from legible.models.reconstructor import Reconstructor
+from legible.models.roles import shared_roles
+from legible.models.target import Target
+from legible.models.verbalizer import Verbalizer
+from legible.prompts import plain_reconstructor_prompt, plain_verbalizer_prompt, wrap_explanation
+from legible.train.loop import Loop, Metrics, fingerprint, put_trained, save_tensors, trained_tensors
+from legible.train.optim import RoleOptimizer
+from legible.vectors import direction_mse
+
+CHUNK = 1024  # teacher texts tokenized at once
+
+
+@dataclass(frozen=True)
+class SFTResult:
+    """What the warm start left and what it counted."""
+
+    rows: int
+    refused: int  # rows for which the teacher wrote nothing
+    truncated: int  # explanations longer than max_explanation_tokens
+    skipped_verbalizer: int  # optimizer steps with non-finite gradients
+    skipped_reconstructor: int
+    made_by: str
+
+
+class TokenTable:
+    """Token sequences of captured rows, flat in memory: about 4 bytes a token."""
+
+    def __init__(self, rows: NDArray[np.int64], ids: NDArray[np.int32], ends: NDArray[np.int64]) -> None:
+        self.rows = rows
+        self._ids = ids
+        self._ends = ends
+        self.lengths: NDArray[np.int64] = np.diff(ends, prepend=0)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> list[int]:
+        end = int(self._ends[index])
+        return [int(token) for token in self._ids[end - int(self.lengths[index]) : end]]
+
+    @classmethod
+    def build(cls, texts: Iterator[tuple[int, str]], encode: Callable[[list[str]], list[list[int]]]) -> "TokenTable":
+        """Tokenize (row, text) pairs chunk by chunk."""
+        rows, ids, ends = array("q"), array("i"), array("q")
+        chunk: list[tuple[int, str]] = []
+
+        def flush() -> None:
+            for (row, _), tokens in zip(chunk, encode([text for _, text in chunk]), strict=True):
+                rows.append(row)
+                ids.extend(tokens)
+                ends.append(len(ids))
+            chunk.clear()
+
+        for pair in texts:
+            chunk.append(pair)
+            if len(chunk) == CHUNK:
+                flush()
+        if chunk:
+            flush()
+        return cls(np.array(rows, np.int64), np.array(ids, np.int32), np.array(ends, np.int64))
+
+
+class BatchOrder:
+    """The examples of a step: a pure function of (lengths, batch_tokens, seed, step)."""
+
+    def __init__(self, lengths: NDArray[np.int64], batch_tokens: int, seed: int) -> None:
+        self._lengths: list[int] = lengths.tolist()
+        self._batch_tokens = batch_tokens
+        self._seed = seed
+        self._epoch = -1
+        self._start = 0
+        self._batches: list[list[int]] = []
+
+    def __call__(self, step: int) -> list[int]:
+        """Indices of the examples of `step`; steps must not go backwards."""
+        while step >= self._start + len(self._batches):
+            self._start += len(self._batches)
+            self._epoch += 1
+            self._batches = length_grouped_batches(self._lengths, self._batch_tokens, self._seed, self._epoch)
+        return self._batches[step - self._start]
+
+
+def taught_rows(teach_file: Path) -> Iterator[tuple[int, str]]:
+    """(row of the store, teacher's text) of every row the teacher did not refuse."""
+    with teach_file.open(encoding="utf-8") as handle:
+        for line in handle:
+            record = json.loads(line)
+            if record["text"] is not None:
+                yield record["row"], record["text"]
+
+
+def completion_ids(verbalizer: Verbalizer, texts: list[str], max_tokens: int) -> list[list[int]]:
+    """What the verbalizer should write: the wrapped text and the stop token, or the first `max_tokens` tokens of it."""
+    wrapped = [wrap_explanation(text, verbalizer.prompt.tags) for text in texts]
+    encoded: list[list[int]] = verbalizer.tokenizer(wrapped, add_special_tokens=False)["input_ids"]
+    return [[*ids, verbalizer.prompt.stop_ids[0]][:max_tokens] for ids in encoded]
+
+
+def explanation_ids(reconstructor: Reconstructor, texts: list[str], max_tokens: int) -> list[list[int]]:
+    """What the reconstructor reads, at most `max_tokens` tokens."""
+    ids, mask = reconstructor.encode(texts)
+    return [row[keep].tolist()[:max_tokens] for row, keep in zip(ids, mask.bool(), strict=True)]
+
+
+def verbalizer_loss(verbalizer: Verbalizer, vectors: Float[Tensor, "b d"], ids: list[list[int]]) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood in nats a token, the stop token counted."""
+    tokens, mask = (part.to(vectors.device) for part in pad(ids))
+    logprobs = verbalizer.logprobs(vectors, tokens, mask)
+    return -logprobs.sum() / mask.sum()
+
+
+def reconstructor_loss(
+    reconstructor: Reconstructor, vectors: Float[Tensor, "b d"], ids: list[list[int]]
+) -> Float[Tensor, ""]:
+    """Mean direction_mse of the vectors read back from the explanations, in [0, 4]."""
+    tokens, mask = (part.to(vectors.device) for part in pad(ids))
+    return direction_mse(reconstructor(tokens, mask), vectors).mean()
+
+
+def injection_of(config: SFTConfig) -> Injection:
+    """The injection that the configuration describes."""
+    return Injection(config.injection_mode, config.injection_scale, config.injection_block)
+
+
+def new_verbalizer(config: SFTConfig, target: Target, layer: int) -> Verbalizer:
+    """A verbalizer with the target's weights, ready to be trained as the configuration says."""
+    if config.adapter is None:
+        return Verbalizer.from_target(target, injection_of(config))
+    return shared_roles(target, layer, injection_of(config), config.adapter, seed=config.seed)[0]
+
+
+def new_reconstructor(config: SFTConfig, target: Target, layer: int) -> Reconstructor:
+    """A reconstructor with blocks 0..layer of the target and an identity head, ready to be trained."""
+    if config.adapter is None:
+        return Reconstructor.from_target(target, layer)
+    return shared_roles(target, layer, injection_of(config), config.adapter, seed=config.seed)[1]
+
+
+def warm_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> tuple[Verbalizer, Reconstructor]:
+    """Both roles as the warm start in `folder` left them, still trainable: with adapters, the same adapters.
+
+    Raises:
+        UsageError: `folder` holds no finished warm start.
+    """
+    if not (folder / "summary.json").exists():
+        raise UsageError(f"no finished warm start in {folder}.\n  Run `legible sft` first.")
+    if config.adapter is None:
+        prompts = plain_verbalizer_prompt(target.tokenizer), plain_reconstructor_prompt(target.tokenizer)
+        verbalizer = Verbalizer.load(folder / "av", prompts[0], injection_of(config), device=str(target.device))
+        return verbalizer, Reconstructor.load(folder / "ar", prompts[1], device=str(target.device))
+    roles = shared_roles(target, layer, injection_of(config), config.adapter, seed=config.seed)
+    for name, role in zip(("av", "ar"), roles, strict=True):
+        put_trained(role, load_file(folder / f"{name}.adapter.safetensors"))
+    return roles
+
+
+def train_sft(config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path, out: Path) -> SFTResult:
+    """Warm-start both roles; finished parts in `out` are kept, unfinished ones go on from their last state.
+
+    Args:
+        config: steps, batches, optimizers, adapter and injection.
+        target: both roles start from its weights.
+        layer: layer K of the store that is read.
+        store: captured activations of the training split.
+        teach_file: the teacher's JSON lines for exactly this store.
+        out: gets `av/`, `ar/`, `metrics.jsonl` and `summary.json`.
+
+    Raises:
+        UsageError: no taught rows, or `out` holds the result of another configuration.
+        TrainingError: only non-finite gradients, or a full disk.
+    """
+    made_by = fingerprint(config, layer, target.sha256(), len(store), teach_file.stat().st_size)
+    summary = out / "summary.json"
+    if summary.exists():
+        return _finished(summary, made_by)
+    job = _Job(config, layer, store, teach_file, out, made_by)
+    counts = {**_train_verbalizer(job, target), **_train_reconstructor(job, target)}
+    result = SFTResult(**counts, made_by=made_by)
+    write_json(summary, asdict(result))
+    for role in ("av", "ar"):
+        job.state(role).unlink(missing_ok=True)
+    return result
+
+
+@dataclass(frozen=True)
+class _Job:
+    config: SFTConfig
+    layer: int
+    store: Store
+    teach_file: Path
+    out: Path
+    made_by: str
+
+    def state(self, role: str) -> Path:
+        return self.out / f"{role}.state.safetensors"
+
+
+def _train_verbalizer(job: _Job, target: Target) -> dict[str, int]:
+    verbalizer = new_verbalizer(job.config, target, job.layer)
+    verbalizer.check_stop_token()
+    limit = job.config.max_explanation_tokens
+    table = TokenTable.build(taught_rows(job.teach_file), lambda texts: completion_ids(verbalizer, texts, limit + 1))
+    _check_rows(job, table)
+    prompt = len(verbalizer.prompt.prefix_ids) + 1 + len(verbalizer.prompt.suffix_ids)
+    loss = lambda vectors, ids: verbalizer_loss(verbalizer, vectors, ids)
+    skipped = _train_role(job, "av", verbalizer, job.config.verbalizer, table, prompt, loss)
+    stop = verbalizer.prompt.stop_ids[0]
+    truncated = sum(1 for i in range(len(table)) if table[i][-1] != stop)
+    lines = sum(1 for _ in job.teach_file.open(encoding="utf-8"))
+    return {"rows": len(table), "refused": lines - len(table), "truncated": truncated, "skipped_verbalizer": skipped}
+
+
+def _train_reconstructor(job: _Job, target: Target) -> dict[str, int]:
+    reconstructor = new_reconstructor(job.config, target, job.layer)
+    limit = job.config.max_explanation_tokens
+    table = TokenTable.build(taught_rows(job.teach_file), lambda texts: explanation_ids(reconstructor, texts, limit))
+    prompt = len(reconstructor.prompt.prefix_ids) + len(reconstructor.prompt.suffix_ids)
+    loss = lambda vectors, ids: reconstructor_loss(reconstructor, vectors, ids)
+    skipped = _train_role(job, "ar", reconstructor, job.config.reconstructor, table, prompt, loss)
+    return {"skipped_reconstructor": skipped}
+
+
+def _train_role(
+    job: _Job,
+    role: str,
+    module: Verbalizer | Reconstructor,
+    recipe: OptimizerConfig,
+    table: TokenTable,
+    prompt_tokens: int,
+    loss_of: Callable[[Tensor, list[list[int]]], Tensor],
+) -> int:
+    """Train one role to the last step and save it; returns the number of skipped steps."""
+    module.eval()  # dropout stays off: a step depends on (seed, step) alone
+    device = next(module.parameters()).device
+    optimizer = RoleOptimizer(module, recipe, job.config.steps)
+    order = BatchOrder(table.lengths + prompt_tokens, job.config.batch_tokens, job.config.seed)
+
+    def step(index: int) -> Metrics:
+        batch = order(index)
+        vectors = job.store.vectors(table.rows[batch], job.layer).to(device)
+        loss = loss_of(vectors, [table[i] for i in batch])
+        loss.backward()
+        value = loss.item()
+        norm = optimizer.step(index)
+        return {"loss": value, "grad_norm": norm, "rows": len(batch), "skipped": optimizer.skipped}
+
+    label = "sft verbalizer" if role == "av" else "sft reconstructor"
+    Loop(
+        label,
+        job.config.steps,
+        job.config.save_every,
+        job.state(role),
+        job.out / "metrics.jsonl",
+        {role: module},
+        {role: optimizer},
+        job.made_by,
+        {"role": role},
+    ).run(step)
+    if job.config.adapter is not None:
+        save_tensors(job.out / f"{role}.adapter.safetensors", trained_tensors(module))
+    if not (job.out / role).exists():
+        write_directory(job.out / role, module.save)
+    return optimizer.skipped
+
+
+def _check_rows(job: _Job, table: TokenTable) -> None:
+    if not len(table):
+        raise UsageError(
+            f"{job.teach_file} holds no explanation: every row was refused, or none was asked.\n"
+            "  Expected one JSON object a row with `row` and `text`. Run `legible teach` again."
+        )
+    if int(table.rows.max()) >= len(job.store):
+        raise UsageError(
+            f"{job.teach_file} names row {int(table.rows.max())}, but the store has {len(job.store)} rows.\n"
+            "  The usual cause is a teacher's file written for another store. Run `legible teach` again."
+        )
+
+
+def _finished(summary: Path, made_by: str) -> SFTResult:
+    result = SFTResult(**json.loads(summary.read_text(encoding="utf-8")))
+    if result.made_by != made_by:
+        raise UsageError(
+            f"{summary.parent} holds the warm start of another configuration ({result.made_by}, now {made_by}).\n"
+            "  The usual cause is a changed option, target or teacher's file.\n"
+            "  Use another --out, or delete the folder to train it anew."
+        )
+    return result

@@ -111,8 +111,8 @@ def _one_hot(hidden: Tensor, positions: Tensor, vectors: Tensor) -> Tensor:
     batch, length, width = hidden.shape
     if vectors.shape != (batch, width) or positions.shape != (batch,):
         raise InjectionError(
-            f"{tuple(vectors.shape)} vectors and {tuple(positions.shape)} positions do not fit {batch} prompts of width "
-            f"{width}.\n  The usual cause is an activation captured from another model.\n"
+            f"{tuple(vectors.shape)} vectors and {tuple(positions.shape)} positions do not fit {batch} prompts of "
+            f"width {width}.\n  The usual cause is an activation captured from another model.\n"
             "  Compare d_model: `legible contract check CHECKPOINT`"
         )
     outside = (positions < 0) | (positions >= length)

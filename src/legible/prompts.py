@@ -8,6 +8,7 @@ the neighbours that their contract promises.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -99,7 +100,8 @@ def chat_verbalizer_prompt(
     _check_marker(tokenizer, injection_char, injection_token_id)
     if template.count("{injection_char}") != 1:
         raise ContractError(
-            f"the verbalizer's template holds {{injection_char}} {template.count('{injection_char}')} times, expected 1.\n"
+            f"the verbalizer's template holds {{injection_char}} {template.count('{injection_char}')} times, "
+            "expected 1.\n"
             "  Copy the template of the checkpoint's nla_meta.yaml unchanged."
         )
     content = template.replace("{injection_char}", injection_char)
@@ -137,7 +139,8 @@ def template_reconstructor_prompt(
     rendered = list(tokenizer(f"{before}x{after}")["input_ids"])
     if suffix_ids and rendered[-len(suffix_ids) :] != list(suffix_ids):
         raise ContractError(
-            f"the reconstructor's prompt ends in {rendered[-len(suffix_ids) :]}, its contract promises {list(suffix_ids)}.\n"
+            f"the reconstructor's prompt ends in {rendered[-len(suffix_ids) :]}, its contract promises "
+            f"{list(suffix_ids)}.\n"
             "  The usual cause is another tokenizer.\n  `legible contract check CHECKPOINT`"
         )
     suffix = list(tokenizer(after, add_special_tokens=False)["input_ids"])
@@ -202,7 +205,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], 
             "the tokenizer has no chat template, but this checkpoint's prompt is a chat.\n"
             "  The usual cause is a base model's tokenizer beside an instruction-tuned verbalizer."
         )
-    rendered = tokenizer.apply_chat_template(
+    rendered: Any = tokenizer.apply_chat_template(
         messages, tokenize=True, add_generation_prompt=generation_prompt, return_dict=True
     )
     return [int(i) for i in rendered["input_ids"]]

@@ -8,6 +8,8 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from legible.errors import UnsupportedModelError, UsageError
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class LeftOut(nn.Module):
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
-        self.norm = norm.requires_grad_(False)
+        self.norm = norm
 
     def forward(self, hidden: Tensor) -> Tensor:
         """The stream itself."""
@@ -67,7 +71,7 @@ class Arch:
         Raises:
             UnsupportedModelError: a family that Legible does not know, with the list of those it does.
         """
-        base = model.base_model
+        base = cast(PreTrainedModel, model.base_model)
         model_type = base.config.model_type
         family = FAMILIES.get(model_type)
         if family is None or not all(
@@ -98,7 +102,7 @@ class Arch:
     @property
     def embedding_scale(self) -> float:
         """What the embedding module multiplies its rows by: sqrt(d_model) in Gemma, 1 elsewhere."""
-        return float(self.embedding.embed_scale) if hasattr(self.embedding, "embed_scale") else 1.0
+        return float(cast(Tensor, self.embedding.embed_scale)) if hasattr(self.embedding, "embed_scale") else 1.0
 
     @property
     def n_layers(self) -> int:
@@ -127,7 +131,10 @@ class Arch:
 
         Args:
             n_blocks: 1 to `n_layers`; K + 1 gives the stream of layer K as `last_hidden_state`.
-            copied: own weights and a config that says `num_hidden_layers: n_blocks`; otherwise both are shared.
+            copied: own weights instead of shared ones.
+
+        Returns:
+            A model whose config says `num_hidden_layers: n_blocks` and whose final norm is a `LeftOut`.
 
         Raises:
             UsageError: `n_blocks` is out of range.
@@ -136,24 +143,19 @@ class Arch:
         view = copy.copy(self.base)
         view._modules = dict(self.base._modules)
         setattr(view, self.family.blocks, self.blocks[:n_blocks])
-        norm = self.final_norm
-        if not copied:
-            setattr(view, self.family.final_norm, nn.Identity())
-            return view
-        view = copy.deepcopy(view)
         view.config = truncated_config(self.base.config, n_blocks)
         leave_out_norm(view)
-        return view
+        return copy.deepcopy(view) if copied else view
 
     @contextmanager
     def recording(self, layers: tuple[int, ...]) -> Iterator[dict[int, Tensor]]:
         """Collect the output of these blocks during the forwards inside the `with`; the last forward wins."""
         found: dict[int, Tensor] = {}
 
-        def keep(layer: int):  # type: ignore[no-untyped-def]
-            return lambda _module, _args, output: found.__setitem__(layer, output)
+        def keep(layer: int, _module: nn.Module, _args: object, output: Tensor) -> None:
+            found[layer] = output
 
-        handles = [self.blocks[layer].register_forward_hook(keep(layer)) for layer in layers]
+        handles = [self.blocks[layer].register_forward_hook(partial(keep, layer)) for layer in layers]
         try:
             yield found
         finally:
@@ -187,6 +189,17 @@ def truncated_config(config: PreTrainedConfig, n_blocks: int) -> PreTrainedConfi
         cut.layer_types = cut.layer_types[:n_blocks]
     cut.num_hidden_layers = n_blocks
     return cut
+
+
+def sharing_copy(module: M, *, frozen_only: bool = False) -> M:
+    """A copy of the module tree over the same parameters and buffers: what is put into it leaves the original alone.
+
+    Args:
+        frozen_only: share only parameters that do not train and copy the others; for a reference policy.
+    """
+    shared = [p for p in module.parameters() if not (frozen_only and p.requires_grad)]
+    memo: dict[int, object] = {id(tensor): tensor for tensor in (*shared, *module.buffers())}
+    return copy.deepcopy(module, memo)
 
 
 def check_layer(layer: int, n_layers: int) -> None:

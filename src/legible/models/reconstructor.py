@@ -4,7 +4,6 @@ The final norm is left out; a square head without bias, the identity at first, r
 Only the direction of the result means anything.
 """
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from legible.errors import ContractError, UsageError
 from legible.models.arch import Arch, leave_out_norm, norm_put_back
+from legible.models.lora import merged_copy
 from legible.models.target import Target, load_pretrained, load_tokenizer, quietly
 from legible.prompts import ReconstructorPrompt, plain_reconstructor_prompt
 
@@ -67,15 +67,16 @@ class Reconstructor(nn.Module):
         weight = _read_head(Path(path) / HEAD_FILE)
         if weight.shape != head.weight.shape:
             raise ContractError(
-                f"{HEAD_FILE} holds a {tuple(weight.shape)} matrix, the model beside it expects {tuple(head.weight.shape)}.\n"
+                f"{HEAD_FILE} holds a {tuple(weight.shape)} matrix, the model beside it expects "
+                f"{tuple(head.weight.shape)}.\n"
                 "  The usual cause is a head copied from another checkpoint."
             )
         head.load_state_dict({"weight": weight.float()})
         return cls(backbone, head, load_tokenizer(str(path)), prompt).to(device)
 
     def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write an ordinary model directory with `num_hidden_layers: K+1`, its final norm included, and the head."""
-        backbone = copy.deepcopy(self.backbone).to(dtype)
+        """Write a model directory with `num_hidden_layers: K+1` and its final norm, and the head; adapters merged."""
+        backbone = merged_copy(self.backbone, dtype)
         with norm_put_back(backbone), quietly():
             backbone.save_pretrained(path)
         self.tokenizer.save_pretrained(path)

@@ -9,15 +9,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from legible.errors import UnsupportedModelError, UsageError
-from legible.models.arch import Arch, check_layer
+from legible.models.arch import Arch, check_layer, sharing_copy
 
 _TOLERANCE = 1e-3  # of the stream's own norm: float32 batches differ by about 1e-6, a wrong layer by about 1
 
@@ -55,6 +56,7 @@ class Target:
         self.bos_id: int | None = tokenizer.bos_token_id
         self.eos_id: int | None = tokenizer.eos_token_id
         self._sha256: str | None = None
+        self._stopped: dict[int, Arch] = {}  # layer -> the model that ends there, sharing the weights
 
     @classmethod
     def load(
@@ -75,7 +77,8 @@ class Target:
         options = {"revision": revision, "trust_remote_code": trust_remote_code}
         model = load_pretrained(AutoModelForCausalLM, name, dtype=dtype, **options)
         tokenizer = load_tokenizer(name, **options)
-        return cls(model.to(device), tokenizer, name)
+        nn.Module.to(model, device)
+        return cls(model, tokenizer, name)
 
     @property
     def device(self) -> torch.device:
@@ -111,9 +114,10 @@ class Target:
         self._check_length(ids)
         ids, mask = ids.to(self.device), mask.to(self.device)
         deepest = max(layers)
-        view = Arch(self.arch.truncated(deepest + 1), self.arch.family)
+        if deepest not in self._stopped:
+            self._stopped[deepest] = Arch.find(self.arch.truncated(deepest + 1))
         with self.arch.recording(tuple(layer for layer in set(layers) if layer != deepest)) as found:
-            found[deepest] = view.stream(self.arch.embed(ids), mask)
+            found[deepest] = self._stopped[deepest].stream(self.arch.embed(ids), mask)
         return {layer: found[layer].float() for layer in layers}
 
     @torch.no_grad()
@@ -153,7 +157,8 @@ class Target:
         length = min(12, self.context)
         ids = (torch.arange(length, device=self.device) * 7 + 3).remainder(self.arch.embedding.num_embeddings)
         ids = ids.unsqueeze(0)
-        plain = self.model(input_ids=ids, output_hidden_states=True, use_cache=False)
+        witness = sharing_copy(self.model)  # output_hidden_states leaves hooks behind
+        plain = witness(input_ids=ids, output_hidden_states=True, use_cache=False)
         padded = torch.cat([ids, ids[:, :1]], 1) if length < self.context else ids
         mask = (torch.arange(padded.shape[1], device=self.device) < length).long().unsqueeze(0)
         ours = self.streams(padded, mask, (layer,))[layer][:, :length]
@@ -164,15 +169,16 @@ class Target:
         if not gap < _TOLERANCE:
             raise UnsupportedModelError(
                 f"{self.name}: the stream of layer {layer} differs from a plain forward by {gap:.2g} of its norm, "
-                f"expected below {_TOLERANCE:g}.\n  The usual cause is remote model code or a transformers version that "
-                "orders its blocks otherwise.\n  Use an unmodified model of a supported family."
+                f"expected below {_TOLERANCE:g}.\n"
+                "  The usual cause is remote model code, or a transformers version that orders its blocks otherwise.\n"
+                "  Use an unmodified model of a supported family."
             )
         embeds = self.arch.embed(ids)
         changed = self.model(inputs_embeds=embeds.flip(-1), use_cache=False).logits
         same = self.model(inputs_embeds=embeds, use_cache=False).logits
         if not torch.allclose(same, plain.logits, rtol=1e-3, atol=1e-3) or torch.allclose(changed, same):
             raise UnsupportedModelError(
-                f"{self.name}: feeding embeddings does not give what feeding tokens gives, so nothing can be injected.\n"
+                f"{self.name}: embeddings do not give what their tokens give, so nothing can be injected.\n"
                 "  Use an unmodified model of a supported family."
             )
 
@@ -183,7 +189,7 @@ class Target:
             )
 
 
-def load_pretrained(kind: type, name: str, *, dtype: torch.dtype = torch.float32, **options: object) -> PreTrainedModel:
+def load_pretrained(kind: Any, name: str, *, dtype: torch.dtype = torch.float32, **options: object) -> PreTrainedModel:
     """`kind.from_pretrained(name)` from safetensors only, with SDPA attention.
 
     Raises:
@@ -212,7 +218,8 @@ def load_tokenizer(name: str, **options: object) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"cannot load the tokenizer of {name!r}: {str(error).splitlines()[0]}\n  Expected tokenizer.json beside the model."
+            f"cannot load the tokenizer of {name!r}: {str(error).splitlines()[0]}\n"
+            "  Expected tokenizer.json beside the model."
         ) from error
     if not tokenizer.is_fast:
         raise UsageError(

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from legible.errors import InjectionError, UsageError
 from legible.injection import Injection, add_after, replace_at, scale_vector
 from legible.models.arch import Arch
+from legible.models.lora import StopRowHead, merged_copy
 from legible.models.target import Target, load_pretrained, load_tokenizer, quietly
 from legible.prompts import VerbalizerPrompt, plain_verbalizer_prompt
 
@@ -51,9 +52,7 @@ class Verbalizer(nn.Module):
                 f"injection after block {injection.block}, but the model has blocks 0 to {self.arch.n_layers - 1}.\n"
                 "  Choose a smaller sft.injection_block."
             )
-        banned = torch.zeros(model.config.vocab_size, dtype=torch.bool)
-        banned[list(prompt.banned_ids)] = True
-        self.register_buffer("banned", banned, persistent=False)
+        self.register_buffer("banned", torch.tensor(prompt.banned_ids, dtype=torch.long), persistent=False)
         self.eval()
 
     @classmethod
@@ -71,12 +70,12 @@ class Verbalizer(nn.Module):
         Raises:
             UsageError: no model or tokenizer there, or pickle weights only.
         """
-        model = load_pretrained(AutoModelForCausalLM, str(path)).to(device)
+        model = load_pretrained(AutoModelForCausalLM, str(path))
         return cls(model, load_tokenizer(str(path)), prompt, injection).to(device)
 
     def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write an ordinary causal LM directory (weights, config, tokenizer)."""
-        model = copy.deepcopy(self.model).to(dtype)
+        """Write an ordinary causal LM directory (weights, config, tokenizer), adapters merged."""
+        model = merged_copy(self.model, dtype)
         with quietly():
             model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
@@ -147,7 +146,7 @@ class Verbalizer(nn.Module):
         with self.adding(vectors, self.prompt.position):
             hidden = self.arch.stream(embeds, whole)
         logits = self.model.get_output_embeddings()(hidden[:, width - 1 :]).float()
-        return logits.masked_fill(self.banned, float("-inf")) if self.prompt.banned_ids else logits
+        return logits.index_fill_(-1, self.banned, float("-inf"))
 
     def logprobs(
         self,
@@ -163,7 +162,9 @@ class Verbalizer(nn.Module):
             vectors, ids, mask: as for `logits`.
             temperature: logits are divided by it before the softmax.
         """
-        logits = self.logits(vectors, ids, mask) / temperature
+        logits = self.logits(vectors, ids, mask)
+        if temperature != 1.0:
+            logits = logits / temperature
         mask = mask.to(self.device).bool()
         wanted = torch.where(mask, ids.to(self.device), self.prompt.stop_ids[0])
         nll = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape)
@@ -185,19 +186,26 @@ class Verbalizer(nn.Module):
         Raises:
             UsageError: the head is frozen and the stop token's row is another token's row.
         """
-        weight = self.model.get_output_embeddings().weight
-        if weight.requires_grad:
+        head = self.model.get_output_embeddings()
+        if isinstance(head, StopRowHead) or head.weight.requires_grad:
             return
-        stop = self.prompt.stop_ids[0]
+        weight, stop = head.weight, self.prompt.stop_ids[0]
         cosine = F.cosine_similarity(weight.float(), weight[stop].float().unsqueeze(0), dim=-1)
         cosine[[stop, *self.prompt.banned_ids]] = -1.0
         twin = int(cosine.argmax())
         if cosine[twin] > _SAME_ROW:
             raise UsageError(
-                f"the frozen head cannot tell the stop token {stop} from token {twin} (cosine {float(cosine[twin]):.3f}), "
-                "so explanations could not stop.\n  The usual cause is a small target that never saw its end-of-text token.\n"
-                "  Fine-tune in full (`sft.adapter: null`), which trains that row."
+                f"the frozen head cannot tell the stop token {stop} from token {twin} (cosine "
+                f"{float(cosine[twin]):.3f}), so explanations could not stop.\n"
+                "  The usual cause is a small target that never saw its end-of-text token.\n"
+                "  Fine-tune in full (`sft.adapter: null`), or call Verbalizer.train_stop_row() first."
             )
+
+    def train_stop_row(self) -> None:
+        """Let the stop token's output row train although the head is frozen, in place; saving merges it."""
+        head = self.model.get_output_embeddings()
+        if not isinstance(head, StopRowHead):
+            self.model.set_output_embeddings(StopRowHead(head, self.prompt.stop_ids[0]))
 
     def _positions(self, batch: int, position: int) -> Tensor:
         return torch.full((batch,), position, device=self.device)

@@ -1,0 +1,85 @@
+"""LoRA inside a transformers model, by PEFT: put in place, counted, merged for saving.
+
+The model keeps its class, so the rest of Legible does not notice. Only the linear maps inside blocks are adapted;
+the fused experts of a mixture of experts and everything outside the blocks stay frozen.
+"""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from legible.config import AdapterConfig
+from legible.models.arch import Arch
+
+
+class StopRowHead(nn.Module):
+    """A frozen output head with one trainable row: a model that never saw its stop token can learn to emit it."""
+
+    def __init__(self, head: nn.Linear, stop_id: int) -> None:
+        super().__init__()
+        self.head = head
+        self.stop_id = stop_id
+        self.delta = nn.Parameter(torch.zeros(head.in_features, device=head.weight.device))
+
+    def forward(self, hidden: Float[Tensor, "... d_model"]) -> Float[Tensor, "... vocab"]:
+        """The head's logits with `hidden @ delta` added to the stop token's."""
+        logits = self.head(hidden)
+        stop = (torch.arange(logits.shape[-1], device=logits.device) == self.stop_id).to(logits.dtype)
+        return logits + (hidden @ self.delta.to(hidden.dtype)).unsqueeze(-1) * stop
+
+    def merged(self) -> nn.Linear:
+        """An ordinary head of its own, no longer tied to the embedding."""
+        head = copy.deepcopy(self.head)
+        head.weight = nn.Parameter(self.head.weight.detach().clone())
+        with torch.no_grad():
+            head.weight[self.stop_id] += self.delta.to(head.weight.dtype)
+        return head
+
+
+def add_lora(model: PreTrainedModel, config: AdapterConfig, name: str, seed: int) -> None:
+    """Freeze the model and put LoRA layers around the linear maps inside its blocks, in place.
+
+    Args:
+        model: a causal LM or base model of a supported family.
+        config: rank, alpha and variant.
+        name: what the adapter is called in the parameters' names.
+        seed: of the random half; the other half starts at zero, so nothing changes at first.
+    """
+    model.requires_grad_(False)
+    blocks = {id(module) for module in Arch.find(model).blocks.modules()}
+    inside = {path: module for path, module in model.named_modules() if id(module) in blocks}
+    targets = [path for path, module in inside.items() if isinstance(module, nn.Linear | Conv1D)]
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]
+        lora_dropout=0.0,
+        use_rslora=config.rslora,
+        use_dora=config.dora,
+        target_modules=targets,
+        fan_in_fan_out=any(isinstance(inside[path], Conv1D) for path in targets),
+        bias="none",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(lora, model, adapter_name=name)
+
+
+def merged_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """An ordinary copy of the model in `dtype`: LoRA and a trained stop row folded in, nothing shared."""
+    model = copy.deepcopy(model)
+    for path, module in list(model.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()  # type: ignore[attr-defined]
+            model.set_submodule(path, module.get_base_layer())  # type: ignore[attr-defined]
+    head = model.get_output_embeddings()
+    if isinstance(head, StopRowHead):
+        model.set_output_embeddings(head.merged())
+        model.config.tie_word_embeddings = False
+    nn.Module.to(model, dtype)
+    return model

@@ -1,0 +1,104 @@
+"""The local engine: batched explanations on this machine, from a verbalizer in memory.
+
+The prompt before the vector is computed once a call and shared by all rows, never kept across calls, so that a
+weight update cannot meet a stale prefix. Samples of one vector share their whole prompt.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache
+
+from legible.engines.base import Completion
+from legible.engines.cached import CachedStepper, extend, shared_prefix, spread
+from legible.engines.decode import Policy, Written, decode
+from legible.engines.sampling import uniforms
+from legible.errors import UsageError
+from legible.models.verbalizer import Verbalizer
+from legible.prompts import parse_explanation
+
+
+class LocalEngine:
+    """Implements `Engine` over a verbalizer in memory.
+
+    Args:
+        verbalizer: any family, with or without adapters; read anew at every call, so it may be trained in between.
+        batch: rows decoded together.
+    """
+
+    def __init__(self, verbalizer: Verbalizer, *, batch: int = 256) -> None:
+        if batch < 1:
+            raise UsageError(f"engine batch is {batch}, expected at least 1")
+        self.verbalizer = verbalizer
+        self.batch = batch
+
+    @torch.no_grad()
+    def generate(
+        self,
+        vectors: Float[Tensor, "n d_model"],
+        *,
+        samples: int = 1,
+        temperature: float = 0.0,
+        max_tokens: int,
+        seed: int = 0,
+    ) -> list[list[Completion]]:
+        """Write `samples` completions for each vector; see `Engine.generate`."""
+        self._check(vectors, samples, temperature, max_tokens)
+        prompt = self.verbalizer.prompt
+        policy = Policy(temperature, max_tokens, prompt.stop_ids, prompt.banned_ids)
+        jobs = [(row, sample) for row in range(len(vectors)) for sample in range(samples)]
+        written: list[Written] = []
+        vectors = vectors.to(self.verbalizer.device)
+        prefix_ids = torch.tensor(prompt.prefix_ids, dtype=torch.long, device=vectors.device)
+        prefix = shared_prefix(self.verbalizer.model, prefix_ids)
+        for start in range(0, len(jobs), self.batch):
+            written += self._decode(vectors, jobs[start : start + self.batch], prefix, policy, seed)
+        completions = self._completions(written)
+        return [completions[row * samples : (row + 1) * samples] for row in range(len(vectors))]
+
+    def _decode(
+        self, vectors: Tensor, jobs: Sequence[tuple[int, int]], prefix: DynamicCache, policy: Policy, seed: int
+    ) -> list[Written]:
+        rows = torch.tensor([row for row, _ in jobs], device=vectors.device)
+        unique, index = rows.unique(return_inverse=True)
+        cache = spread(prefix, len(unique))
+        position = self.verbalizer.prompt.position
+        embeds = self.verbalizer.prompt_embeds(vectors[unique])[:, position:]
+        with self.verbalizer.adding(vectors[unique], 0):
+            logits = extend(self.verbalizer.model, cache, embeds=embeds)
+        stepper = CachedStepper(self.verbalizer.model, cache, index, policy.max_tokens)
+        noise = uniforms(seed, jobs, policy.max_tokens).to(vectors.device) if policy.temperature else None
+        return decode(stepper, logits[index], policy, noise)
+
+    def _completions(self, written: Sequence[Written]) -> list[Completion]:
+        tokenizer, tags = self.verbalizer.tokenizer, self.verbalizer.prompt.tags
+        completions = []
+        for row in written:
+            text = cast(str, tokenizer.decode(row.ids, skip_special_tokens=True))
+            explanation = parse_explanation(text, tags, stopped=row.stop == "stop")
+            completions.append(Completion(row.ids, row.logprobs, row.stop, row.stop_id, text, explanation))
+        return completions
+
+    def _check(self, vectors: Tensor, samples: int, temperature: float, max_tokens: int) -> None:
+        if samples < 1 or max_tokens < 1 or temperature < 0:
+            raise UsageError(
+                f"samples {samples}, max_tokens {max_tokens}, temperature {temperature}: "
+                "expected at least 1, at least 1 and at least 0."
+            )
+        config = self.verbalizer.model.config.get_text_config()
+        if vectors.ndim != 2 or vectors.shape[1] != config.hidden_size:
+            raise UsageError(
+                f"vectors have shape {tuple(vectors.shape)}, expected [n, {config.hidden_size}].\n"
+                "  The usual cause is a store captured from another target than the verbalizer's."
+            )
+        prompt = self.verbalizer.prompt
+        used = len(prompt.ids)
+        context = config.max_position_embeddings
+        if used + max_tokens > context:
+            raise UsageError(
+                f"a prompt of {used} tokens and {max_tokens} new ones do not fit the context of {context} tokens.\n"
+                f"  Lower max_tokens to {context - used} or less."
+            )

@@ -1,0 +1,42 @@
+"""Choosing tokens from logits, reproducibly.
+
+A sampled token is the inverse of the cumulative distribution at one uniform number. That number depends on
+(seed, row, sample, step) alone, so a row's text does not depend on what else is in the batch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def uniforms(seed: int, keys: Sequence[tuple[int, int]], steps: int) -> Float[Tensor, "n steps"]:
+    """One number in [0, 1) for each (row, sample) key and step; more steps extend the same sequence."""
+    draws = [np.random.default_rng((seed, row, sample)).random(steps, dtype=np.float32) for row, sample in keys]
+    return torch.from_numpy(np.stack(draws)) if draws else torch.zeros(0, steps)
+
+
+def choose(
+    logits: Float[Tensor, "n vocab"], temperature: float, u: Float[Tensor, " n"] | None
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+    """One token a row and its ln p.
+
+    Args:
+        logits: float32; minus infinity bans a token.
+        temperature: 0 takes the argmax and reports ln p at temperature 1.
+        u: uniform numbers in [0, 1); needed above temperature 0.
+
+    Returns:
+        Token ids, and their log-probabilities at the sampling temperature.
+    """
+    if temperature == 0 or u is None:
+        top, tokens = logits.max(-1)
+        return tokens, top - logits.logsumexp(-1)
+    logp = torch.log_softmax(logits / temperature, -1)
+    cumulative = logp.exp().cumsum(-1)
+    # The factor keeps the point strictly below the last sum, so that no token of probability 0 is ever reached.
+    point = u * (1 - 1e-6) * cumulative[:, -1]
+    tokens = torch.searchsorted(cumulative, point[:, None], right=True)[:, 0]
+    return tokens, logp.gather(-1, tokens[:, None])[:, 0]

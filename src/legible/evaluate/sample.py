@@ -1,20 +1,24 @@
 """Captured rows with everything that judges a reading of them: activations, tokens and facts."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from legible.config import CaptureConfig
+from legible.data.capture import capture
+from legible.data.store import Store
+from legible.documents import Document
+from legible.errors import UsageError
+from legible.models.target import Target
 from legible.truth.claims import Fact, Language, Row
-from legible.truth.lookup import TokenColumns
 from legible.truth.probes import known_labels
-
-if TYPE_CHECKING:
-    from legible.data.store import Store
+from legible.truth.ridge import TokenColumns
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Sample:
 
     @classmethod
     def of_store(
-        cls, store: "Store", layer: int, language: Language | None, *, limit: int | None = None, seed: int = 0
+        cls, store: Store, layer: int, language: Language | None, *, limit: int | None = None, seed: int = 0
     ) -> "Sample":
         """Rows of a store: all, or `limit` of them drawn evenly by seed, in store order."""
         chosen = np.arange(len(store))
@@ -36,6 +40,35 @@ class Sample:
         rows = [store.row(int(index)) for index in chosen]
         facts = [dict(language.facts(row)) for row in rows] if language is not None else []
         return cls(store.vectors(chosen, layer), rows, facts)
+
+    @classmethod
+    def of_documents(
+        cls,
+        target: Target,
+        documents: Sequence[Document],
+        config: CaptureConfig,
+        layer: int,
+        language: Language | None,
+        *,
+        limit: int | None = None,
+    ) -> "Sample":
+        """Capture documents now, keep the rows in memory.
+
+        Args:
+            config: which positions; its layers are replaced by `layer`.
+            limit: as for `of_store`, drawn by `config.seed`.
+
+        Raises:
+            UsageError: no document is long enough.
+        """
+        with tempfile.TemporaryDirectory(prefix="legible-") as folder:
+            store = capture(target, documents, config.model_copy(update={"layers": (layer,)}), Path(folder) / "store")
+            if len(store) == 0:
+                raise UsageError(
+                    f"none of {len(documents)} documents has a token at position {config.min_pos} or later.\n"
+                    "  Give longer texts, or lower capture.min_pos."
+                )
+            return cls.of_store(store, layer, language, limit=limit, seed=config.seed)
 
     def __len__(self) -> int:
         return len(self.rows)

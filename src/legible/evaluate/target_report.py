@@ -70,9 +70,9 @@ def readable_report(train: Sample, test: Sample, language: Language, *, seed: in
     lookup = TokenLookup.fit(train.vectors, train.columns, train.doc_ids, seed=seed)
     v = variance(train.vectors)
     miss = direction_mse(lookup.predict(test.columns), test.vectors).numpy()
-    stated = _facts_miss(train, test, ("stated",), lookup, seed)
-    known = _facts_miss(train, test, ("stated", "implied"), lookup, seed)
-    alone = _facts_miss(train, test, ("stated", "implied"), None, seed)
+    stated = _facts_miss(train, test, language, ("stated",), lookup, seed)
+    known = _facts_miss(train, test, language, ("stated", "implied"), lookup, seed)
+    alone = _facts_miss(train, test, language, ("stated", "implied"), None, seed)
     worst = min(probes.scores, key=lambda kind: probes.scores[kind].corrected.value)
 
     def share(values: np.ndarray, offset: float, scale: float) -> dict[str, float | int]:
@@ -128,13 +128,12 @@ def loss_report(
 
 
 def _facts_miss(
-    train: Sample, test: Sample, statuses: Sequence[str], lookup: TokenLookup | None, seed: int
+    train: Sample, test: Sample, language: Language, statuses: Sequence[str], lookup: TokenLookup | None, seed: int
 ) -> np.ndarray:
     """Direction error on the test rows of the ridge from facts (beside the lookup's features where given)."""
+    known = [fact_names(sample.facts, statuses, language.probe_kinds) for sample in (train, test)]
     columns = train.columns if lookup is not None else None
-    ridge = FactRidge.fit(
-        train.vectors, fact_names(train.facts, statuses), train.doc_ids, columns=columns, lookup=lookup, seed=seed
-    )
-    guess = ridge.predict(fact_names(test.facts, statuses), test.columns if lookup is not None else None)
+    ridge = FactRidge.fit(train.vectors, known[0], train.doc_ids, columns=columns, lookup=lookup, seed=seed)
+    guess = ridge.predict(known[1], test.columns if lookup is not None else None)
     miss: np.ndarray = direction_mse(guess, test.vectors).numpy()
     return miss

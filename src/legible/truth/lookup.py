@@ -7,6 +7,7 @@ training documents. `FactRidge` predicts the activation from a row's true facts,
 difference to the lookup is what the facts add. Nothing here loads a model.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from legible.vectors import unit
 
 SHRINKS = (float("inf"), 2.0, 8.0, 32.0)
 MAX_PAIRS = 4096
+MAX_FACTS = 3000  # the most frequent facts; rarer ones have no column
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ class FactRidge:
             columns, lookup: the rows' tokens and the lookup fitted on them, to predict from both together.
             seed: which documents choose the ridge.
         """
-        names = {name: column for column, name in enumerate(sorted({name for row in facts for name in row}))}
+        counts = Counter(name for row in facts for name in row)
+        names = {name: column for column, (name, _) in enumerate(counts.most_common(MAX_FACTS))}
         goal = unit(vectors).double().numpy()
         matrix = multi_hot(facts, names)
         features = None
@@ -191,11 +194,18 @@ class FactRidge:
 
 
 def fact_names(
-    facts: Sequence[Mapping[str, Fact]], statuses: Collection[str] = ("stated", "implied")
-) -> list[set[str]]:
-    """The facts of every row that have one of the statuses, as names such as "mood=sad"."""
+    facts: Sequence[Mapping[str, Fact]],
+    statuses: Collection[str] = ("stated", "implied"),
+    kinds: Collection[str] | None = None,
+) -> list[list[str]]:
+    """The facts of every row as names such as "mood=sad": those of these statuses, and of these kinds (default all)."""
     return [
-        {f"{kind}={value}" for kind, fact in row.items() if fact.status in statuses for value in fact.values}
+        [
+            f"{kind}={value}"
+            for kind, fact in row.items()
+            if fact.status in statuses and (kinds is None or kind in kinds)
+            for value in fact.values
+        ]
         for row in facts
     ]
 

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 FORMS = ("linear", "mlp")
 HIDDEN = 64
-EPOCHS = 12
+EPOCHS = 14
+MIN_STEPS = 300  # few rows are passed over more often
 BATCH = 512
 MAX_DIRECTIONS = 512  # principal directions the probes see
 
@@ -60,11 +61,12 @@ def fit_fold(x: Float[Tensor, "n k"], gold: Int[Tensor, "n kinds"], sizes: Tenso
         for params, rate, decay in zip(per_form, rates, [3e-2, 3e-1], strict=True)
     ]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
-    steps = EPOCHS * -(-len(x) // BATCH)
+    per_epoch = -(-len(x) // BATCH)
+    epochs = max(EPOCHS, -(-MIN_STEPS // per_epoch))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=rates, total_steps=steps, pct_start=0.1, cycle_momentum=False
+        optimizer, max_lr=rates, total_steps=epochs * per_epoch, pct_start=0.1, cycle_momentum=False
     )
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for rows in torch.randperm(len(x), generator=generator).split(BATCH):
             losses = [F.cross_entropy(_logits(form, x[rows], weights, sizes).flatten(0, 1), gold[rows].flatten())
                       for form in FORMS]  # fmt: skip

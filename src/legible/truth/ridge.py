@@ -29,7 +29,7 @@ class TokenColumns:
     @classmethod
     def of(cls, token_ids: Iterable[int], prev_token_ids: Iterable[int], pos: Iterable[int]) -> "TokenColumns":
         """Columns from anything that lists integers."""
-        return cls(*(np.asarray(column, dtype=np.int64) for column in (token_ids, prev_token_ids, pos)))
+        return cls(*(np.fromiter(column, dtype=np.int64) for column in (token_ids, prev_token_ids, pos)))
 
     def __len__(self) -> int:
         return len(self.token_ids)

@@ -1,0 +1,100 @@
+"""Foresight: where the text leaves a fact open, does the reading name what the target itself would say next?
+
+The target continues the text 16 times. Where at least 14 continuations settle an open fact on the same value, that
+value is the target's own later choice, and a claim about the fact is right or wrong by it. Abstaining, or saying
+nothing of it, is neither; how many such instances were claimed at all is reported beside.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from legible.engines.continuations import continue_text
+from legible.evaluate.sample import Sample
+from legible.models.target import Target
+from legible.stats import ratio_interval
+from legible.truth.claims import Fact, Language, Row
+
+AGREEMENT = 14 / 16  # of the continuations
+TOKENS = 64  # longest continuation
+
+Told = Callable[[str, str], Mapping[str, str]]
+"""(text so far, continuation) to the first value that the continuation states of every kind."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An open fact that the target's continuations agree on."""
+
+    row: int
+    kind: str
+    value: str
+
+
+def choices(
+    target: Target,
+    sample: Sample,
+    language: Language,
+    told: Told,
+    *,
+    rows: int,
+    continuations: int,
+    seed: int = 0,
+) -> list[Choice]:
+    """The target's own later choices at up to `rows` rows with open facts, drawn by seed."""
+    unsettled = [_open_kinds(facts, language) for facts in sample.facts]
+    open_rows = [row for row, kinds in enumerate(unsettled) if kinds]
+    drawn = np.random.default_rng([seed, 2]).permutation(len(open_rows))[:rows]
+    found = []
+    for row in sorted(open_rows[int(place)] for place in drawn):
+        texts = continued(target, sample.rows[row], samples=continuations, seed=seed + row)
+        said = [told(sample.rows[row].prefix, text) for text in texts]
+        for kind in unsettled[row]:
+            counts = Counter(values[kind] for values in said if kind in values)
+            if counts:
+                value, times = counts.most_common(1)[0]
+                if times >= AGREEMENT * continuations:
+                    found.append(Choice(row, kind, value))
+    return found
+
+
+def _open_kinds(facts: Mapping[str, Fact], language: Language) -> list[str]:
+    return [kind for kind in language.probe_kinds if kind in facts and facts[kind].status == "open"]
+
+
+def continued(target: Target, row: Row, *, samples: int, seed: int) -> list[str]:
+    """What the target would say after the read token, as text that can be put right behind `row.prefix`.
+
+    Empty where the context has no room left.
+    """
+    ids = target.encode(row.document.text).ids[: row.pos + 1]
+    room = min(TOKENS, target.context - len(ids))
+    if room < 1:
+        return []
+    stop = () if target.eos_id is None else (target.eos_id,)
+    written = continue_text(target, ids, samples=samples, max_tokens=room, seed=seed, stop_ids=stop)
+    decode = target.tokenizer.decode
+    head = str(decode(ids, skip_special_tokens=True))
+    return [str(decode([*ids, *new], skip_special_tokens=True))[len(head) :] for new in written]
+
+
+def foresight(
+    found: Sequence[Choice], texts: Sequence[str | None], doc_ids: Sequence[str], language: Language
+) -> dict[str, Any]:
+    """How often claims about the target's later choices agree with them.
+
+    Returns:
+        `value`, `low`, `high`, `n` (claims judged), `documents`, and `instances` (choices found). NaN without claims.
+    """
+    claimed, right, docs = [], [], []
+    for choice in found:
+        text = texts[choice.row]
+        claims = language.parse(text).claims if text is not None else []
+        values = [claim.value for claim in claims if claim.kind == choice.kind and claim.value is not None]
+        claimed += [1.0] * len(values)
+        right += [float(value == choice.value) for value in values]
+        docs += [doc_ids[choice.row]] * len(values)
+    return {**ratio_interval(right, claimed, docs).as_dict(), "instances": len(found)}

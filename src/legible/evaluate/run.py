@@ -1,0 +1,224 @@
+"""The evaluation of a checkpoint on fresh held-out documents: one JSON object.
+
+In the built-in world the documents are drawn here, from the split whose wordings and combinations nothing was trained
+on; elsewhere the caller gives documents that no training saw. Probes and ridges are fitted on other documents, which
+are never read.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from legible.config import CaptureConfig, EvalConfig
+from legible.contract import git_commit
+from legible.documents import Document
+from legible.errors import UsageError
+from legible.evaluate import claims
+from legible.evaluate.controls import (
+    Controls,
+    lookup_misses,
+    mean_direction,
+    ridge_misses,
+    run_controls,
+    teacher_misses,
+)
+from legible.evaluate.foresight import Told, choices, foresight
+from legible.evaluate.reconstruction import (
+    Explained,
+    Misses,
+    context_fve_of,
+    explain,
+    fve_gain,
+    fve_of,
+    misses,
+)
+from legible.evaluate.sample import Sample
+from legible.models.target import Target
+from legible.truth.claims import Language
+from legible.truth.lookup import TokenLookup
+from legible.truth.probes import ProbeSet
+from legible.world import story_document, told
+
+if TYPE_CHECKING:
+    from legible.train.checkpoint import Checkpoint
+
+METRICS_VERSION = 1
+POOL_POSITIONS = 8  # rows a document of the pool that fits probes and ridges
+LIMIT = 0.5  # of the reference teacher that writes only what probes find
+TOLD: Mapping[str, Told] = {"world": told}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every score of one evaluation is measured on and with."""
+
+    sample: Sample
+    pool: Sample | None
+    probes: ProbeSet | None
+    lookup: TokenLookup
+    variance: float
+    language: Language | None
+
+    @property
+    def decodable(self) -> claims.Decodable | None:
+        """Which instances of the sample are decodable; None without probes."""
+        if self.probes is None or self.language is None:
+            return None
+        return self.probes.decodable(self.sample.vectors, self.sample.labels(self.language), self.sample.doc_ids)
+
+
+def evaluate_checkpoint(
+    checkpoint: "Checkpoint",
+    *,
+    name: str,
+    config: EvalConfig,
+    capture: CaptureConfig,
+    documents: Sequence[Document] | None = None,
+    pool: Sequence[Document] = (),
+    progress: Callable[[str], None] = lambda stage: None,
+) -> dict[str, Any]:
+    """Measure a checkpoint beside its floors and references.
+
+    Args:
+        checkpoint: verbalizer, reconstructor, target and token lookup.
+        name: what the report calls it.
+        config: how much is read, and the seed of documents and positions.
+        capture: which positions count (see `CaptureConfig.from_positions`).
+        documents: held-out documents; in the world absent, then `config.documents` are drawn.
+        pool: other documents that no verbalizer trained on, for probes and ridges; drawn in the world. Without them
+            recall and the ridges are left out.
+        progress: called with the name of each stage as it begins.
+
+    Returns:
+        `fve`, `context_fve`, `floors`, `references`, `parse_failures`, `mean_tokens`, `world`, `checkpoint`, `seed`,
+        `commit`; beside them `floor_intervals`, `reference_intervals`, `gains` (FVE over every floor, paired),
+        `claims` (every claim score with its interval, any language), `variance`, `probes` and `rows`.
+
+    Raises:
+        UsageError: no documents, or a checkpoint without a token lookup.
+    """
+    bench = _bench(checkpoint, config, capture, documents, pool, progress)
+    progress("reading")
+    sample, lookup = bench.sample, bench.lookup
+    explained = explain(checkpoint.verbalizer, sample.vectors, max_tokens=config.max_tokens)
+    miss = misses(checkpoint.reconstructor, explained.texts, sample.vectors, mean_direction(lookup))
+    progress("controls")
+    controls = run_controls(
+        checkpoint.verbalizer, checkpoint.reconstructor, sample, explained, lookup,
+        max_tokens=config.max_tokens, language=bench.language, pool=bench.pool, seed=config.seed,
+    )  # fmt: skip
+    report = _scores(bench, explained, miss, controls, _references(checkpoint, bench, config.seed))
+    if bench.language is not None:
+        progress("claims")
+        report |= _claims(checkpoint.target, bench, explained, controls, config)
+    return report | {
+        "checkpoint": name,
+        "seed": config.seed,
+        "commit": git_commit(),
+        "metrics_version": METRICS_VERSION,
+        "layer": checkpoint.layer,
+        "rows": len(sample),
+        "probe_rows": bench.probes.rows if bench.probes is not None else 0,
+    }
+
+
+def world_documents(seed: int, count: int, *, skip: int = 0) -> list[Document]:
+    """Held-out stories: wordings, combinations and the layout that nothing was trained on."""
+    return [story_document("test", seed, index) for index in range(skip, skip + count)]
+
+
+def _bench(
+    checkpoint: "Checkpoint",
+    config: EvalConfig,
+    capture: CaptureConfig,
+    documents: Sequence[Document] | None,
+    pool: Sequence[Document],
+    progress: Callable[[str], None],
+) -> Bench:
+    lookup, language = checkpoint.lookup, checkpoint.language
+    if lookup is None:
+        raise UsageError(
+            "the checkpoint holds no token lookup (lookup.safetensors), so context FVE has no denominator.\n"
+            "  The usual cause is a checkpoint made by other tools. Train one with `legible train`."
+        )
+    if documents is None and language is not None and language.name == "world":
+        documents = world_documents(config.seed, config.documents)
+        pool = world_documents(config.seed, -(-config.probe_rows // POOL_POSITIONS), skip=config.documents)
+    if not documents:
+        raise UsageError("no documents to read.\n  Give held-out texts: --corpus FILE")
+    shared = {doc.doc_id for doc in documents} & {doc.doc_id for doc in pool}
+    if shared:
+        raise UsageError(f"{len(shared)} documents stand both among those read and in the pool, e.g. {min(shared)!r}.")
+    read = capture.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": config.seed})
+    progress("capture")
+    sample = Sample.of_documents(checkpoint.target, documents[: config.documents], read, checkpoint.layer, language)
+    if not pool or language is None:
+        return Bench(sample, None, None, lookup, checkpoint.variance, language)
+    progress("probes")
+    fit = capture.model_copy(update={"positions_per_doc": POOL_POSITIONS, "seed": config.seed})
+    lent = Sample.of_documents(checkpoint.target, pool, fit, checkpoint.layer, language, limit=config.probe_rows)
+    labels = {kind: column for kind, column in lent.labels(language).items() if any(column)}
+    probes = ProbeSet.fit(lent.vectors, labels, lent.doc_ids, seed=config.seed)
+    return Bench(sample, lent, probes, lookup, checkpoint.variance, language)
+
+
+def _references(checkpoint: "Checkpoint", bench: Bench, seed: int) -> dict[str, Misses]:
+    if bench.language is None:
+        return {}
+    guess = mean_direction(bench.lookup)
+    sample, language, reconstructor = bench.sample, bench.language, checkpoint.reconstructor
+    found = {"teacher_text": teacher_misses(reconstructor, sample, language, guess, seed=seed)}
+    if bench.probes is None or bench.pool is None:
+        return found
+    keep = bench.probes.found(sample.vectors, sample.labels(language), sample.doc_ids, threshold=LIMIT)
+    found["teacher_text_limited"] = teacher_misses(reconstructor, sample, language, guess, keep=keep, seed=seed)
+    return found | ridge_misses(sample, bench.pool, language, bench.lookup, bench.probes, seed=seed)
+
+
+def _scores(
+    bench: Bench, explained: Explained, miss: Misses, controls: Controls, references: Mapping[str, Misses]
+) -> dict[str, Any]:
+    docs, v = bench.sample.doc_ids, bench.variance
+    floors = {name: fve_of(values, v, docs) for name, values in controls.misses.items()}
+    refs = {name: fve_of(values, v, docs) for name, values in references.items()}
+    return {
+        "fve": fve_of(miss, v, docs).as_dict(),
+        "context_fve": context_fve_of(miss, lookup_misses(bench.lookup, bench.sample), docs).as_dict(),
+        "floors": {name: interval.value for name, interval in floors.items()},
+        "references": {name: interval.value for name, interval in refs.items()},
+        "parse_failures": explained.parse_failures,
+        "mean_tokens": explained.mean_tokens,
+        "world": None,
+        "claims": None,
+        "variance": v,
+        "floor_intervals": {name: interval.as_dict() for name, interval in floors.items()},
+        "reference_intervals": {name: interval.as_dict() for name, interval in refs.items()},
+        "gains": {name: fve_gain(miss, values, v, docs).as_dict() for name, values in controls.misses.items()},
+    }
+
+
+def _claims(
+    target: Target, bench: Bench, explained: Explained, controls: Controls, config: EvalConfig
+) -> dict[str, Any]:
+    """`claims` for any language, `world` besides in the world, and the probes' report."""
+    language, sample = bench.language, bench.sample
+    assert language is not None
+    judged = claims.judge_texts(explained.texts, sample, language)
+    floor = claims.judge_texts(controls.no_activation.texts, sample, language)
+    other = claims.judge_texts(controls.other_activation.texts, sample, language)
+    report = claims.claim_report(judged, floor, sample, language, bench.decodable)
+    report["no_activation_decoding"] = controls.no_activation_decoding
+    report["lift_over_other_activation"] = claims.context_lift(judged, other, sample.doc_ids).as_dict()
+    found: dict[str, Any] = {
+        "claims": report,
+        "probes": bench.probes.report() if bench.probes is not None else None,
+    }
+    if language.name not in TOLD:
+        return found
+    seen = choices(
+        target, sample, language, TOLD[language.name],
+        rows=config.foresight_rows, continuations=config.continuations, seed=config.seed,
+    )  # fmt: skip
+    report["foresight"] = foresight(seen, explained.texts, sample.doc_ids, language)
+    keys = ("precision", "context_precision", "context_claims_per_reading", "context_lift", "recall", "foresight")
+    return found | {"world": {key: report[key]["value"] for key in keys}}

@@ -62,6 +62,7 @@ class PromptIds(_Ours):
 
     prefix_ids: list[int] = []
     suffix_ids: list[int] = []
+    placeholder_id: int | None = None
     stop_ids: list[int] = []
     banned_ids: list[int] = []
     tags: bool = False
@@ -139,7 +140,7 @@ class ModelContract(_Open):
     extraction_layer_index: int | None = Field(None, ge=0)
     extraction: Scales
     tokens: Tokens | None = None
-    prompt_templates: Templates = Templates()
+    prompt_templates: Templates = Field(default_factory=Templates)
     legible: LegibleExtra | None = None
 
     @model_validator(mode="before")
@@ -209,7 +210,7 @@ class DatasetContract(_Open):
     row_count: int = Field(ge=0)
     extraction: Extraction
     tokens: Tokens | None = None
-    prompt_templates: Templates = Templates()
+    prompt_templates: Templates = Field(default_factory=Templates)
     api_summaries: ApiSummaries | None = None
     parent_datasets: list[Any] = []
     created_at: Any = None

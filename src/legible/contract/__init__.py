@@ -6,9 +6,9 @@ older ones beside it. Nothing here loads a model.
 """
 
 from legible.contract.check import check_contract, check_tokens, ensure_contract
+from legible.contract.files import SIDECAR, git_commit, read_contract, sidecar_path, write_contract
 from legible.contract.problem import Problem
 from legible.contract.schema import (
-    SIDECAR,
     ApiSummaries,
     DatasetContract,
     Extraction,
@@ -23,11 +23,7 @@ from legible.contract.schema import (
     Templates,
     Tokens,
     VarianceRecord,
-    git_commit,
-    read_contract,
     resolve_scale,
-    sidecar_path,
-    write_contract,
 )
 
 __all__ = [

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from legible.contract.dataset import check_dataset
+from legible.contract.files import read_contract, sidecar_path
 from legible.contract.problem import Problem
-from legible.contract.schema import DatasetContract, ModelContract, Tokens, read_contract, sidecar_path
+from legible.contract.schema import DatasetContract, ModelContract, Tokens
 from legible.errors import ContractError
 
 
@@ -63,7 +64,7 @@ def _check_marker(tokens: Tokens, template: str | None, tokenizer: Any) -> Itera
     char, marker = tokens.injection_char, tokens.injection_token_id
     ids = tokenizer.encode(char, add_special_tokens=False)
     if ids != [marker]:
-        yield Problem(f"the tokenizer splits the marker {char!r} into {ids}", f"exactly [{marker}]", other)
+        yield Problem(f"the tokenizer encodes the marker {char!r} as {ids}", f"exactly [{marker}]", other)
         return
     if template is None:
         return

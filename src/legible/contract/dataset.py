@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from legible.contract.files import SIDECAR
 from legible.contract.problem import Problem
-from legible.contract.schema import SIDECAR, DatasetContract
+from legible.contract.schema import DatasetContract
 
 COLUMNS = ("activation_vector", "n_raw_tokens", "activation_layer", "doc_id")
 STAGE_COLUMNS = {"base": (), "av_sft": ("prompt", "response"), "ar_sft": ("prompt",), "rl": ("prompt",)}

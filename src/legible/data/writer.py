@@ -139,8 +139,7 @@ class StoreWriter:
 
 
 def _same_header(path: Path, found: StoreHeader, expected: StoreHeader) -> None:
-    old, new = found.model_dump(mode="json"), expected.model_dump(mode="json")
-    old, new = {**old, **old.pop("origin")}, {**new, **new.pop("origin")}
+    old, new = _flat(found.model_dump(mode="json")), _flat(expected.model_dump(mode="json"))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
             raise UsageError(
@@ -148,6 +147,14 @@ def _same_header(path: Path, found: StoreHeader, expected: StoreHeader) -> None:
                 "  The usual cause is a changed configuration or target under an old output folder.\n"
                 "  Choose another folder, or delete this one to capture again."
             )
+
+
+def _flat(value: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings by their own names, so that a message can name the one that differs."""
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        out |= _flat(item) if isinstance(item, dict) else {key: item}
+    return out
 
 
 def _line(document: Document) -> bytes:

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import line_progress, not_negative, print_json
+from legible.cli.common import not_negative, print_json
 from legible.cli.options import section_options
 from legible.config import CaptureConfig
+from legible.progress import line_progress
 
 
 @section_options(CaptureConfig)
@@ -41,13 +42,13 @@ def capture(
     """
     not_negative("documents", documents)
     from legible.recipes import stages
+    from legible.recipes.sources import Source, split_named
 
     stages.use_threads(threads)
-    source = stages.Source(corpus=corpus, seed=config.seed)
-    chosen = source.documents(stages.split_named(split), documents)
+    source = Source(corpus=corpus, seed=config.seed)
+    chosen = source.documents(split_named(split), documents)
     model = stages.open_target(target, revision=revision, trust_remote_code=trust_remote_code, layers=config.layers)
-    progress = line_progress("capture")
-    store = stages.capture(model, chosen, config, out, lambda done, rows: progress(done, len(chosen)))
+    store = stages.capture(model, chosen, config, out, line_progress("capture", len(chosen)))
     found = {"store": str(out), "rows": len(store), "layers": list(store.layers), **store.counts}
     if json:
         print_json(found)

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,27 +59,3 @@ def not_negative(name: str, value: int, least: int = 1) -> int:
     if value < least:
         raise UsageError(f"--{name} is {value}, expected at least {least}.")
     return value
-
-
-Progress = Callable[[int, int], None]
-
-
-def line_progress(label: str, every: float = 5.0) -> Progress:
-    """A callback `(done, total)` that writes count, rate and time left to stderr every few seconds."""
-    import time
-
-    started = shown = time.monotonic()
-    first: int | None = None
-
-    def show(done: int, total: int) -> None:
-        nonlocal shown, first
-        first = done if first is None else first
-        now = time.monotonic()
-        if now - shown < every and done < total:
-            return
-        shown = now
-        rate = (done - first) / max(now - started, 1e-9)
-        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and total > done else ""
-        note(f"{label}: {done}/{total}" + (f", {rate:.1f}/s{left}" if rate > 0 else ""))
-
-    return show

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import print_json
+from legible.errors import UsageError
 
 contract = typer.Typer(name="contract", help="Check the contract of a dataset or checkpoint.", no_args_is_help=True)
 
@@ -28,15 +29,19 @@ def check(
     """Say what is wrong with the contract at PATH, and how to mend it.
 
     Checks that the keys are there, that the marker is one token with its two neighbours, that layers and widths fit
-    the weights, and that scales are given. Exit code 0: nothing wrong; 1: problems found; 2: no contract there.
+    the weights, and that scales are given. Exit code 0: nothing wrong; 1: problems found; 2: nothing at PATH.
 
     \b
       legible contract check runs/tiny/checkpoint
       legible contract check data.parquet --tokenizer MODEL
     """
-    from legible.recipes.checks import check_path
+    from legible.contract import check_contract
+    from legible.models.target import load_tokenizer
 
-    problems = check_path(path, tokenizer)
+    if not path.exists():
+        raise UsageError(f"nothing at {path}: expected a checkpoint, one of its roles, or a .parquet file.")
+    folder = path / "checkpoint" if (path / "checkpoint").is_dir() else path
+    problems = check_contract(folder, load_tokenizer(tokenizer) if tokenizer else None)
     if json:
         print_json({"path": str(path), "problems": [vars(problem) for problem in problems]})
     elif not problems:

@@ -19,6 +19,7 @@ def evaluate(
     corpus: Annotated[
         str | None, typer.Option(help="Documents to draw held-out ones from.  [default: the contract's]")
     ] = None,
+    target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
@@ -34,14 +35,15 @@ def evaluate(
       legible evaluate runs/tiny --seed 5 --documents 50 --json | jq .context_fve
       legible evaluate runs/mine --corpus texts.jsonl --html report.html
     """
-    from legible.recipes import stages
+    from legible.recipes import stages, standalone
+    from legible.train.checkpoint import load_checkpoint
 
     stages.use_threads(threads)
-    report = stages.evaluate(checkpoint, config, corpus)
+    report = standalone.evaluate(load_checkpoint(checkpoint, target=target), checkpoint, config, corpus)
     if html is not None:
         from legible.evaluate.report import write_report
 
-        write_report(html, {"evaluation": report})
+        write_report(html, report)
         note(f"report: {html}")
     if json:
         print_json(report)

@@ -9,7 +9,7 @@ import json
 import types
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -17,10 +17,13 @@ from pydantic.fields import FieldInfo
 from legible.config import Section, validated
 from legible.recipes import parse_value
 
+Verb = TypeVar("Verb", bound=Callable[..., None])
 _PANEL = "__"  # joins a nested section's name and its field in a parameter name
 
 
-def section_options(section: type[Section], default: Section | None = None, *, skip: tuple[str, ...] = ()) -> Any:
+def section_options(
+    section: type[Section], default: Section | None = None, *, skip: tuple[str, ...] = ()
+) -> Callable[[Verb], Verb]:
     """Decorate a verb that takes `config: section` so that it shows the section's fields as options.
 
     Args:
@@ -31,7 +34,7 @@ def section_options(section: type[Section], default: Section | None = None, *, s
     base = default if default is not None else section()
     fields = [item for item in _flat(section, base) if item[0] not in skip]
 
-    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(verb: Verb) -> Verb:
         @wraps(verb)
         def run(**arguments: Any) -> Any:
             given = {name: arguments.pop(name) for name, _, _ in fields}
@@ -44,7 +47,7 @@ def section_options(section: type[Section], default: Section | None = None, *, s
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*kept, *added)]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return run
+        return cast(Verb, run)
 
     return decorate
 

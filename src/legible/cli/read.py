@@ -24,6 +24,7 @@ def read(
         float | None, typer.Option(help="Sampling temperature.  [default: 0 for one sample, 1 for more]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per token on stdout, nothing else.")] = False,
 ) -> None:
@@ -45,7 +46,7 @@ def read(
     not_negative("samples", samples)
     from legible.analysis.read import load
 
-    reader = load(checkpoint)
+    reader = load(checkpoint, target=target)
     readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed)
     if html is not None:
         from legible.analysis.html import write_reading

@@ -31,10 +31,10 @@ def rl(
       legible rl runs/world-sft stores/train stores/dev --out runs/world-rl
       legible rl runs/world-sft stores/train stores/dev --steps 20 --group 4 --out runs/short
     """
-    from legible.recipes import stages
+    from legible.recipes import stages, standalone
 
     stages.use_threads(threads)
-    counts = stages.rl(checkpoint, store, dev, config, out)
+    counts = standalone.rl(checkpoint, store, dev, config, out)
     if json:
         print_json({"checkpoint": str(out / "checkpoint"), **counts})
     else:

@@ -32,11 +32,11 @@ def sft(
 
     OUT/checkpoint can be read, evaluated and trained further with legible rl.
     """
-    from legible.recipes import stages
+    from legible.recipes import stages, standalone
 
     stages.use_threads(threads)
     model = stages.open_target(target, revision=revision, layers=(layer,))
-    counts = stages.sft(model, layer, store, teach, config, out)
+    counts = standalone.sft(model, layer, store, teach, config, out)
     if json:
         print_json({"checkpoint": str(out / "checkpoint"), **counts})
     else:

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import line_progress, print_json
+from legible.cli.common import print_json
 from legible.cli.options import section_options
 from legible.config import TeachConfig
+from legible.progress import line_progress
 
 
 @section_options(TeachConfig)

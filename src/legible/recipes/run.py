@@ -10,28 +10,42 @@ count): two runs of one configuration on one machine are equal bit for bit.
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from legible.analysis.read import Reader, Reading
 from legible.config import RunConfig, load_config, save_config
+from legible.contract import TargetRecord
+from legible.data.store import Store
+from legible.documents import Document, Split
 from legible.errors import ConfigError, UsageError
+from legible.evaluate.report import write_report
 from legible.fileio import write_json
-from legible.recipes import stages
+from legible.models.target import Target
+from legible.progress import line_progress
+from legible.recipes import stages, standalone
+from legible.recipes.pair import describe, load_pair
 from legible.recipes.record import RunRecord
+from legible.recipes.sources import Source, read_documents, write_documents
+from legible.teachers import make_teacher
+from legible.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from legible.truth.lookup import TokenLookup
+
+WORLD_TARGET = "legible-world"
+SHOWN = 16  # tokens of one held-out document that the report shows
 
 
-@dataclass(frozen=True)
 class Run:
     """A configuration and the directory it fills: where everything lies."""
 
-    config: RunConfig
-    out: Path
-
-    @property
-    def target_name(self) -> str:
-        """Directory or hub name of the target that is read."""
-        return self.config.target or str(self.out / "target")
+    def __init__(self, config: RunConfig, out: Path) -> None:
+        self.config = config
+        self.out = out
+        self.train_store = out / "store" / "train"
+        self.dev_store = out / "store" / "dev"
+        self.lookup = out / "lookup.safetensors"
+        self.probes = out / "probes.safetensors"
 
     @property
     def language(self) -> str | None:
@@ -40,16 +54,28 @@ class Run:
             return "world"
         return "facts" if self.config.teach.teacher == "facts" else None
 
-    def store(self, split: str) -> Path:
-        """The activation store of a split."""
-        return self.out / "store" / split
+    @cached_property
+    def target(self) -> Target:
+        """The model that is read, loaded and checked once a process."""
+        config = self.config
+        if config.target is None:
+            found = stages.open_target(str(self.out / "target"), layers=(config.layer,))
+            found.name = WORLD_TARGET  # not the path: stores of two runs must be equal
+            return found
+        return stages.open_target(
+            config.target,
+            revision=config.revision,
+            trust_remote_code=config.trust_remote_code,
+            layers=config.capture.layers,
+        )
 
-    def teach(self, split: str) -> Path:
+    def documents(self, split: Split) -> list[Document]:
+        """The documents of a split, as the corpus stage wrote them."""
+        return read_documents(self.out / "corpus" / f"{split}.jsonl")
+
+    def teach_file(self, split: str) -> Path:
         """The teacher's file of a split."""
         return self.out / "teach" / f"{split}.jsonl"
-
-
-Stage = tuple[str, Callable[[Run], None]]
 
 
 def run(config: RunConfig, out: Path) -> dict[str, Any]:
@@ -83,6 +109,150 @@ def run(config: RunConfig, out: Path) -> dict[str, Any]:
         write_json(done, {"stage": name})
     report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
     return report
+
+
+def _pretrain(this: Run) -> None:
+    if this.config.target is None:
+        stages.pretrain(this.config.pretrain, this.out / "target")
+    _ = this.target  # a layer out of range or an unsupported model must fail here, not after hours
+    make_teacher(this.config.teach)  # so must an unknown teacher or a missing key
+
+
+def _corpus(this: Run) -> None:
+    config = this.config
+    source = Source(config.corpus, config.seed)
+    counts: dict[Split, int] = {"train": config.train_documents, "dev": config.dev_documents}
+    for split, count in counts.items():
+        write_documents(this.out / "corpus" / f"{split}.jsonl", source.documents(split, count))
+
+
+def _capture(this: Run) -> None:
+    stores: dict[Split, Path] = {"train": this.train_store, "dev": this.dev_store}
+    for split, store in stores.items():
+        documents = this.documents(split)
+        shown = line_progress(f"capture {split}", len(documents))
+        stages.capture(this.target, documents, this.config.capture, store, shown)
+    stages.fit_lookup(this.train_store, this.config.layer, this.lookup)
+
+
+def _report_target(this: Run) -> None:
+    if this.language is None:
+        return  # nobody knows the facts of the text, so there is no probe to fit
+    layer, seed = this.config.layer, this.config.seed
+    report = stages.report_target(this.target, this.train_store, this.dev_store, layer, this.language, seed)
+    write_json(this.out / "target_report.json", report)
+
+
+def _teach(this: Run) -> None:
+    stages.teach(
+        this.train_store,
+        this.config.teach,
+        this.teach_file("train"),
+        layer=this.config.layer,
+        language=this.language,
+        probes=this.probes,
+        progress=line_progress("teach"),
+    )
+
+
+def _sft(this: Run) -> None:
+    config, out = this.config, this.out / "sft"
+    stages.warm_start(this.target, config.layer, this.train_store, this.teach_file("train"), config.sft, out)
+    _save(this, out, out / "checkpoint")
+
+
+def _rl(this: Run) -> None:
+    config = this.config
+    stages.joint_training(
+        load_pair(this.out / "sft", this.target, config.sft),
+        config.layer,
+        this.train_store,
+        this.dev_store,
+        config.rl,
+        this.out / "rl",
+        language=this.language,
+        lookup=TokenLookup.load(this.lookup),
+        variance=float(Store.open(this.train_store).variance(config.layer)["value"]),
+        probes=this.probes,
+    )
+
+
+def _checkpoint(this: Run) -> None:
+    _save(this, this.out / "rl", this.out / "checkpoint")
+
+
+def _save(this: Run, folder: Path, out: Path, *, metrics: dict[str, Any] | None = None) -> None:
+    """Assemble a checkpoint from the roles in `folder`."""
+    config = this.config
+    pair = load_pair(folder, this.target, config.sft)
+    own = this.out / "target" if config.target is None else standalone.copied_target(config.target)
+    extra = describe(
+        Store.open(this.train_store),
+        config.layer,
+        target=TargetRecord(id=this.target.name, revision=config.revision, sha256=this.target.sha256()),
+        teacher=config.teach.teacher,
+        language=this.language,
+        corpus=config.corpus,
+        seed=config.seed,
+        metrics=metrics,
+    )
+    save_checkpoint(
+        out, pair.verbalizer, pair.reconstructor, extra, target_dir=own, lookup=TokenLookup.load(this.lookup)
+    )
+
+
+def _evaluate(this: Run) -> None:
+    found = load_checkpoint(this.out / "checkpoint")
+    evaluation = standalone.evaluate(found, "checkpoint", this.config.evaluate, this.config.corpus)
+    _save(this, this.out / "rl", this.out / "checkpoint", metrics=_figures(evaluation))
+    write_json(this.out / "evaluation.json", {**evaluation, "readings": [r.as_dict() for r in _shown(this, found)]})
+
+
+def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The figures that the model card shows, each with n and interval."""
+    claims = evaluation["claims"] or {}
+    names = ("context_precision", "context_claims_per_reading", "context_lift", "recall", "foresight")
+    return {
+        "fve": evaluation["fve"],
+        "context_fve": evaluation["context_fve"],
+        **{name: claims[name] for name in names if claims.get(name) is not None},
+        "evaluation_seed": evaluation["seed"],
+    }
+
+
+def _shown(this: Run, checkpoint: Checkpoint) -> list[Reading]:
+    """Readings of one held-out document, for the report."""
+    document = Source(this.config.corpus, this.config.evaluate.seed).documents("test", 1)[0]
+    reader = Reader(checkpoint, "checkpoint")
+    n = len(reader.checkpoint.target.encode(document.text).ids)
+    first = min(this.config.capture.min_pos, n - 1)
+    step = max(1, (n - first) // SHOWN)
+    return reader.read_document(document, positions=f"{first}::{step}")
+
+
+def _report(this: Run) -> None:
+    """report.json is the evaluation with everything it stands on beside it; report.html shows the same."""
+    report = json.loads((this.out / "evaluation.json").read_text(encoding="utf-8"))
+    for name, path in (("target", "target_report.json"), ("sft", "sft/summary.json"), ("rl", "rl/summary.json")):
+        file = this.out / path
+        report[name] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    report["config"] = this.config.model_dump(mode="json")
+    write_json(this.out / "report.json", report)
+    write_report(this.out / "report.html", report, this.out)
+
+
+STAGES: tuple[tuple[str, Callable[[Run], None]], ...] = (
+    ("target", _pretrain),
+    ("corpus", _corpus),
+    ("capture", _capture),
+    ("target_report", _report_target),
+    ("teach", _teach),
+    ("sft", _sft),
+    ("rl", _rl),
+    ("checkpoint", _checkpoint),
+    ("evaluate", _evaluate),
+    ("report", _report),
+)
 
 
 def _claim(config: RunConfig, out: Path) -> None:

@@ -4,29 +4,42 @@ Every function takes the paths it reads and the path it writes, is finished when
 where it stopped when called again.
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
-from legible.config import CaptureConfig, PretrainConfig
+from legible.config import CaptureConfig, PretrainConfig, RLConfig, SFTConfig, TeachConfig
 from legible.data.capture import Progress
 from legible.data.capture import capture as run_capture
+from legible.data.exchange import Stage as ExchangeStage
+from legible.data.exchange import export_parquet
 from legible.data.store import Store
-from legible.documents import Document, Split, read_corpus, split_of
+from legible.documents import Document
 from legible.errors import UsageError
+from legible.evaluate.measure import held_out_measure
+from legible.evaluate.sample import Sample
 from legible.evaluate.target_report import target_report
-from legible.fileio import write_atomic
 from legible.models.target import Target
+from legible.recipes.pair import Pair
+from legible.teachers import make_teacher, read_taught
+from legible.teachers import teach as write_explanations
+from legible.teachers.limit import keep_from_probes
+from legible.train.rl import train_rl
+from legible.train.sft import train_sft
 from legible.train.world_target import train_world_target
+from legible.truth.claims import Language
 from legible.truth.languages import language_for
-from legible.world import story, story_document
+from legible.truth.lookup import TokenLookup
+from legible.truth.probes import ProbeSet
+from legible.world import story
 
 LanguageName = Literal["world", "facts"]
+FIT_ROWS = 20_000  # rows that fit probes and lookups
+CHUNK = 4096  # rows in memory at once
+MEASURE_ROWS = 256  # held-out rows that choose the best RL step
 
 
 def use_threads(threads: int) -> None:
@@ -38,42 +51,6 @@ def use_threads(threads: int) -> None:
     if threads < 1:
         raise UsageError(f"threads is {threads}, expected at least 1.")
     torch.set_num_threads(threads)
-
-
-def split_named(name: str) -> Split:
-    """The split of this name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in get_args(Split):
-        raise UsageError(f"no split {name!r}: expected {', '.join(get_args(Split))}.")
-    return name  # type: ignore[return-value]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where documents come from: a corpus file, or the world under a seed."""
-
-    corpus: str | None
-    seed: int = 0
-
-    def documents(self, split: Split, count: int) -> list[Document]:
-        """The first `count` documents of a split; splits are by document, so none stands in two.
-
-        Raises:
-            UsageError: the corpus is missing, unreadable or empty, or has no document in this split.
-        """
-        if self.corpus is None:
-            return [story_document(split, self.seed, index) for index in range(count)]
-        of_split = (document for document in read_corpus(Path(self.corpus)) if split_of(document.doc_id) == split)
-        chosen = list(islice(of_split, count))
-        if not chosen:
-            raise UsageError(
-                f"{self.corpus} has no document in the split {split!r}: documents are split by a hash of their id.\n"
-                "  The usual cause is a corpus of a few documents. Put one document a line, a hundred or more."
-            )
-        return chosen
 
 
 def open_target(
@@ -96,22 +73,6 @@ def pretrain(config: PretrainConfig, out: Path) -> Path:
     return train_world_target(config, out)
 
 
-def write_documents(path: Path, documents: Iterable[Document]) -> None:
-    """Write documents as JSON lines, atomically."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", encoding="utf-8") as handle:
-            for document in documents:
-                handle.write(json.dumps({"doc_id": document.doc_id, "text": document.text}, ensure_ascii=False) + "\n")
-
-    write_atomic(path, write)
-
-
-def read_documents(path: Path) -> list[Document]:
-    """The documents of a file that `write_documents` wrote."""
-    return list(read_corpus(path))
-
-
 def capture(
     target: Target, documents: Sequence[Document], config: CaptureConfig, out: Path, progress: Progress | None = None
 ) -> Store:
@@ -132,13 +93,133 @@ def capture(
 def report_target(
     target: Target, train: Path, held_out: Path, layer: int, language: str, seed: int = 0
 ) -> dict[str, Any]:
-    """What the activations of two stores hold; see `legible.evaluate.target_report`."""
+    """What the activations of two stores hold; see `legible.evaluate.target_report`.
+
+    Raises:
+        UsageError: no language of that name.
+    """
+    speaks = language_for(language)
+    assert speaks is not None
     entropy: Callable[[str], float] | None = (lambda doc_id: story(doc_id).nats) if language == "world" else None
     stores = Store.open(train), Store.open(held_out)
-    return target_report(target, *stores, layer, language_for(language), entropy=entropy, seed=seed)
+    return target_report(target, *stores, layer, speaks, entropy=entropy, seed=seed)
 
 
-def taught(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a teacher's file."""
-    with path.open(encoding="utf-8") as handle:
-        yield from (json.loads(line) for line in handle)
+def fit_lookup(store: Path, layer: int, out: Path, *, rows: int = FIT_ROWS) -> TokenLookup:
+    """The token lookup of a training store, fitted once and kept at `out`."""
+    if not out.exists():
+        sample = Sample.of_store(Store.open(store), layer, None, limit=rows)
+        TokenLookup.fit(sample.vectors, sample.columns, sample.doc_ids).save(out)
+    return TokenLookup.load(out)
+
+
+def teach(
+    store: Path,
+    config: TeachConfig,
+    out: Path,
+    *,
+    layer: int | None = None,
+    language: str | None = None,
+    probes: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, int]:
+    """Let a teacher explain every row of a store.
+
+    Args:
+        store: the rows.
+        config: who writes, and whether limited to what probes find.
+        out: the teacher's file.
+        layer: whose activations the probes read (a limited teacher).
+        language: whose facts the probes name; absent: the teacher's own.
+        probes: where the probes fitted for a limited teacher are kept; absent: beside `out`.
+        progress: called with (rows done, rows).
+
+    Returns:
+        Counts of written and refused rows.
+
+    Raises:
+        UsageError: an unknown teacher, or a limited one without layer or language.
+    """
+    teacher = make_teacher(config, cache=out.parent / "cache.sqlite")
+    rows = Store.open(store)
+    keep = None
+    if config.limit == "probes":
+        speaks = language_for(language or (config.teacher if config.teacher in get_args(LanguageName) else None))
+        if layer is None or speaks is None:
+            raise UsageError(
+                "a teacher limited by probes needs the layer they read and a language whose facts they name.\n"
+                "  Give --layer, and --teacher world or facts."
+            )
+        keep = _limit(rows, layer, speaks, config, probes or out.with_suffix(".probes.safetensors"))
+    return write_explanations(rows, teacher, out, seed=config.seed, keep=keep, progress=progress)
+
+
+def _limit(store: Store, layer: int, language: Language, config: TeachConfig, path: Path) -> list[set[str]]:
+    if not path.exists():
+        sample = Sample.of_store(store, layer, language, limit=FIT_ROWS)
+        ProbeSet.fit(sample.vectors, sample.labels(language), sample.doc_ids, seed=config.seed).save(path)
+    fitted = ProbeSet.load(path)
+    keep: list[set[str]] = []
+    for start in range(0, len(store), CHUNK):
+        chunk = range(start, min(start + CHUNK, len(store)))
+        rows = list(store.rows(chunk))
+        keep += keep_from_probes(fitted, store.vectors(chunk, layer), rows, language, threshold=config.threshold)
+    return keep
+
+
+def warm_start(
+    target: Target, layer: int, store: Path, teach_file: Path, config: SFTConfig, out: Path
+) -> dict[str, Any]:
+    """SFT of both roles into `out/av` and `out/ar`; returns what was counted."""
+    return asdict(train_sft(config, target, layer, Store.open(store), teach_file, out))
+
+
+def joint_training(
+    pair: Pair,
+    layer: int,
+    store: Path,
+    dev: Path,
+    config: RLConfig,
+    out: Path,
+    *,
+    language: str | None,
+    lookup: TokenLookup,
+    variance: float,
+    probes: Path | None = None,
+) -> dict[str, Any]:
+    """RL of a warm-started pair into `out/av` and `out/ar`; the pair ends as the best by the held-out measure.
+
+    Args:
+        pair: the warm start, changed in place.
+        layer, store: what it is trained on.
+        dev: store of other documents; `MEASURE_ROWS` of its rows choose the best step.
+        config: the training.
+        out: the stage's folder.
+        language, lookup, variance, probes: what the measure needs; without probes it has no recall.
+    """
+    measure = held_out_measure(
+        Store.open(dev),
+        language_for(language),
+        layer,
+        lookup,
+        MEASURE_ROWS,
+        variance=variance,
+        probes=ProbeSet.load(probes) if probes is not None and probes.exists() else None,
+        max_tokens=config.max_tokens,
+        seed=config.seed,
+    )
+    return asdict(train_rl(config, pair.verbalizer, pair.reconstructor, layer, Store.open(store), measure, out))
+
+
+def export_store(store: Path, layer: int, out: Path, stage: str, teach_file: Path | None) -> int:
+    """Write one layer of a store as a Parquet dataset; returns its rows.
+
+    Raises:
+        UsageError: no such stage, or a training stage without the teacher's file.
+    """
+    if stage not in get_args(ExchangeStage):
+        raise UsageError(f"no dataset stage {stage!r}: expected {', '.join(get_args(ExchangeStage))}.")
+    if stage in ("av_sft", "ar_sft") and teach_file is None:
+        raise UsageError(f"the stage {stage} holds explanations: give the teacher's file with --teach.")
+    texts = {t.row: t.text for t in read_taught(teach_file) if t.text is not None} if teach_file else None
+    return export_parquet(Store.open(store), layer, out, stage=stage, explanations=texts).row_count  # type: ignore[arg-type]

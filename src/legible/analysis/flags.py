@@ -1,0 +1,42 @@
+"""Warnings on single tokens: where a reading deserves less trust, whatever it says."""
+
+import re
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from legible.models.target import Encoded
+
+OUTLIER = 3.0  # times the median norm of the text's tokens, or its inverse
+_BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+def text_flags(
+    encoded: Encoded, pieces: Sequence[str], norms: Float[Tensor, " n"], first_position: int
+) -> list[tuple[str, ...]]:
+    """Warnings for every token of a text.
+
+    Args:
+        encoded: ids and offsets.
+        pieces: the tokens as the vocabulary spells them.
+        norms: length of every token's activation.
+        first_position: earliest position the checkpoint was trained on.
+
+    Returns:
+        For each token some of: `special_token`; `early_position`; `norm_outlier` (three times the text's median norm,
+        or a third of it); `ood` (this token or one before it is a fallback byte: the text left the vocabulary).
+    """
+    median = float(norms.median())
+    found: list[tuple[str, ...]] = []
+    outside = False
+    for pos, (piece, (start, end)) in enumerate(zip(pieces, encoded.offsets, strict=True)):
+        outside = outside or _BYTE_PIECE.fullmatch(piece) is not None
+        warnings = {
+            "special_token": start == end == 0,
+            "early_position": pos < first_position,
+            "norm_outlier": not median / OUTLIER <= float(norms[pos]) <= median * OUTLIER,
+            "ood": outside,
+        }
+        found.append(tuple(name for name, holds in warnings.items() if holds))
+    return found

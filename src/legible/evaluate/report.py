@@ -1,0 +1,124 @@
+"""The report of a run or an evaluation: a self-contained page, and lines for the terminal.
+
+Takes the object of `legible.evaluate.run` (with what a run adds beside it) and shows it; computes nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from legible.evaluate.curves import training_curves
+from legible.evaluate.marks import marked
+from legible.page import interval, number, write_page
+
+FLOORS = {
+    "constant": "the mean training direction for every token",
+    "token_lookup": "best guess from the last two tokens and the position",
+    "shuffled_explanations": "the same explanations, dealt to other documents",
+    "no_activation": "a verbalizer that is given no activation",
+    "other_activation": "a verbalizer given another document's activation",
+}
+REFERENCES = {
+    "teacher_text": "the teacher's own text, read by the reconstructor",
+    "teacher_text_limited": "the same, limited to what probes find",
+    "true_facts": "ridge from the true facts",
+    "true_facts_and_tokens": "ridge from the true facts and the last tokens",
+    "probes": "ridge from what probes read in the activation",
+}
+HEADLINES = (
+    ("context_precision", "context precision", "claims not given away by the last 8 tokens that are true"),
+    ("context_claims_per_reading", "context claims", "a reading"),
+    ("context_lift", "context lift", "over a verbalizer given no activation"),
+    ("recall", "recall", "of what probes can decode"),
+    ("foresight", "foresight", "agreement with the target's own later choice"),
+)
+
+
+def write_report(path: Path, report: Mapping[str, Any], run: Path | None = None) -> None:
+    """Write a report page, atomically.
+
+    Args:
+        path: the HTML file.
+        report: the evaluation's object; `target`, `sft`, `rl`, `config` and `readings` are shown where they are there.
+        run: a run's directory, for its training curves.
+    """
+    write_page(path, "run.html.j2", **_context(report, run))
+
+
+def summary_lines(report: Mapping[str, Any]) -> list[str]:
+    """The evaluation in a few lines for the terminal."""
+    lines = [f"{'FVE':28} {interval(report['fve'])}", f"{'context FVE':28} {interval(report['context_fve'])}"]
+    lines += [f"{'  floor: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "floor")]
+    lines += [f"{'  reference: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "reference")]
+    lines += [f"{label:28} {interval(value)}" for label, value, _ in _headlines(report)]
+    lines.append(f"{'parse failures':28} {report['parse_failures']} of {report['rows']} rows")
+    lines.append(f"{'mean tokens':28} {number(report['mean_tokens'], 1)}")
+    fve = report["fve"]
+    lines.append(f"n {fve['n']} rows of {fve['documents']} documents, seed {report['seed']}, commit {report['commit']}")
+    return lines
+
+
+def target_lines(report: Mapping[str, Any]) -> list[str]:
+    """What a target holds, in a few lines for the terminal."""
+    lines = [f"{'kind':12} {'accuracy':>8} {'chance':>7}  over chance"]
+    for kind, score in report["kinds"].items():
+        lines.append(
+            f"{kind:12} {number(score['accuracy']):>8} {number(score['chance']):>7}  {interval(score['corrected'])}"
+        )
+    lines.append(f"mean over chance {number(report['mean_corrected'])}")
+    for key in ("lookup_fve", "facts_add", "known_facts_add", "lookup_and_facts_fve"):
+        lines.append(f"{key:22} {interval(report[key])}")
+    loss = report["loss"]
+    lines.append(
+        f"loss {number(loss['nats_per_token'], 3)} nats a token; the generator's entropy "
+        f"{number(loss['entropy_per_token'], 3)}"
+    )
+    return lines
+
+
+def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
+    claims = report.get("claims") or {}
+    return {
+        "report": report,
+        "headlines": _headlines(report),
+        "floors": [
+            {"name": name, "what": FLOORS.get(name, ""), "fve": value, "gain": report.get("gains", {}).get(name)}
+            for name, value in _with_intervals(report, "floor")
+        ],
+        "references": [
+            {"name": name, "what": REFERENCES.get(name, ""), "fve": value}
+            for name, value in _with_intervals(report, "reference")
+        ],
+        "kinds": {kind: row for kind, row in claims.get("kinds", {}).items() if row["claims"] or row["decodable"]},
+        "target": report.get("target"),
+        "sft": report.get("sft"),
+        "rl": report.get("rl"),
+        "curves": training_curves(run) if run is not None else [],
+        "readings": [_reading(reading) for reading in report.get("readings", ())],
+        "config": json.dumps(report["config"], indent=1, ensure_ascii=False) if report.get("config") else None,
+    }
+
+
+def _with_intervals(report: Mapping[str, Any], which: str) -> list[tuple[str, Any]]:
+    known = report.get(f"{which}_intervals", {})
+    return [(name, known.get(name, value)) for name, value in report[f"{which}s"].items()]
+
+
+def _headlines(report: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    claims = report.get("claims") or {}
+    return [(label, claims[key], what) for key, label, what in HEADLINES if claims.get(key) is not None]
+
+
+def _reading(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved reading as the shared table's template takes it."""
+    text = reading["explanation"]
+    claims = [(c["text"], c.get("value"), c.get("verdict", "unknown")) for c in reading["claims"]]
+    return {
+        "pos": reading["pos"],
+        "token": reading["token"],
+        "fve": reading["fve_token"],
+        "flags": reading["flags"],
+        "marks": None if text is None else marked(text, claims),
+        "samples": (),
+    }

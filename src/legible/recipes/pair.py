@@ -1,0 +1,68 @@
+"""A verbalizer and a reconstructor between their stages: loaded from a stage's folder, described by one contract."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from legible import contract
+from legible.config import CaptureConfig, SFTConfig
+from legible.data.store import Store
+from legible.injection import Injection
+from legible.models.reconstructor import Reconstructor
+from legible.models.target import Target
+from legible.models.verbalizer import Verbalizer
+from legible.prompts import plain_reconstructor_prompt, plain_verbalizer_prompt
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both roles in memory."""
+
+    verbalizer: Verbalizer
+    reconstructor: Reconstructor
+
+
+def load_pair(folder: Path, target: Target, config: SFTConfig) -> Pair:
+    """The pair that a stage left in `folder/av` and `folder/ar`, with our own prompts."""
+    injection = Injection(config.injection_mode, config.injection_scale, config.injection_block)
+    return Pair(
+        Verbalizer.load(folder / "av", plain_verbalizer_prompt(target.tokenizer), injection),
+        Reconstructor.load(folder / "ar", plain_reconstructor_prompt(target.tokenizer)),
+    )
+
+
+def describe(
+    store: Store,
+    layer: int,
+    *,
+    target: contract.TargetRecord,
+    teacher: str | None,
+    language: str | None,
+    corpus: str | None,
+    seed: int,
+    parents: Sequence[str] = (),
+    metrics: Mapping[str, Any] | None = None,
+) -> contract.LegibleExtra:
+    """What the contract of a pair says under `legible:`; what is read off the roles themselves is filled in at saving.
+
+    Args:
+        store: the training store: V and the positions come from it.
+        layer: layer K that is read.
+        target: what is read.
+        teacher, language, corpus, seed, parents: where the pair comes from.
+        metrics: the figures shown with it, each with n and interval.
+    """
+    capture = store.origin.get("capture")  # absent in a store that was imported from another tool
+    positions = CaptureConfig.model_validate(capture).positions_text() if capture else ""
+    return contract.LegibleExtra(
+        variance=contract.VarianceRecord(**store.variance(layer), split="train", positions=positions),
+        target=target,
+        layer=layer,
+        teacher=teacher,
+        language=language,  # type: ignore[arg-type]
+        corpus=corpus,
+        parents=list(parents),
+        metrics=dict(metrics or {}),
+        seed=seed,
+    )

@@ -49,13 +49,16 @@ class VerbalizerPrompt:
 
 @dataclass(frozen=True)
 class ReconstructorPrompt:
-    """Token ids before and after an explanation; the vector is read at the last id of the suffix.
+    """What stands before and after an explanation; the vector is read at the last id.
 
-    An empty suffix reads at the explanation's own last token.
+    prefix_ids, suffix_ids: put around the explanation's own ids. An empty suffix reads at the explanation's last token.
+    template: raw text of a released checkpoint, tokenized as a whole with its special tokens, since a border may
+        merge (`.` and `</` are one token in some vocabularies); the ids above are then empty.
     """
 
-    prefix_ids: tuple[int, ...]
-    suffix_ids: tuple[int, ...]
+    prefix_ids: tuple[int, ...] = ()
+    suffix_ids: tuple[int, ...] = ()
+    template: str | None = None
 
 
 def plain_verbalizer_prompt(tokenizer: PreTrainedTokenizerBase) -> VerbalizerPrompt:
@@ -143,14 +146,17 @@ def template_reconstructor_prompt(
             f"{list(suffix_ids)}.\n"
             "  The usual cause is another tokenizer.\n  `legible contract check CHECKPOINT`"
         )
-    suffix = list(tokenizer(after, add_special_tokens=False)["input_ids"])
-    prefix = list(tokenizer(before)["input_ids"])
-    if rendered[: len(prefix)] != prefix or (suffix and rendered[-len(suffix) :] != suffix):
-        raise ContractError(
-            "the reconstructor's template merges with the explanation when tokenized.\n"
-            "  Expected its text to end and begin at token borders, as the released templates do."
-        )
-    return ReconstructorPrompt(tuple(prefix), tuple(suffix))
+    return ReconstructorPrompt(template=template)
+
+
+def explanation_ids(
+    tokenizer: PreTrainedTokenizerBase, explanations: Sequence[str], prompt: ReconstructorPrompt
+) -> list[list[int]]:
+    """Ids of explanations as a reconstructor reads them: bare, or inside the template with special tokens."""
+    if prompt.template is None:
+        return [list(ids) for ids in tokenizer(list(explanations), add_special_tokens=False)["input_ids"]]
+    rendered = [prompt.template.replace("{explanation}", text) for text in explanations]
+    return [list(ids) for ids in tokenizer(rendered)["input_ids"]]
 
 
 def wrap_explanation(text: str, tags: bool) -> str:

@@ -44,6 +44,9 @@ FAMILIES: dict[str, Family] = {
 }
 """transformers' `model_type` -> where things are."""
 
+FINAL_NORMS = frozenset(family.final_norm for family in FAMILIES.values())
+"""Names of final norms in base models; a reconstructor's weights may lack theirs."""
+
 
 class LeftOut(nn.Module):
     """A final norm that the forward leaves out; its weights stay, so that the saved directory is an ordinary model."""

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from legible.errors import ContractError, UsageError
-from legible.models.arch import Arch, leave_out_norm, norm_put_back
+from legible.models.arch import FINAL_NORMS, Arch, leave_out_norm, norm_put_back
 from legible.models.lora import merged_copy
 from legible.models.target import Target, load_pretrained, load_tokenizer, quietly
-from legible.prompts import ReconstructorPrompt, plain_reconstructor_prompt
+from legible.prompts import ReconstructorPrompt, explanation_ids, plain_reconstructor_prompt
 
 HEAD_FILE = "value_head.safetensors"
 
@@ -61,7 +61,7 @@ class Reconstructor(nn.Module):
             UsageError: no model or tokenizer there, or pickle weights only.
             ContractError: the head is missing, damaged or of another width.
         """
-        backbone = load_pretrained(AutoModel, str(path))
+        backbone = load_pretrained(AutoModel, str(path), may_lack=FINAL_NORMS)
         leave_out_norm(backbone)
         head = identity_head(Arch.find(backbone).d_model)
         weight = _read_head(Path(path) / HEAD_FILE)
@@ -115,8 +115,8 @@ class Reconstructor(nn.Module):
         return self.value_head(hidden[torch.arange(len(ids), device=ids.device), last]).float()
 
     def encode(self, explanations: Sequence[str]) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
-        """Token ids and mask of explanations, right-padded, without the prompt."""
-        rows = self.tokenizer(list(explanations), add_special_tokens=False)["input_ids"]
+        """Token ids and mask of explanations as `forward` takes them, right-padded."""
+        rows = explanation_ids(self.tokenizer, explanations, self.prompt)
         width = max((len(row) for row in rows), default=0)
         ids = torch.zeros(len(rows), width, dtype=torch.long)
         mask = torch.zeros(len(rows), width, dtype=torch.long)

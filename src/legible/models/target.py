@@ -5,7 +5,7 @@ is the stream before the final norm, where transformers' `hidden_states[-1]` is 
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -74,7 +75,7 @@ class Target:
             UsageError: nothing there, pickle weights only, or no usable tokenizer.
             UnsupportedModelError: a family that Legible does not know.
         """
-        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
         model = load_pretrained(AutoModelForCausalLM, name, dtype=dtype, **options)
         tokenizer = load_tokenizer(name, **options)
         nn.Module.to(model, device)
@@ -189,23 +190,37 @@ class Target:
             )
 
 
-def load_pretrained(kind: Any, name: str, *, dtype: torch.dtype = torch.float32, **options: object) -> PreTrainedModel:
+def load_pretrained(
+    kind: Any, name: str, *, dtype: torch.dtype = torch.float32, may_lack: Collection[str] = (), **options: object
+) -> PreTrainedModel:
     """`kind.from_pretrained(name)` from safetensors only, with SDPA attention.
 
+    Args:
+        kind: an auto class of transformers.
+        name: directory or hub name.
+        may_lack: modules whose weights may be absent, since the forward leaves them out.
+
     Raises:
-        UsageError: nothing there, or no safetensors.
+        UsageError: nothing there, no safetensors, damaged weights, or weights that do not fit the config.
     """
-    path = Path(name)
-    if path.is_dir():
-        _check_directory(path)
+    _check_place(name)
     try:
         with quietly():
-            return kind.from_pretrained(name, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **options)
-    except (OSError, ValueError) as error:
+            model, found = kind.from_pretrained(
+                name, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **options
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsageError(
-            f"cannot load the model {name!r}: {str(error).splitlines()[0]}\n"
-            "  Expected a directory with config.json and safetensors weights, or a hub name."
+            f"cannot load the model {name!r}: {_first_line(error)}\n"
+            "  Expected a directory with config.json and safetensors weights that fit it, or a hub name."
         ) from error
+    missing = sorted(key for key in found["missing_keys"] if key.rpartition(".")[0] not in may_lack)
+    if missing:
+        raise UsageError(
+            f"the weights of {name!r} lack {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}.\n"
+            "  The usual cause is an incomplete copy, or a config.json of another model. Copy the directory again."
+        )
+    return model
 
 
 def load_tokenizer(name: str, **options: object) -> PreTrainedTokenizerBase:
@@ -218,8 +233,7 @@ def load_tokenizer(name: str, **options: object) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"cannot load the tokenizer of {name!r}: {str(error).splitlines()[0]}\n"
-            "  Expected tokenizer.json beside the model."
+            f"cannot load the tokenizer of {name!r}: {_first_line(error)}\n  Expected tokenizer.json beside the model."
         ) from error
     if not tokenizer.is_fast:
         raise UsageError(
@@ -240,7 +254,15 @@ def quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_directory(path: Path) -> None:
+def _check_place(name: str) -> None:
+    """Refuse, before transformers asks the hub, what is clearly meant as a directory and is none of a model."""
+    path = Path(name)
+    if not path.is_dir():
+        if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
+            raise UsageError(
+                f"no directory at {name}.\n  Expected a model directory or a hub name such as OWNER/MODEL."
+            )
+        return
     if not (path / "config.json").is_file():
         raise UsageError(
             f"no config.json in {path}: not a model directory.\n  Expected a Hugging Face model directory."
@@ -252,3 +274,7 @@ def _check_directory(path: Path) -> None:
             f"{path} holds {found}, expected safetensors: pickle files can run code when loaded.\n"
             "  Convert them where you trust them: load with transformers, then save_pretrained(DIR)."
         )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -52,6 +52,7 @@ class Verbalizer(nn.Module):
                 f"injection after block {injection.block}, but the model has blocks 0 to {self.arch.n_layers - 1}.\n"
                 "  Choose a smaller sft.injection_block."
             )
+        self.banned: Tensor
         self.register_buffer("banned", torch.tensor(prompt.banned_ids, dtype=torch.long), persistent=False)
         self.eval()
 
@@ -144,8 +145,14 @@ class Verbalizer(nn.Module):
         embeds = torch.cat([prompt, self.arch.embed(ids[:, :-1])], 1)  # the last token predicts nothing
         whole = torch.cat([mask.new_ones(len(ids), width), mask[:, :-1]], 1)
         with self.adding(vectors, self.prompt.position):
-            hidden = self.arch.stream(embeds, whole)
-        logits = self.model.get_output_embeddings()(hidden[:, width - 1 :]).float()
+            out = self.model(
+                inputs_embeds=embeds,
+                attention_mask=whole,
+                position_ids=torch.arange(whole.shape[1], device=self.device).expand(whole.shape),
+                use_cache=False,
+                logits_to_keep=ids.shape[1],
+            )
+        logits: Tensor = out.logits.float()
         return logits.index_fill_(-1, self.banned, float("-inf"))
 
     def logprobs(

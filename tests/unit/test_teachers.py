@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -463,6 +464,41 @@ def test_another_stage_never_goes_on_in_the_same_file(tmp_path: Path, rows: int,
     with pytest.raises(UsageError, match=r"t\.jsonl was begun differently: (rows was 50, now 60|seed was 0, now 1)"):
         teach(Rows(rows), FactsTeacher(), out, seed=seed)
     assert out.read_bytes() == before
+
+
+def test_a_full_disk_is_named_and_the_stage_goes_on_afterwards(tmp_path: Path) -> None:
+    out, whole = tmp_path / "t.jsonl", tmp_path / "whole.jsonl"
+    teach(Rows(200), FactsTeacher(), whole)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (whole.stat().st_size * 2 // 3, limits[1]))
+        with pytest.raises(TeacherError, match=r"cannot write .*t\.jsonl: File too large(.|\n)*run again"):
+            teach(Rows(200), FactsTeacher(), out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    teach(Rows(200), FactsTeacher(), out)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_limit_that_changes_is_another_stage(tmp_path: Path) -> None:
+    teach(Rows(5), FactsTeacher(), tmp_path / "t.jsonl", keep=[{"place"}] * 5)
+    teach(Rows(5), FactsTeacher(), tmp_path / "t.jsonl", keep=[{"place"}] * 5)
+    with pytest.raises(UsageError, match="limit was"):
+        teach(Rows(5), FactsTeacher(), tmp_path / "t.jsonl", keep=[{"mood"}] * 5)
+    with pytest.raises(UsageError, match="limit covers 4 rows, the store holds 5"):
+        teach(Rows(5), FactsTeacher(), tmp_path / "t.jsonl", keep=[{"place"}] * 4)
+
+
+def test_a_request_that_waits_is_woken_when_another_fails_for_good(server: Server) -> None:
+    server.behaviours = [reply(429, {}, retry_after="60"), reply(401, {})]
+    teacher = make_teacher(TeachConfig(teacher=f"openai:m@{server.url}", concurrency=2))
+    began = time.monotonic()
+    with pytest.raises(TeacherError, match="HTTP 401"):
+        teacher.write([row_of("a"), row_of("b")])
+    assert time.monotonic() - began < 10
+    teacher.close()  # type: ignore[attr-defined]
 
 
 def test_a_file_of_unknown_origin_is_left_alone(tmp_path: Path) -> None:

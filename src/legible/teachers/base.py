@@ -3,10 +3,12 @@
 The stage appends whole lines of JSON, one a row in the store's order, so a killed run goes on where it stopped.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,7 +96,7 @@ def teach(
         Counts: rows, written, refused, and one `refused: REASON` for each reason.
 
     Raises:
-        UsageError: `out` holds the text of another teacher, store or seed, or `keep` does not fit the store.
+        UsageError: `out` holds the text of another teacher, store, seed or limit, or `keep` does not fit the store.
         TeacherError: the teacher failed for good; finished chunks stay.
     """
     if keep is not None and len(keep) != len(store):
@@ -102,16 +104,15 @@ def teach(
             f"the teacher's limit covers {len(keep)} rows, the store holds {len(store)}.\n"
             "  Compute the limit on this store."
         )
-    _claim_file(out, {"teacher": teacher.name, "rows": len(store), "seed": seed, "limited": keep is not None})
-    start = _whole_chunks(out)
-    with out.open("ab") as handle:
+    _claim_file(out, {"teacher": teacher.name, "rows": len(store), "seed": seed, "limit": _digest(keep)})
+    start = _whole_chunks(out, len(store))
+    with out.open("ab", buffering=0) as handle:
         for first in range(start, len(store), CHUNK):
             chunk = range(first, min(first + CHUNK, len(store)))
             results = teacher.write([store.row(i) for i in chunk], None if keep is None else keep[first : chunk.stop])
             if len(results) != len(chunk):
                 raise TeacherError(f"teacher {teacher.name} returned {len(results)} results for {len(chunk)} rows.")
-            handle.write(b"".join(_line(row, result) for row, result in zip(chunk, results, strict=True)))
-            handle.flush()
+            _append(handle, b"".join(_line(row, result) for row, result in zip(chunk, results, strict=True)), out)
             fault_point("teach")
             if progress:
                 progress(chunk.stop, len(store))
@@ -151,6 +152,23 @@ def count_taught(path: Path) -> dict[str, int]:
     return {"rows": rows, "written": rows - refused, "refused": refused, **dict(sorted(reasons.items()))}
 
 
+def _append(handle: FileIO, content: bytes, out: Path) -> None:
+    """Write all of it, unbuffered: a full disk shows here and not when the file is closed."""
+    try:
+        while content:
+            content = content[handle.write(content) :]
+    except OSError as error:
+        raise TeacherError(
+            f"cannot write {out}: {error.strerror}.\n  Free some space and run again; finished rows stay."
+        ) from None
+
+
+def _digest(keep: Sequence[set[str]] | None) -> str | None:
+    if keep is None:
+        return None
+    return hashlib.sha256(json.dumps([sorted(kinds) for kinds in keep]).encode()).hexdigest()[:16]
+
+
 def _line(row: int, result: Explanation | Refusal) -> bytes:
     value: dict[str, Any] = {"row": row, "text": None, "claims": [], "reason": None}
     if isinstance(result, Refusal):
@@ -182,7 +200,7 @@ def _claim_file(out: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def _whole_chunks(out: Path) -> int:
+def _whole_chunks(out: Path, total: int) -> int:
     """Cut a torn line and an unfinished chunk off the file; the number of rows that stay."""
     if not out.exists():
         return 0
@@ -192,7 +210,7 @@ def _whole_chunks(out: Path) -> int:
             if not line.endswith(b"\n"):
                 break
             at += len(line)
-            if (number + 1) % CHUNK == 0:
+            if (number + 1) % CHUNK == 0 or number + 1 == total:
                 rows, end = number + 1, at
         handle.truncate(end)
     return rows

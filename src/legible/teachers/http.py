@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -58,7 +58,7 @@ class HttpTeacher:
         service: how to ask.
         config: concurrency, retries, timeout, temperature and length.
         cache: file of answers; None keeps them in memory.
-        sleep: waits between tries; tests pass their own.
+        sleep: waits between tries; absent: waits, and wakes when another request has failed for good.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class HttpTeacher:
         config: TeachConfig,
         cache: Path | None = None,
         *,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         self.name = name
         self._service = service
         self._config = config
         self._cache = AnswerCache(cache)
         self._client = httpx.Client(timeout=config.timeout, follow_redirects=False)
-        self._sleep = sleep
         self._jitter = random.Random(config.seed)
         self._stop = threading.Event()
+        self._sleep = sleep or self._stop.wait
         self._prompt = json.dumps([INSTRUCTION, config.max_tokens, config.temperature, config.seed])
 
     def write(self, rows: Sequence[Row], keep: Sequence[set[str]] | None = None) -> list[Explanation | Refusal]:
@@ -97,6 +97,9 @@ class HttpTeacher:
         with ThreadPoolExecutor(self._config.concurrency) as pool:
             asked = {text: pool.submit(self._answer, text) for text in dict.fromkeys(texts)}
             try:
+                done, _ = wait(asked.values(), return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()  # raises what went wrong first
                 return [asked[text].result() for text in texts]
             except BaseException:
                 self._stop.set()

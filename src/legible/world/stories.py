@@ -141,8 +141,7 @@ class _Teller:
             else:
                 self._say(forms.STATE[kind])
             self._remind()
-        for group in self.choose.order(tuple(forms.RECAP)):
-            self._say(forms.RECAP[group])
+        self._close()
         self._add({"letter": "Yours truly.", "teller": "That is all."}.get(self.layout, ""))
         return Story(self.doc_id, self.text, self.layout, self.state, tuple(self.statements), self.choose.nats)
 
@@ -151,6 +150,15 @@ class _Teller:
         if ready and self.choose.chance(0.2):
             self.reminded.append(self.choose.pick(ready))
             self._say(forms.REMINDERS[self.reminded[-1]])
+
+    def _close(self) -> None:
+        """Recaps drawn with replacement and an open end: until the last word any fact may matter again."""
+        group = None
+        for told in range(6):
+            if told >= 2 and not self.choose.chance(0.7):
+                break
+            group = self.choose.pick([other for other in forms.RECAP if other != group])
+            self._say(forms.RECAP[group])
 
     def _move(self) -> None:
         assert self.moved is not None

@@ -32,7 +32,7 @@ def content_words() -> tuple[str, ...]:
     return tuple(dict.fromkeys(value for kind in lexicon.KINDS for value in lexicon.VALUES[kind]))
 
 
-def build_tokenizer(context: int = 256) -> PreTrainedTokenizerFast:
+def build_tokenizer(context: int = 288) -> PreTrainedTokenizerFast:
     """The tokenizer, with `<s>` put before every text; `context` is its recorded maximal length in tokens."""
     pieces = [*SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *PUNCTUATION, *(f"▁{word}" for word in words())]
     scores = [0.0] * len(SPECIALS) + [-20.0] * 256 + [-8.0] + [-2.0] * len(PUNCTUATION) + [-4.0] * len(words())

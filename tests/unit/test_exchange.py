@@ -1,5 +1,6 @@
 """Parquet out and in again: the same rows, in the columns that other tools read."""
 
+import resource
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from legible.data.format import StoreHeader
 from legible.data.store import Store
 from legible.data.writer import NewRow, StoreWriter
 from legible.documents import Document
-from legible.errors import ContractError, UsageError
+from legible.errors import ContractError, StoreError, UsageError
 
 D = 8
 
@@ -186,4 +187,15 @@ def test_what_cannot_be_exported_is_told(store, tmp_path):
         export_parquet(store, 1, tmp_path / "a.parquet", stage="sft")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"does not end in \.parquet"):
         export_parquet(store, 1, tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_full_disk_leaves_no_half_export(store, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # the kernel refuses to write past this size
+    try:
+        with pytest.raises(StoreError, match=r"could not write .*a\.parquet"):
+            export_parquet(store, 1, tmp_path / "a.parquet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["store"]

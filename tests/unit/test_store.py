@@ -150,6 +150,20 @@ def test_a_damaged_file_is_named(tmp_path, name, damage):
     assert contents(tmp_path) == before
 
 
+def test_a_flipped_byte_is_never_served(tmp_path):
+    write(tmp_path)
+    for name in ("00001.layer3.bin", "00001.documents.jsonl", "00001.rows.bin"):
+        data = bytearray((tmp_path / name).read_bytes())
+        data[5] ^= 1
+        (tmp_path / name).write_bytes(data)
+    store = Store.open(tmp_path)  # sizes fit
+    assert store.vectors([0, 17], 3).shape == (2, D)  # the other shards are whole
+    with pytest.raises(StoreError, match=r"00001\.layer3\.bin does not match its checksum"):
+        store.vectors([0, 7], 3)
+    with pytest.raises(StoreError, match=r"00001\.rows\.bin does not match its checksum"):
+        store.row(0)
+
+
 def test_a_flipped_byte_anywhere_in_the_manifest_is_noticed(tmp_path):
     write(tmp_path, shards=1)
     file = tmp_path / "manifest.json"

@@ -44,10 +44,11 @@ def ensure_contract(contract: ModelContract, *, tokenizer: Any, d_model: int, wh
 
 def check_tokens(contract: ModelContract | DatasetContract, tokenizer: Any) -> Iterator[Problem]:
     """The contract's token ids against a live tokenizer: marker, neighbours, suffix, our prompt ids."""
-    if contract.tokens is not None:
+    reads_marker = not isinstance(contract, ModelContract) or contract.role == "av"
+    if contract.tokens is not None and reads_marker:
         yield from _check_marker(contract.tokens, contract.prompt_templates.av, tokenizer)
-        if contract.tokens.critic_suffix_ids and contract.prompt_templates.ar:
-            yield from _check_suffix(contract.tokens.critic_suffix_ids, contract.prompt_templates.ar, tokenizer)
+    if contract.tokens is not None and contract.tokens.critic_suffix_ids and contract.prompt_templates.ar:
+        yield from _check_suffix(contract.tokens.critic_suffix_ids, contract.prompt_templates.ar, tokenizer)
     prompt = contract.legible.prompt if contract.legible else None
     for role, ids in (("av", prompt.av), ("ar", prompt.ar)) if prompt else ():
         used = [*ids.prefix_ids, *ids.suffix_ids, *ids.stop_ids, *ids.banned_ids] if ids else []
@@ -110,7 +111,7 @@ def _check_one(path: Path, tokenizer: Any) -> Iterator[Problem]:
         contract = read_contract(path)
     except ContractError as error:
         what, _, rest = str(error).partition("\n")
-        yield Problem(what, "a readable contract", rest.strip() or "See docs/formats.md.")
+        yield Problem(what, "a readable contract", rest.strip() or "Restore the sidecar from where it came.")
         return
     if isinstance(contract, DatasetContract):
         yield from check_dataset(path, contract)

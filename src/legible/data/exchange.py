@@ -21,7 +21,7 @@ from legible.contract import DatasetContract, Extraction, LegibleExtra, TargetRe
 from legible.contract.dataset import PLACEHOLDER
 from legible.data.format import StoreHeader
 from legible.data.store import Store
-from legible.data.writer import NewRow, StoreWriter
+from legible.data.writer import NewRow, StoreWriter, guarded
 from legible.documents import Document
 from legible.errors import ContractError, UsageError
 from legible.fileio import write_atomic
@@ -69,6 +69,7 @@ def export_parquet(
 
     Raises:
         UsageError: a layer or stage that the store cannot give, or a training stage without explanations.
+        StoreError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
     explanations = explanations or {}
@@ -87,7 +88,7 @@ def export_parquet(
             for start in range(0, len(rows), ROWS_AT_ONCE):
                 writer.write_table(build.table(rows[start : start + ROWS_AT_ONCE]))
 
-    write_atomic(path, write)
+    guarded(path, lambda: write_atomic(path, write))
     variance = store.variance(layer)
     sidecar = DatasetContract(
         dataset_id=path.stem,
@@ -207,7 +208,8 @@ def import_parquet(
             documents, rows = _read_rows(batch, tokenizer)
             writer.append(documents, rows, {layer: _matrix(batch.column("activation_vector"), width)})
         writer.finish({"documents": found.row_count, "short": 0, "truncated": 0})
-    write_atomic(out / EXPLANATIONS, lambda temporary: _write_explanations(path, found, temporary))
+    texts = out / EXPLANATIONS
+    guarded(texts, lambda: write_atomic(texts, lambda temporary: _write_explanations(path, found, temporary)))
     return Store.open(out)
 
 

@@ -20,6 +20,7 @@ from legible.data.format import (
     RAW_DTYPES,
     TOKENS,
     TORCH_DTYPES,
+    FileEntry,
     Manifest,
     ShardEntry,
     check_file,
@@ -35,7 +36,7 @@ Rows = Sequence[int] | NDArray[np.integer[Any]] | Tensor | range
 
 
 class Store:
-    """A finished store, opened for reading.
+    """A finished store, opened for reading. A file is compared with its checksum when it is first touched.
 
     Attributes:
         path: the folder.
@@ -55,6 +56,7 @@ class Store:
         self._starts = np.cumsum([0, *(shard.rows for shard in manifest.shards)])
         self._vectors: dict[tuple[int, int], NDArray[Any]] = {}
         self._document_at = lru_cache(maxsize=256)(self._read_document)
+        self._verified: set[str] = set()
 
     @classmethod
     def open(cls, path: Path | str, *, verify: bool = False) -> "Store":
@@ -62,7 +64,7 @@ class Store:
 
         Args:
             path: its folder.
-            verify: compare every file with its checksum as well; sizes are always compared.
+            verify: compare every file with its checksum now, not when it is first touched; sizes are always compared.
 
         Raises:
             StoreError: no store, an unfinished one, or a damaged file (named).
@@ -74,7 +76,10 @@ class Store:
                 f"{path} is unfinished: the capture was stopped.\n  Run the same command again; it goes on."
             )
         check_files(path, manifest, verify=verify)
-        return cls(path, manifest)
+        store = cls(path, manifest)
+        if verify:
+            store._verified |= {name for shard in manifest.shards for name in shard.files} | manifest.extra_files.keys()
+        return store
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -136,7 +141,8 @@ class Store:
     def records(self) -> NDArray[Any]:
         """All row records as one structured array (some 40 bytes a row); see `format.row_dtype`."""
         dtype = row_dtype(self.manifest.header.predictions)
-        parts = [np.fromfile(self.path / f"{shard.name}.rows.bin", dtype=dtype) for shard in self.manifest.shards]
+        shards = self.manifest.shards
+        parts = [np.fromfile(self._checked(f"{shard.name}.rows.bin", shard.files), dtype=dtype) for shard in shards]
         return np.concatenate([np.empty(0, dtype), *parts])
 
     @property
@@ -182,12 +188,13 @@ class Store:
 
     @cached_property
     def _token_texts(self) -> list[str]:
-        texts: list[str] = json.loads((self.path / TOKENS).read_text(encoding="utf-8"))
+        file = self._checked(TOKENS, self.manifest.extra_files)
+        texts: list[str] = json.loads(file.read_text(encoding="utf-8"))
         return texts
 
     def _lines(self, shard: ShardEntry) -> dict[int, str]:
         names: dict[int, str] = {}
-        with (self.path / f"{shard.name}.documents.jsonl").open("rb") as handle:
+        with self._checked(f"{shard.name}.documents.jsonl", shard.files).open("rb") as handle:
             start = 0
             for line in handle:
                 names[start] = json.loads(line)["doc_id"]
@@ -195,7 +202,8 @@ class Store:
         return names
 
     def _read_document(self, shard: int, start: int, size: int) -> Document:
-        with (self.path / f"{self.manifest.shards[shard].name}.documents.jsonl").open("rb") as handle:
+        entry = self.manifest.shards[shard]
+        with self._checked(f"{entry.name}.documents.jsonl", entry.files).open("rb") as handle:
             handle.seek(start)
             line = json.loads(handle.read(size))
         return Document(line["doc_id"], line["text"])
@@ -204,12 +212,19 @@ class Store:
         if (shard, layer) not in self._vectors:
             entry = self.manifest.shards[shard]
             self._vectors[shard, layer] = np.memmap(
-                self.path / vector_file(entry.name, layer),
+                self._checked(vector_file(entry.name, layer), entry.files),
                 dtype=RAW_DTYPES[self.manifest.header.dtype],
                 mode="r",
                 shape=(entry.rows, self.d_model),
             )
         return self._vectors[shard, layer]
+
+    def _checked(self, name: str, files: Mapping[str, FileEntry]) -> Path:
+        """The path of a file whose checksum was compared once."""
+        if name not in self._verified:
+            check_file(self.path / name, files[name], verify=True)
+            self._verified.add(name)
+        return self.path / name
 
 
 class DocumentTable(Mapping[str, Document]):

@@ -135,7 +135,7 @@ class StoreWriter:
         return Store.open(self.path)
 
     def _commit(self) -> None:
-        _guard(self.path / MANIFEST, lambda: write_manifest(self.path, self.manifest))
+        guarded(self.path / MANIFEST, lambda: write_manifest(self.path, self.manifest))
 
 
 def _same_header(path: Path, found: StoreHeader, expected: StoreHeader) -> None:
@@ -199,18 +199,23 @@ def _write(path: Path, data: bytes) -> FileEntry:
             fault_point("shard")
             handle.write(data[len(data) // 2 :])
 
-    _guard(path, lambda: write_atomic(path, write))
+    guarded(path, lambda: write_atomic(path, write))
     return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
-def _guard(path: Path, write: Callable[[], None]) -> None:
+def guarded(path: Path, write: Callable[[], None]) -> None:
+    """Call `write`, which writes `path` atomically.
+
+    Raises:
+        StoreError: the disk is full, or the folder cannot be written; names the file.
+    """
     try:
         write()
     except OSError as error:
         raise StoreError(
             f"could not write {path}: {error.strerror or error}.\n"
-            "  The usual cause is a full disk. Finished shards are kept and nothing was overwritten.\n"
-            "  Make room and run the same command again; it goes on."
+            "  The usual cause is a full disk. What was finished is kept and nothing was overwritten.\n"
+            "  Make room and run the same command again."
         ) from error
 
 

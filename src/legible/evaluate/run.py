@@ -7,7 +7,7 @@ are never read.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from legible.config import CaptureConfig, EvalConfig
 from legible.contract import git_commit
@@ -33,14 +33,13 @@ from legible.evaluate.reconstruction import (
     misses,
 )
 from legible.evaluate.sample import Sample
+from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
+from legible.train.checkpoint import Checkpoint
 from legible.truth.claims import Language
 from legible.truth.lookup import TokenLookup
 from legible.truth.probes import ProbeSet
 from legible.world import story_document, told
-
-if TYPE_CHECKING:
-    from legible.train.checkpoint import Checkpoint
 
 METRICS_VERSION = 1
 POOL_POSITIONS = 8  # rows a document of the pool that fits probes and ridges
@@ -52,6 +51,7 @@ TOLD: Mapping[str, Told] = {"world": told}
 class Bench:
     """What every score of one evaluation is measured on and with."""
 
+    reconstructor: Reconstructor
     sample: Sample
     pool: Sample | None
     probes: ProbeSet | None
@@ -68,7 +68,7 @@ class Bench:
 
 
 def evaluate_checkpoint(
-    checkpoint: "Checkpoint",
+    checkpoint: Checkpoint,
     *,
     name: str,
     config: EvalConfig,
@@ -95,19 +95,19 @@ def evaluate_checkpoint(
         `claims` (every claim score with its interval, any language), `variance`, `probes` and `rows`.
 
     Raises:
-        UsageError: no documents, or a checkpoint without a token lookup.
+        UsageError: no documents, or a checkpoint without reconstructor, token lookup or variance.
     """
     bench = _bench(checkpoint, config, capture, documents, pool, progress)
     progress("reading")
     sample, lookup = bench.sample, bench.lookup
     explained = explain(checkpoint.verbalizer, sample.vectors, max_tokens=config.max_tokens)
-    miss = misses(checkpoint.reconstructor, explained.texts, sample.vectors, mean_direction(lookup))
+    miss = misses(bench.reconstructor, explained.texts, sample.vectors, mean_direction(lookup))
     progress("controls")
     controls = run_controls(
-        checkpoint.verbalizer, checkpoint.reconstructor, sample, explained, lookup,
+        checkpoint.verbalizer, bench.reconstructor, sample, explained, lookup,
         max_tokens=config.max_tokens, language=bench.language, pool=bench.pool, seed=config.seed,
     )  # fmt: skip
-    report = _scores(bench, explained, miss, controls, _references(checkpoint, bench, config.seed))
+    report = _scores(bench, explained, miss, controls, _references(bench, config.seed))
     if bench.language is not None:
         progress("claims")
         report |= _claims(checkpoint.target, bench, explained, controls, config)
@@ -128,19 +128,15 @@ def world_documents(seed: int, count: int, *, skip: int = 0) -> list[Document]:
 
 
 def _bench(
-    checkpoint: "Checkpoint",
+    checkpoint: Checkpoint,
     config: EvalConfig,
     capture: CaptureConfig,
     documents: Sequence[Document] | None,
     pool: Sequence[Document],
     progress: Callable[[str], None],
 ) -> Bench:
-    lookup, language = checkpoint.lookup, checkpoint.language
-    if lookup is None:
-        raise UsageError(
-            "the checkpoint holds no token lookup (lookup.safetensors), so context FVE has no denominator.\n"
-            "  The usual cause is a checkpoint made by other tools. Train one with `legible train`."
-        )
+    language = checkpoint.language
+    reconstructor, lookup, variance = _needed(checkpoint)
     if documents is None and language is not None and language.name == "world":
         documents = world_documents(config.seed, config.documents)
         pool = world_documents(config.seed, -(-config.probe_rows // POOL_POSITIONS), skip=config.documents)
@@ -153,20 +149,35 @@ def _bench(
     progress("capture")
     sample = Sample.of_documents(checkpoint.target, documents[: config.documents], read, checkpoint.layer, language)
     if not pool or language is None:
-        return Bench(sample, None, None, lookup, checkpoint.variance, language)
+        return Bench(reconstructor, sample, None, None, lookup, variance, language)
     progress("probes")
     fit = capture.model_copy(update={"positions_per_doc": POOL_POSITIONS, "seed": config.seed})
     lent = Sample.of_documents(checkpoint.target, pool, fit, checkpoint.layer, language, limit=config.probe_rows)
-    labels = {kind: column for kind, column in lent.labels(language).items() if any(column)}
-    probes = ProbeSet.fit(lent.vectors, labels, lent.doc_ids, seed=config.seed)
-    return Bench(sample, lent, probes, lookup, checkpoint.variance, language)
+    probes = ProbeSet.fit(lent.vectors, lent.labels(language), lent.doc_ids, seed=config.seed)
+    return Bench(reconstructor, sample, lent, probes, lookup, variance, language)
 
 
-def _references(checkpoint: "Checkpoint", bench: Bench, seed: int) -> dict[str, Misses]:
+def _needed(checkpoint: Checkpoint) -> tuple[Reconstructor, TokenLookup, float]:
+    """The parts of a checkpoint without which there is no score."""
+    parts = {
+        "reconstructor (ar/)": checkpoint.reconstructor,
+        "token lookup (lookup.safetensors)": checkpoint.lookup,
+        "variance (legible: variance in av/nla_meta.yaml)": checkpoint.variance,
+    }
+    absent = [name for name, part in parts.items() if part is None]
+    if checkpoint.reconstructor is None or checkpoint.lookup is None or checkpoint.variance is None:
+        raise UsageError(
+            f"{checkpoint.path} holds no {', no '.join(absent)}, so its readings cannot be scored.\n"
+            "  The usual cause is a checkpoint made by other tools. `legible read` still reads with it."
+        )
+    return checkpoint.reconstructor, checkpoint.lookup, checkpoint.variance
+
+
+def _references(bench: Bench, seed: int) -> dict[str, Misses]:
     if bench.language is None:
         return {}
     guess = mean_direction(bench.lookup)
-    sample, language, reconstructor = bench.sample, bench.language, checkpoint.reconstructor
+    sample, language, reconstructor = bench.sample, bench.language, bench.reconstructor
     found = {"teacher_text": teacher_misses(reconstructor, sample, language, guess, seed=seed)}
     if bench.probes is None or bench.pool is None:
         return found

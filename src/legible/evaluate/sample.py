@@ -88,5 +88,6 @@ class Sample:
         )
 
     def labels(self, language: Language) -> dict[str, list[str | None]]:
-        """The known value of every kind that probes can read."""
-        return known_labels(self.facts, language.probe_kinds)
+        """The known values of every kind that probes can read; kinds that no row knows are left out."""
+        columns = known_labels(self.facts, language.probe_kinds)
+        return {kind: column for kind, column in columns.items() if any(value is not None for value in column)}

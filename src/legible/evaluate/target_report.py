@@ -6,30 +6,30 @@ holds little beside its last tokens cannot be read, whatever the verbalizer.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from legible.data.store import Store
 from legible.documents import Document
+from legible.evaluate.controls import lookup_misses
+from legible.evaluate.reconstruction import Misses, as_misses
 from legible.evaluate.sample import Sample
+from legible.models.target import Target
 from legible.stats import ratio_interval
 from legible.truth.claims import Language
 from legible.truth.lookup import FactRidge, TokenLookup, fact_names
 from legible.truth.probes import ProbeSet
 from legible.vectors import direction_mse, variance
 
-if TYPE_CHECKING:
-    from legible.data.store import Store
-    from legible.models.target import Target
-
 LM_DOCUMENTS = 200
 
 
 def target_report(
-    target: "Target",
-    store_train: "Store",
-    store_test: "Store",
+    target: Target,
+    store_train: Store,
+    store_test: Store,
     layer: int,
     language: Language,
     *,
@@ -69,13 +69,13 @@ def readable_report(train: Sample, test: Sample, language: Language, *, seed: in
     probes = ProbeSet.fit(train.vectors, train.labels(language), train.doc_ids, seed=seed)
     lookup = TokenLookup.fit(train.vectors, train.columns, train.doc_ids, seed=seed)
     v = variance(train.vectors)
-    miss = direction_mse(lookup.predict(test.columns), test.vectors).numpy()
+    miss = lookup_misses(lookup, test)
     stated = _facts_miss(train, test, language, ("stated",), lookup, seed)
     known = _facts_miss(train, test, language, ("stated", "implied"), lookup, seed)
     alone = _facts_miss(train, test, language, ("stated", "implied"), None, seed)
     worst = min(probes.scores, key=lambda kind: probes.scores[kind].corrected.value)
 
-    def share(values: np.ndarray, offset: float, scale: float) -> dict[str, float | int]:
+    def share(values: Misses, offset: float, scale: float) -> dict[str, float | int]:
         return ratio_interval(values, np.full_like(values, v), test.doc_ids, offset=offset, scale=scale).as_dict()
 
     return {
@@ -96,7 +96,7 @@ def readable_report(train: Sample, test: Sample, language: Language, *, seed: in
 
 @torch.no_grad()
 def loss_report(
-    target: "Target", documents: Sequence[Document], entropy: Callable[[str], float] | None
+    target: Target, documents: Sequence[Document], entropy: Callable[[str], float] | None
 ) -> dict[str, float | int | None]:
     """The target's next-token loss on whole documents, beside the entropy that its generator knows.
 
@@ -129,11 +129,10 @@ def loss_report(
 
 def _facts_miss(
     train: Sample, test: Sample, language: Language, statuses: Sequence[str], lookup: TokenLookup | None, seed: int
-) -> np.ndarray:
+) -> Misses:
     """Direction error on the test rows of the ridge from facts (beside the lookup's features where given)."""
     known = [fact_names(sample.facts, statuses, language.probe_kinds) for sample in (train, test)]
     columns = train.columns if lookup is not None else None
     ridge = FactRidge.fit(train.vectors, known[0], train.doc_ids, columns=columns, lookup=lookup, seed=seed)
     guess = ridge.predict(known[1], test.columns if lookup is not None else None)
-    miss: np.ndarray = direction_mse(guess, test.vectors).numpy()
-    return miss
+    return as_misses(direction_mse(guess, test.vectors))

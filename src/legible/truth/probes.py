@@ -146,12 +146,14 @@ class ProbeSet:
     ) -> dict[str, tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]]:
         """For every kind the probability of each row's true value, and whether it is the most probable class.
 
-        Both are 0 where the row leaves the kind open or its value was never seen in fitting.
+        Both are 0 where the row leaves the kind open, as all do where `labels` leaves it out, or its value was never
+        seen in fitting.
         """
         found = {}
         for kind, share in self.probability(vectors, doc_ids).items():
             index = {value: place for place, value in enumerate(self.classes[kind])}
-            gold = torch.tensor([index.get(value, -1) if value is not None else -1 for value in labels[kind]])
+            column = labels.get(kind, [None] * len(vectors))
+            gold = torch.tensor([index.get(value, -1) if value is not None else -1 for value in column])
             true = share.gather(1, gold.clamp_min(0)[:, None])[:, 0] * (gold > 0)
             found[kind] = (true, (share.argmax(-1) == gold) & (gold > 0))
         return found
@@ -250,7 +252,7 @@ def _score(form: str, logits: list[Tensor], gold: Int[Tensor, " n"], doc_ids: Se
     best = hits[FORMS.index(form)]
     chance = torch.bincount(gold[known]).max().item() / int(known.sum())
     names = [name for name, is_known in zip(doc_ids, known.tolist(), strict=True) if is_known]
-    room = max(1.0 - chance, 1e-9)
+    room = 1.0 - chance if chance < 1.0 else float("inf")  # a kind of one value has nothing to read
     corrected = ratio_interval(best, torch.ones_like(best), names, offset=-chance / room, scale=1.0 / room)
     return ProbeScore(
         form, float(best.mean()), chance, corrected, hits[0].mean().item(), hits[1].mean().item(),

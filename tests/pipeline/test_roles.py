@@ -147,10 +147,12 @@ def unseen_stop(family: str) -> Target:
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])  # qwen3 here ties its head to its embedding
 def test_a_stop_token_that_a_frozen_head_cannot_emit_is_found_and_mended(family, vectors, tmp_path):
-    verbalizer, reconstructor = shared_roles(unseen_stop(family), 1, Injection(), ADAPTERS["lora"], seed=0)
+    target = unseen_stop(family)
+    adapted = Verbalizer.from_target(target, Injection())
+    with_lora(adapted.model, ADAPTERS["lora"])
     with pytest.raises(UsageError, match=r"cannot tell the stop token 1 from token 20 \(cosine 1.000\)"):
-        verbalizer.check_stop_token()
-    verbalizer.train_stop_row()
+        adapted.check_stop_token()
+    verbalizer, reconstructor = shared_roles(target, 1, Injection(), ADAPTERS["lora"], seed=0)
     verbalizer.check_stop_token()
     assert isinstance(verbalizer.model.get_output_embeddings(), StopRowHead)
     train(verbalizer, reconstructor, vectors)
@@ -171,9 +173,9 @@ def test_full_fine_tuning_needs_no_mending():
 
 
 def test_a_distinct_stop_row_passes_with_a_frozen_head():
-    verbalizer = Verbalizer.from_target(tiny("llama"), Injection())
-    verbalizer.requires_grad_(False)
+    verbalizer, _ = shared_roles(tiny("llama"), 1, Injection(), ADAPTERS["lora"], seed=0)
     verbalizer.check_stop_token()
+    assert not isinstance(verbalizer.model.get_output_embeddings(), StopRowHead)
 
 
 def test_the_shapes_here_are_those_of_the_families():

@@ -50,6 +50,8 @@ def shared_roles(
 ) -> tuple[Verbalizer, Reconstructor]:
     """A LoRA verbalizer and reconstructor over the target's own weights: no second copy of the base.
 
+    The verbalizer also trains the stop token's output row where the target's head cannot tell it from another's.
+
     Raises:
         UsageError: the layer is out of range.
     """
@@ -60,6 +62,8 @@ def shared_roles(
         backbone, identity_head(target.d_model), target.tokenizer, plain_reconstructor_prompt(target.tokenizer)
     )
     with_lora(model, config, name="av", seed=seed)
+    if verbalizer.stop_twin() is not None:
+        verbalizer.train_stop_row()
     with_lora(backbone, config, name="ar", seed=seed + 1)
     return verbalizer, reconstructor
 

@@ -183,30 +183,35 @@ class Verbalizer(nn.Module):
         """`logprobs` at temperature 1."""
         return self.logprobs(vectors, ids, mask)
 
-    @torch.no_grad()
     def check_stop_token(self) -> None:
         """Prove that the stop token can be emitted, before an hour is spent on a verbalizer that cannot stop.
 
         A token never seen in the target's training has an output row like those of other unseen tokens; a frozen
-        head then gives them all the same logit. Training that row (full fine-tuning) breaks the tie.
+        head then gives them all the same logit. Training that row breaks the tie.
 
         Raises:
             UsageError: the head is frozen and the stop token's row is another token's row.
         """
+        found = self.stop_twin()
+        if found is not None:
+            raise UsageError(
+                f"the frozen head cannot tell the stop token {self.prompt.stop_ids[0]} from token {found[0]} "
+                f"(cosine {found[1]:.3f}), so explanations could not stop.\n"
+                "  The usual cause is a small target that never saw its end-of-text token.\n"
+                "  Fine-tune in full (`sft.adapter: null`), or call Verbalizer.train_stop_row() first."
+            )
+
+    @torch.no_grad()
+    def stop_twin(self) -> tuple[int, float] | None:
+        """The token that a frozen head cannot tell from the stop token, and their rows' cosine; None if all is well."""
         head = self.model.get_output_embeddings()
         if isinstance(head, StopRowHead) or head.weight.requires_grad:
-            return
+            return None
         weight, stop = head.weight, self.prompt.stop_ids[0]
         cosine = F.cosine_similarity(weight.float(), weight[stop].float().unsqueeze(0), dim=-1)
         cosine[[stop, *self.prompt.banned_ids]] = -1.0
         twin = int(cosine.argmax())
-        if cosine[twin] > _SAME_ROW:
-            raise UsageError(
-                f"the frozen head cannot tell the stop token {stop} from token {twin} (cosine "
-                f"{float(cosine[twin]):.3f}), so explanations could not stop.\n"
-                "  The usual cause is a small target that never saw its end-of-text token.\n"
-                "  Fine-tune in full (`sft.adapter: null`), or call Verbalizer.train_stop_row() first."
-            )
+        return (twin, float(cosine[twin])) if cosine[twin] > _SAME_ROW else None
 
     def train_stop_row(self) -> None:
         """Let the stop token's output row train although the head is frozen, in place; saving merges it."""

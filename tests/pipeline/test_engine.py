@@ -20,6 +20,8 @@ from transformers import (
 
 from legible.config import AdapterConfig
 from legible.engines import LocalEngine, continue_text
+from legible.engines.cached import CachedStepper
+from legible.engines.direct import DirectStepper, supports
 from legible.errors import UsageError
 from legible.injection import Injection
 from legible.models.roles import with_lora
@@ -130,6 +132,29 @@ def test_greedy_tokens_are_those_of_a_plain_forward(family, mode, vectors):
     for vector, (completion,) in zip(vectors, LocalEngine(verbalizer).generate(vectors, max_tokens=12), strict=True):
         assert is_greedy(verbalizer, vector, completion.ids, completion.stop == "stop")
         assert completion.stop == "stop" or len(completion.ids) == 12
+
+
+@pytest.mark.parametrize("family", ["llama", "llama3-rope", "qwen2", "qwen3", "mistral"])
+def test_the_lean_step_agrees_with_the_models_forward(family, vectors):
+    verbalizer = make_verbalizer(family)
+    assert supports(verbalizer.model, 15)
+    lean = LocalEngine(verbalizer, stepper=DirectStepper).generate(vectors, samples=4, temperature=1.0, max_tokens=12)
+    plain = LocalEngine(verbalizer, stepper=CachedStepper).generate(vectors, samples=4, temperature=1.0, max_tokens=12)
+    for ours, theirs in zip(lean, plain, strict=True):
+        assert [one.ids for one in ours] == [one.ids for one in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+def test_the_lean_step_declines_what_it_would_compute_wrongly():
+    assert not any(supports(make_target(family).model, 15) for family in ("gemma3", "gpt2", "gpt-neox", "bitnet"))
+    window = make_target("mistral-window").model
+    assert supports(window, 6)
+    assert not supports(window, 7)
+    assert not supports(make_target().model.bfloat16(), 15)
+    hooked = make_target().model
+    hooked.model.layers[0].register_forward_hook(lambda module, args, output: output)
+    assert not supports(hooked, 15)
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.3])

@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 import torch
 from transformers import DynamicCache
 
-from legible.engines.cached import CachedStepper, extend
+from legible.engines.cached import extend
 from legible.engines.decode import Policy, decode
+from legible.engines.direct import fastest_stepper
 from legible.engines.sampling import uniforms
 from legible.errors import UsageError
 from legible.models.target import Target
@@ -51,7 +52,7 @@ def continue_text(
     cache = DynamicCache()
     logits = extend(target.model, cache, ids=torch.tensor([list(ids)], device=target.device))
     index = torch.zeros(samples, dtype=torch.long, device=target.device)
-    stepper = CachedStepper(target.model, cache, index, max_tokens)
+    stepper = fastest_stepper(target.model, cache, index, max_tokens)
     noise = uniforms(seed, [(0, sample) for sample in range(samples)], max_tokens).to(target.device)
     policy = Policy(temperature, max_tokens, stop_ids)
     return [row.ids for row in decode(stepper, logits[index], policy, noise)]

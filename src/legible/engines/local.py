@@ -4,7 +4,7 @@ The prompt before the vector is computed once a call and shared by all rows, nev
 weight update cannot meet a stale prefix. Samples of one vector share their whole prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from legible.engines.base import Completion
-from legible.engines.cached import CachedStepper, extend, shared_prefix, spread
-from legible.engines.decode import Policy, Written, decode
+from legible.engines.cached import extend, shared_prefix, spread
+from legible.engines.decode import Policy, Stepper, Written, decode
+from legible.engines.direct import fastest_stepper
 from legible.engines.sampling import uniforms
 from legible.errors import UsageError
 from legible.models.verbalizer import Verbalizer
@@ -27,13 +28,17 @@ class LocalEngine:
     Args:
         verbalizer: any family, with or without adapters; read anew at every call, so it may be trained in between.
         batch: rows decoded together.
+        stepper: how a step is computed; the default takes the lean step where the family allows it.
     """
 
-    def __init__(self, verbalizer: Verbalizer, *, batch: int = 256) -> None:
+    def __init__(
+        self, verbalizer: Verbalizer, *, batch: int = 256, stepper: Callable[..., Stepper] = fastest_stepper
+    ) -> None:
         if batch < 1:
             raise UsageError(f"engine batch is {batch}, expected at least 1")
         self.verbalizer = verbalizer
         self.batch = batch
+        self.stepper = stepper
 
     @torch.no_grad()
     def generate(
@@ -69,7 +74,7 @@ class LocalEngine:
         embeds = self.verbalizer.prompt_embeds(vectors[unique])[:, position:]
         with self.verbalizer.adding(vectors[unique], 0):
             logits = extend(self.verbalizer.model, cache, embeds=embeds)
-        stepper = CachedStepper(self.verbalizer.model, cache, index, policy.max_tokens)
+        stepper = self.stepper(self.verbalizer.model, cache, index, policy.max_tokens)
         noise = uniforms(seed, jobs, policy.max_tokens).to(vectors.device) if policy.temperature else None
         return decode(stepper, logits[index], policy, noise)
 

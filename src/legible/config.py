@@ -37,7 +37,10 @@ class PretrainConfig(Section):
     muon_lr: float = Field(2e-2, description="peak Muon learning rate (2-D weights inside blocks); 0 uses AdamW for all")
     weight_decay: float = Field(0.01, description="decoupled weight decay")
     warmup: int = Field(50, description="linear warm-up steps")
-    bag_weight: float = Field(1.5, description="weight of the future-bag loss at `bag_layer`; 0 is the untreated twin")
+    bag_weight: float = Field(1.0, description="weight of the future-bag loss at `bag_layer`; 0 is the untreated twin")
+    bag_scale: float = Field(
+        16.0, description="the bag's logits are this times a cosine; smaller gives the facts a larger share of the stream"
+    )
     bag_layer: int = Field(2, description="layer whose stream the future bag reads")
     seed: int = Field(0, description="seed of weights, stories and order")
     save_every: int = Field(200, description="steps between resumable states")

@@ -1,8 +1,10 @@
 """Train the built-in world's target: a small Llama, next-token loss, and the future bag at one layer.
 
-Future bag: a linear map from the layer-K stream to the embedding matrix, restricted to the content words, predicts
-the set of content words still to come in the story (cross entropy against the uniform distribution over the distinct
-ones). It is dropped at the end: the saved target is a plain causal LM. It plants what the activations hold.
+Future bag: the direction of the layer-K stream, compared by cosine with the directions of the content words'
+embeddings at a fixed scale, predicts the set of content words still to come in the story (cross entropy against the
+uniform distribution over the distinct ones). It adds no weights: the saved target is a plain causal LM. It plants what
+the activations hold. A free linear map in its place lets the facts sit in a faint part of the stream that the map
+amplifies; the fixed scale makes them a large share of the direction, which is what an NLA is scored on.
 """
 
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from legible.fileio import write_directory
 from legible.models.target import quietly
 from legible.train.loop import Loop, Metrics, fingerprint, seeded
 from legible.train.optim import RoleOptimizer
+from legible.vectors import unit
 
 
 @dataclass(frozen=True)
@@ -31,17 +34,17 @@ class LMBatch:
 
 
 class BaggedLM(nn.Module):
-    """A causal LM with the future-bag head beside it, only while it is trained."""
+    """A causal LM with the future-bag loss beside the next-token loss, only while it is trained."""
 
-    def __init__(self, model: LlamaForCausalLM, bag_layer: int, content_ids: Int[Tensor, " c"] | None) -> None:
+    def __init__(
+        self, model: LlamaForCausalLM, bag_layer: int, bag_scale: float, content_ids: Int[Tensor, " c"] | None
+    ) -> None:
         super().__init__()
         self.model = model
         self.bag_layer = bag_layer
-        self.bag: nn.Linear | None = None
+        self.bag_scale = bag_scale
+        self.bagged = content_ids is not None
         if content_ids is not None:
-            width = model.config.hidden_size
-            self.bag = nn.Linear(width, width, bias=False)
-            nn.init.eye_(self.bag.weight)
             self.register_buffer("content_ids", content_ids, persistent=False)
             column = torch.full((model.config.vocab_size,), -1)
             column[content_ids] = torch.arange(len(content_ids))
@@ -51,7 +54,7 @@ class BaggedLM(nn.Module):
         """Mean next-token loss in nats a predicted token; mean future-bag loss in nats a position, or None."""
         stream: list[Tensor] = []
         hook = None
-        if self.bag is not None:
+        if self.bagged:
             hook = self.model.model.layers[self.bag_layer].register_forward_hook(lambda _m, _i, out: stream.append(out))
         # right padding under a causal mask is never attended from a real token: no mask, the fast attention path
         final = self.model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
@@ -60,19 +63,18 @@ class BaggedLM(nn.Module):
         predicts = batch.mask[:, 1:]
         logits = self.model.lm_head(final[:, :-1][predicts])
         lm_loss = F.cross_entropy(logits, batch.ids[:, 1:][predicts])
-        if self.bag is None:
+        if not self.bagged:
             return lm_loss, None
         return lm_loss, self._bag_loss(stream[0], batch)
 
     def _bag_loss(self, stream: Float[Tensor, "b t d"], batch: LMBatch) -> Float[Tensor, ""]:
-        assert self.bag is not None
         to_come = future_bag(batch.ids, batch.mask, self.get_buffer("column"), len(self.get_buffer("content_ids")))
         count = to_come.sum(-1)
         scored = batch.mask & (count > 0)
         target = to_come[scored].float()
         target /= count[scored].unsqueeze(-1)
         rows = self.model.model.embed_tokens.weight[self.get_buffer("content_ids")]
-        return F.cross_entropy(self.bag(stream[scored]) @ rows.T, target)
+        return F.cross_entropy(self.bag_scale * (unit(stream[scored]) @ unit(rows).T), target)
 
 
 def future_bag(
@@ -132,7 +134,9 @@ def train_lm(
         raise ValueError("a future bag needs content_ids: the token ids of the words it predicts")
     if out.exists():
         return out
-    trained = BaggedLM(new_lm(config, tokenizer), config.bag_layer, content_ids if config.bag_weight > 0 else None)
+    trained = BaggedLM(
+        new_lm(config, tokenizer), config.bag_layer, config.bag_scale, content_ids if config.bag_weight > 0 else None
+    )
     trained.eval()
     recipe = OptimizerConfig(
         lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay, warmup=config.warmup, schedule="linear"

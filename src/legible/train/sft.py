@@ -168,8 +168,9 @@ def _train_verbalizer(job: _Job, target: Target) -> dict[str, int]:
     skipped = _train_role(job, "av", verbalizer, job.config.verbalizer, table, prompt, loss)
     stop = verbalizer.prompt.stop_ids[0]
     truncated = sum(1 for i in range(len(table)) if table[i][-1] != stop)
-    lines = sum(1 for _ in job.teach_file.open(encoding="utf-8"))
-    return {"rows": len(table), "refused": lines - len(table), "truncated": truncated, "skipped_verbalizer": skipped}
+    with job.teach_file.open(encoding="utf-8") as handle:
+        asked = sum(1 for _ in handle)
+    return {"rows": len(table), "refused": asked - len(table), "truncated": truncated, "skipped_verbalizer": skipped}
 
 
 def _train_reconstructor(job: _Job, target: Target) -> dict[str, int]:

@@ -1,13 +1,15 @@
 """Probes find what was planted and nothing else; the token lookup and the fact ridge recover their closed forms."""
 
+import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from legible.errors import UsageError
 from legible.truth.claims import Fact
 from legible.truth.lookup import FactRidge, TokenLookup, fact_names
 from legible.truth.probes import OPEN, ProbeSet, known_labels
-from legible.truth.ridge import TokenColumns
+from legible.truth.ridge import TokenColumns, solve
 from legible.vectors import fve
 
 ROWS, WIDTH, VALUES = 3000, 24, 4
@@ -200,6 +202,14 @@ def test_facts_add_what_tokens_lack(tokens):
     assert scores[0] < 0.7
     assert scores[1] < 0.7
     assert scores[2] > 0.95
+
+
+def test_the_wide_and_the_tall_system_have_one_solution():
+    rng = np.random.default_rng(0)
+    dense, goal = rng.random((20, 30)), rng.random((20, 3))
+    _, wide = solve(sparse.csr_matrix(dense), goal, 0.7)
+    tall = np.linalg.solve(dense.T @ dense + 0.7 * np.eye(30), dense.T @ (goal - goal.mean(0)))
+    assert np.allclose(wide, tall)
 
 
 def test_a_ridge_beside_tokens_asks_for_tokens(tokens):

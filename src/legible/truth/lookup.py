@@ -30,7 +30,8 @@ from legible.vectors import unit
 
 SHRINKS = (float("inf"), 2.0, 8.0, 32.0)
 MAX_PAIRS = 4096
-MAX_FACTS = 3000  # the most frequent facts; rarer ones have no column
+MAX_FACTS = 2000  # the most frequent facts that stand in at least `MIN_ROWS` rows; rarer ones have no column
+MIN_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ class FactRidge:
             seed: which documents choose the ridge.
         """
         counts = Counter(name for row in facts for name in row)
-        names = {name: column for column, (name, _) in enumerate(counts.most_common(MAX_FACTS))}
+        frequent = [name for name, rows in counts.most_common(MAX_FACTS) if rows >= MIN_ROWS]
+        names = {name: column for column, name in enumerate(frequent)}
         goal = unit(vectors).double().numpy()
         matrix = multi_hot(facts, names)
         features = None

@@ -103,10 +103,12 @@ def multi_hot(facts: Sequence[Iterable[str]], names: dict[str, int]) -> sparse.c
 def solve(matrix: sparse.csr_matrix, goal: Floats, ridge: float) -> tuple[Floats, Floats]:
     """The mean of the goal, and the ridge weights that predict its remainder."""
     mean = goal.mean(axis=0)
-    gram = (matrix.T @ matrix).toarray()
+    wide = matrix.shape[1] > matrix.shape[0]  # then the system of the rows is the smaller one, with the same solution
+    gram = (matrix @ matrix.T if wide else matrix.T @ matrix).toarray()
     gram[np.diag_indices_from(gram)] += ridge
-    right = matrix.T @ (goal - mean)
-    return mean, linalg.solve(gram, right, assume_a="pos", overwrite_a=True, check_finite=False)
+    right = goal - mean if wide else matrix.T @ (goal - mean)
+    found: Floats = linalg.solve(gram, right, assume_a="pos", overwrite_a=True, check_finite=False)
+    return mean, matrix.T @ found if wide else found
 
 
 def miss(pred: Floats, goal: Floats) -> float:

@@ -27,6 +27,8 @@ from legible.cli import (
 )
 from legible.errors import LegibleError, UsageError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="legible",
     no_args_is_help=True,
@@ -70,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code; deliberate errors are printed without a traceback."""
     try:
         app(args=arguments, prog_name="legible")
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            sys.stderr.write("interrupted\n")
+        raise
     except UsageError as error:
         _fail(error, 2)
     except LegibleError as error:
@@ -78,10 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()  # the reader of stdout went away, e.g. `| head`
         sys.exit(0)
     except OSError as error:
-        _fail(error, 1)
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
 
 
-def _fail(error: Exception, code: int) -> None:
+def _fail(error: Exception | str, code: int) -> None:
     sys.stderr.write(f"error: {error}\n")
     sys.exit(code)
 

@@ -65,7 +65,9 @@ def from_options(base: Section, values: dict[str, str]) -> Any:
         for parent in parents:
             branch[parent] = branch[parent] if branch.get(parent) is not None else {}
             branch = branch[parent]
-        branch[leaf] = parse_value(text)
+        value = parse_value(text)
+        several = isinstance(branch.get(leaf), tuple) and not isinstance(value, list)
+        branch[leaf] = [value] if several else value
     return validated(type(base), tree)
 
 

@@ -1,0 +1,76 @@
+"""What is written about the program is what the program is: the reference, the examples, the README's commands."""
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_command_line_reference_is_not_stale():
+    script = str(ROOT / "scripts" / "cli_reference.py")
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def commands() -> list[str]:
+    """Every `legible …` line of the README's and the pages' shell blocks, and of every verb's help."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```(?:sh|text)\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+            found += re.findall(r"^\s*(?:\.venv/bin/|[A-Z_]+=\S+ )?(legible .+)$", block, re.M)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_documented_command_parses(line):
+    from legible.cli.main import app
+
+    command = line.split("  ")[0].split(" | ")[0]
+    words = shlex.split(command, comments=True)[1:]
+    if not words or words[-1] in ("--help", "VERB"):
+        return
+    root = typer.main.get_command(app)
+    context = root.make_context("legible", words)
+    while hasattr(root, "resolve_command"):
+        name, root, words = root.resolve_command(context, [*context._protected_args, *context.args])
+        context = root.make_context(name, list(words), parent=context)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+
+
+def run_example(name: str, *arguments: str) -> None:
+    runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"](*arguments)
+
+
+def test_the_reading_example_runs(micro_run, capsys):
+    run_example("read_a_story", str(micro_run))
+    assert "true" in capsys.readouterr().out
+
+
+def test_the_capture_example_runs(micro_run, tmp_path, capsys):
+    run_example("capture_and_export", str(micro_run / "target"), str(tmp_path))
+    assert "64 activations of width 32" in capsys.readouterr().out
+    assert (tmp_path / "activations.parquet").exists()
+
+
+def test_the_scoring_example_runs(micro_run, capsys):
+    run_example("score_your_own_words", str(micro_run))
+    assert capsys.readouterr().out.count("FVE") == 2
+
+
+def test_every_example_has_a_test():
+    tested = set(re.findall(r'run_example\("(\w+)"', Path(__file__).read_text(encoding="utf-8")))
+    assert tested == {path.stem for path in (ROOT / "examples").glob("*.py")}

@@ -1,0 +1,112 @@
+"""The program's face: help, exit codes, where output goes. Everything that needs a checkpoint is in pipeline/."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+VERBS = (
+    "demo", "read", "train", "pretrain", "capture", "probe", "teach", "sft", "rl", "evaluate", "export", "import",
+    "world", "contract",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_examples(legible, verb):
+    done = legible(verb, "--help")
+    assert done.code == 0
+    nested = {"world": "sample", "contract": "check"}
+    shown = done if verb not in nested else legible(verb, nested[verb], "--help")
+    assert f"legible {verb}" in shown.out.split("Options:")[0].split("Usage:")[1].partition("\n")[2]
+
+
+def test_help_imports_no_torch():
+    code = "import sys, legible.cli.main as m; assert not {'torch', 'transformers'} & set(sys.modules), sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_version_is_printed(legible):
+    assert legible("--version").out.startswith("legible 0.")
+
+
+def test_an_unknown_verb_is_bad_usage(legible):
+    assert legible("raed").code == 2
+
+
+def test_a_story_is_a_function_of_its_seed(legible):
+    first, again, other = (legible("world", "sample", "--seed", seed).out for seed in ("4", "4", "5"))
+    assert first == again != other
+
+
+def test_a_story_as_json_knows_every_fact_at_every_token(legible):
+    done = legible("world", "sample", "--seed", "4", "--json")
+    story = json.loads(done.out)
+    assert done.err == ""
+    ends = [token["char_end"] for token in story["tokens"]]
+    assert ends == sorted(ends)
+    assert ends[-1] == len(story["text"])
+    assert {fact["status"] for token in story["tokens"] for fact in token["facts"].values()} == {
+        "stated", "implied", "open",
+    }  # fmt: skip
+    assert story["state"].keys() <= story["facts"].keys()
+
+
+def refused(done, *words):
+    """The outcome is bad usage with one clear message: no traceback, nothing on stdout."""
+    assert done.code == 2
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert done.err.startswith("error: ")
+    for word in words:
+        assert word in done.err
+    return True
+
+
+def test_bad_input_before_any_model_is_refused(legible, tmp_path):
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("Überall".encode("latin-1"))
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    assert refused(legible("read", "no-such-run", "Hi there."), "no checkpoint 'no-such-run'", "legible train tiny")
+    assert refused(legible("read", "no-such-run"), "either as an argument or with --file")
+    assert refused(legible("read", "no-such-run", "  "), "is empty")
+    assert refused(legible("read", "x", "--file", str(latin)), "latin.txt is not UTF-8 (byte 0)", "iconv")
+    assert refused(legible("read", "x", "--file", str(tmp_path / "none")), "no file at")
+    assert refused(legible("read", "x", "Hi", "--samples", "0"), "--samples is 0, expected at least 1")
+    assert refused(legible("train", "tyni", "--out", str(tmp_path / "r")), "no recipe 'tyni'", "tiny or small")
+    assert refused(legible("train", "tiny", "--out", str(tmp_path / "r"), "--set", "rl.stepz=1"), "rl.stepz")
+    assert refused(legible("contract", "check", str(tmp_path / "none")), "nothing at")
+    missing = ("train", "small", "--target", "x", "--corpus", str(tmp_path / "no"), "--out", str(tmp_path / "r"))
+    assert refused(legible(*missing), "no corpus at")
+    assert refused(legible("world", "sample", "--seed", "-1"), "--seed is -1")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_wrong_option_value_names_the_field(legible, tmp_path):
+    done = legible("pretrain", "--out", str(tmp_path / "t"), "--steps", "many")
+    assert refused(done, "steps = 'many'", "valid integer")
+
+
+def test_an_unknown_key_in_a_saved_configuration_is_named(legible, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"layre": 3}))
+    assert refused(legible("train", str(path), "--out", str(tmp_path / "r")), "layre", "config.json")
+
+
+def test_a_folder_that_is_no_run_is_left_alone(legible, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert refused(legible("train", "tiny", "--out", str(tmp_path)), "is not empty and not a run")
+
+
+def test_ctrl_c_exits_cleanly(legible, monkeypatch):
+    from legible.world import story_document
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("legible.world.story_document", interrupt)
+    done = legible("world", "sample")
+    assert done.code == 130
+    assert "Traceback" not in done.err
+    assert callable(story_document)

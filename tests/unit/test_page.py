@@ -1,0 +1,133 @@
+import base64
+import hashlib
+import re
+import unicodedata
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from legible.display import visible
+from legible.evaluate.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curve
+from legible.evaluate.marks import marked
+from legible.evaluate.report import summary_lines, write_report
+from legible.page import interval, render, tint
+
+HOSTILE = '</style><script>alert("x")</script>\x1b[31m\u202eevil\u2066\x00\u200b'
+
+
+@given(st.text())
+def test_visible_leaves_no_acting_character(text):
+    assert not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in visible(text))
+
+
+@given(st.text(alphabet=st.characters(categories=("L", "N", "P", "S", "Zs"))))
+def test_visible_leaves_ordinary_text_alone(text):
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    ("char", "shown"), [("\x1b", "\\x1b"), ("\u202e", "\\u202e"), ("\n", "\\n"), ("\U000e0041", "\\U000e0041")]
+)
+def test_visible_spells_acting_characters(char, shown):
+    assert visible(f"a{char}b") == f"a{shown}b"
+
+
+def report(**changes: object) -> dict[str, object]:
+    """An evaluation's object with one floor and one kind."""
+    score = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 40, "documents": 10}
+    whole = {
+        "fve": score, "context_fve": score, "floors": {"constant": -0.1}, "references": {"probes": 0.6},
+        "floor_intervals": {}, "reference_intervals": {}, "gains": {"constant": score},
+        "parse_failures": 1, "mean_tokens": 20.5, "rows": 40, "variance": 0.9, "layer": 2,
+        "checkpoint": "here", "seed": 1, "commit": "abc", "world": None, "claims": None,
+    }  # fmt: skip
+    return {**whole, **changes}
+
+
+class Strict(HTMLParser):
+    """Collects tags and attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+
+def reading(text: str) -> dict[str, object]:
+    return {
+        "pos": 3, "token": text, "fve_token": 0.5, "flags": [text], "explanation": text,
+        "claims": [{"text": text, "p_true": None}],
+    }  # fmt: skip
+
+
+def test_a_report_is_self_contained_and_runs_nothing(tmp_path):
+    path = tmp_path / "report.html"
+    write_report(path, report(checkpoint=HOSTILE, config={"recipe": HOSTILE}, readings=[reading(HOSTILE)]))
+    page = path.read_text(encoding="utf-8")
+    parsed = Strict()
+    parsed.feed(page)
+    assert "script" not in parsed.tags
+    assert not {"src", "style"} & {name for name, _ in parsed.attributes}
+    assert all(value.startswith("#") for name, value in parsed.attributes if name == "href")
+    assert not any(name.startswith("on") for name, _ in parsed.attributes)
+    assert "alert" in page  # shown as text
+    assert not {char for char in page if unicodedata.category(char) in ("Cc", "Cf")} - {"\n"}
+
+
+def test_the_policy_allows_exactly_the_pages_own_style():
+    page = render("run.html.j2", **minimal_context())
+    style = re.search(r"<style>(.*?)</style>", page, re.S)[1]
+    allowed = re.search(r"style-src 'sha256-([^']+)'", page)[1]
+    assert allowed == base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert "default-src 'none'" in page
+
+
+def minimal_context() -> dict[str, object]:
+    empty = dict.fromkeys(("headlines", "floors", "references", "curves", "readings"), ())
+    return {**empty, "report": report(), "kinds": {}, "target": None, "sft": None, "rl": None, "config": None}
+
+
+def test_the_summary_shows_every_floor_with_n_seed_and_commit():
+    lines = "\n".join(summary_lines(report()))
+    for expected in ("0.80 [0.70, 0.90]", "constant", "-0.10", "n 40 rows of 10 documents, seed 1, commit abc"):
+        assert expected in lines
+
+
+@pytest.mark.parametrize(
+    ("share", "step"), [(None, "tx"), (float("nan"), "tx"), (-3.0, "t0"), (0.5, "t5"), (1.2, "t10")]
+)
+def test_tints_are_clamped(share, step):
+    assert tint(share) == step
+
+
+def test_an_interval_without_bounds_is_its_value():
+    assert interval({"value": 0.5, "low": None, "high": None}) == "0.50"
+    assert interval(None) == "–"
+
+
+@given(st.lists(st.tuples(st.integers(1, 10_000), st.floats(-1e3, 1e3)), min_size=2, max_size=400))
+def test_a_curve_stays_inside_its_plot(series):
+    drawn = curve("t", sorted(series))
+    for point in drawn.points.split():
+        x, y = map(float, point.split(","))
+        assert LEFT - 0.1 <= x <= WIDTH - RIGHT + 0.1
+        assert TOP - 0.1 <= y <= HEIGHT - BOTTOM + 0.1
+
+
+@given(
+    st.text(alphabet="ab ,.", max_size=30),
+    st.lists(st.tuples(st.just(""), st.sampled_from(["a", "b", "ab"]), st.just("true"))),
+)
+def test_marked_pieces_join_to_the_explanation(text, claims):
+    assert "".join(piece for piece, _ in marked(text, claims)) == text
+
+
+def test_a_value_is_marked_in_its_own_clause():
+    pieces = marked("It is in the well. He thinks of the well.", [("He thinks of the well", "well", "false")])
+    assert pieces == [("It is in the well. He thinks of the ", ""), ("well", "false"), (".", "")]

@@ -195,6 +195,15 @@ def test_a_target_that_always_says_the_same_has_settled_choices(target, sample, 
     assert {choice.row for choice in found if choice.kind == "mood" and choice.value == "shy"} == still_open
 
 
+def test_rows_whose_reading_claims_an_open_fact_come_first(target, sample, monkeypatch):
+    shy = target.tokenizer.encode(" She feels shy.", add_special_tokens=False)
+    monkeypatch.setattr(foresight, "continue_text", lambda *args, samples, **kwargs: [list(shy)] * samples)
+    still_open = [row for row, facts in enumerate(sample.facts) if facts["mood"].status == "open"]
+    first = set(still_open[-2:])
+    found = foresight.choices(target, sample, LANGUAGE, told_mood, rows=2, continuations=4, first=first)
+    assert {choice.row for choice in found} == first
+
+
 def told_mood(prefix: str, continuation: str) -> dict[str, str]:
     return {"mood": "shy"} if "shy" in continuation else {}
 

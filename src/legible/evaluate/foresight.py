@@ -2,11 +2,11 @@
 
 The target continues the text 16 times. Where at least 14 continuations settle an open fact on the same value, that
 value is the target's own later choice, and a claim about the fact is right or wrong by it. Abstaining, or saying
-nothing of it, is neither; how many such instances were claimed at all is reported beside.
+nothing of it, is neither.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,14 +42,22 @@ def choices(
     *,
     rows: int,
     continuations: int,
+    first: Collection[int] = (),
     seed: int = 0,
 ) -> list[Choice]:
-    """The target's own later choices at up to `rows` rows with open facts, drawn by seed."""
+    """The target's own later choices at up to `rows` rows with open facts, drawn by seed.
+
+    Args:
+        told: what a continuation states.
+        rows, continuations: how many rows, and continuations of each.
+        first: rows to draw before all others: those whose reading claims an open fact, since only these are judged.
+    """
     unsettled = [_open_kinds(facts, language) for facts in sample.facts]
     open_rows = [row for row, kinds in enumerate(unsettled) if kinds]
-    drawn = np.random.default_rng([seed, 2]).permutation(len(open_rows))[:rows]
+    shuffled = [open_rows[int(place)] for place in np.random.default_rng([seed, 2]).permutation(len(open_rows))]
+    drawn = sorted(shuffled, key=lambda row: row not in first)[:rows]
     found = []
-    for row in sorted(open_rows[int(place)] for place in drawn):
+    for row in sorted(drawn):
         texts = continued(target, sample.rows[row], samples=continuations, seed=seed + row)
         said = [told(sample.rows[row].prefix, text) for text in texts]
         for kind in unsettled[row]:

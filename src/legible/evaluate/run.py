@@ -228,7 +228,8 @@ def _claims(
         return found
     seen = choices(
         target, sample, language, TOLD[language.name],
-        rows=config.foresight_rows, continuations=config.continuations, seed=config.seed,
+        rows=config.foresight_rows, continuations=config.continuations,
+        first={item.row for item in judged if item.verdict == "open"}, seed=config.seed,
     )  # fmt: skip
     report["foresight"] = foresight(seen, explained.texts, sample.doc_ids, language)
     keys = ("precision", "context_precision", "context_claims_per_reading", "context_lift", "recall", "foresight")

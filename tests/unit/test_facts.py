@@ -100,7 +100,7 @@ def test_a_story_is_followed_by_name_place_and_mood() -> None:
     early, late = values(after("girl named")), values(after("Tom was sad because the ball"))
     assert (early["about"], early["being"], early["place"], early["mood"]) == ((), ("girl",), (), ())
     assert (late["about"], late["named"], set(late["cast"])) == (("Lily",), ("Tom",), {"Lily", "Spot", "Tom"})
-    assert (late["being"], late["place"], late["mood"], late["thing"]) == (("dog",), ("park",), ("sad",), ("ball",))
+    assert (late["hero"], late["being"], late["place"], late["mood"]) == (("girl",), ("dog",), ("park",), ("sad",))
     assert late["pronoun"] == ("he",)
 
 
@@ -209,6 +209,15 @@ def test_wordings_differ_by_seed_and_repeat_for_a_seed() -> None:
     assert FactsTeacher(seed=3).write([row])[0].text == texts[3]  # type: ignore[union-attr]
 
 
+def test_under_a_limit_names_and_topics_go_with_what_a_probe_finds() -> None:
+    row = after("Tom was sad")
+    teacher = FactsTeacher()
+    assert {"cast", "topic"} <= {claim.kind for claim in teacher.claims(row)}
+    kinds = {claim.kind for claim in teacher.claims(row, {"quote", "place"})}
+    assert kinds == {"quote", "place", "topic", *TAIL_KINDS}
+    assert {"cast", "named"} <= {claim.kind for claim in teacher.claims(row, {"named"})}
+
+
 def test_two_values_of_a_single_valued_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="one value of 'place' at a time, got park, house"):
         LANGUAGE.write([Claim("", "place", "park"), Claim("", "place", "house")], after("girl"), 0)
@@ -221,5 +230,5 @@ def test_every_fact_of_a_story_is_among_its_words() -> None:
         row = row_at(STORY, match.end())
         text = analyse(STORY)
         said = {word.lower for word in text.words[: text.words_before(match.end())]}
-        for kind in ("about", "named", "cast", "being", "place", "mood", "thing", "topic"):
+        for kind in ("about", "named", "cast", "being", "place", "mood", "hero", "topic"):
             assert {value.lower() for value in LANGUAGE.facts(row)[kind].values} <= said

@@ -5,6 +5,8 @@ from legible.truth.claims import Claim, Row
 from legible.truth.facts import FactsLanguage
 
 STATED_VALUES = {"cast": 2, "topic": 2, "next": 3}
+COMPANIONS = {"cast": {"about", "named"}, "topic": {"being", "place", "mood"}}
+"""Set-valued kinds have no probe: under a limit they are stated where a probe finds one of these."""
 
 
 class FactsTeacher(LanguageTeacher):
@@ -17,4 +19,9 @@ class FactsTeacher(LanguageTeacher):
         """What the teacher would state of a row; a name stated as first or last is not repeated in the cast."""
         claims = super().claims(row, keep)
         named = {claim.value for claim in claims if claim.kind in ("about", "named")}
-        return [claim for claim in claims if claim.kind != "cast" or claim.value not in named]
+        dropped = set() if keep is None else {kind for kind, near in COMPANIONS.items() if not near & keep}
+        return [
+            claim
+            for claim in claims
+            if claim.kind not in dropped and not (claim.kind == "cast" and claim.value in named)
+        ]

@@ -6,8 +6,8 @@ its surprise, where captured. Only which capitalised words count as names is dec
 | kind | holds |
 |---|---|
 | about, named, cast | the first name of the text so far, the last one, every one |
+| hero | the first person or animal word of the text so far |
 | being, place, mood | the last person or animal, place and feeling word so far |
-| thing | the object word that came most often so far |
 | pronoun | the last of he, she and they, any case of it |
 | quote, sentence, story | inside or outside a quotation; how far the sentence is; how far the text is |
 | topic | content words so far, those that came often and lately first |
@@ -20,7 +20,6 @@ quotation mark or sentence end among them) never counts as one.
 
 import math
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from legible.truth.claims import Claim, Fact, Parsed, Row
@@ -38,7 +37,7 @@ from legible.truth.reading import Word, analyse, last_chunks, piece_value, plain
 
 GROUPS = (
     ("about", "named", "cast", "pronoun"),
-    ("being", "place", "mood", "thing", "topic"),
+    ("hero", "being", "place", "mood", "topic"),
     ("quote", "sentence", "story", "surprise", "next"),
 )
 """Statements about whom, about what, and about the text itself; `write` varies the order of the groups."""
@@ -53,11 +52,11 @@ class FactsLanguage:
     probe_kinds: tuple[str, ...] = (
         "about",
         "named",
+        "hero",
         "being",
         "pronoun",
         "mood",
         "place",
-        "thing",
         "quote",
         "sentence",
         "story",
@@ -72,7 +71,7 @@ class FactsLanguage:
         found = {
             **_name_facts(words),
             **_last_facts(words),
-            "thing": _most_often(words),
+            "hero": [word.lower for word in words if word.lower in BEINGS][:1],
             "topic": _topics(words, row),
             "quote": ["inside" if text.in_quote(row.char_end) else "outside"],
             "sentence": [_sentence_state(len(words), text.sentence_start(row.char_end))],
@@ -156,11 +155,6 @@ def _last_facts(words: Sequence[Word]) -> dict[str, list[str]]:
         if all(found.values()):
             break
     return found
-
-
-def _most_often(words: Sequence[Word]) -> list[str]:
-    counts = Counter(word.lower for word in reversed(words) if word.lower in THINGS)
-    return [counts.most_common(1)[0][0]] if counts else []
 
 
 def _topics(words: Sequence[Word], row: Row) -> list[str]:

@@ -24,7 +24,7 @@ OPEN_WORDINGS: dict[str, tuple[str, ...]] = {
     "pronoun": ("Now {}.", "Now said {}."),
     "mood": ("Mood {}.", "The mood is {}."),
     "place": ("At the {}.", "In the {}.", "By the {}."),
-    "thing": ("With the {}.", "It has the {}."),
+    "hero": ("First a {}.", "It began with a {}."),
     "topic": ("It had {}.", "There was {}.", "Words {}."),
     "next": ("Then {}.", "Next {}.", "To come {}."),
 }

@@ -14,7 +14,7 @@ from legible.contract import LegibleExtra, VarianceRecord
 from legible.data.capture import capture
 from legible.data.store import Store
 from legible.documents import Document
-from legible.errors import UsageError
+from legible.errors import ConfigError, UsageError
 from legible.evaluate import claims, foresight
 from legible.evaluate.controls import like_rows, mean_direction, other_documents
 from legible.evaluate.measure import held_out_measure
@@ -257,6 +257,14 @@ def test_gains_are_fve_minus_floor(report):
 def test_context_fve_compares_with_the_token_lookup(report):
     lost = (1 - report["fve"]["value"]) / (1 - report["floors"]["token_lookup"])
     assert report["context_fve"]["value"] == pytest.approx(1 - lost, abs=1e-6)
+
+
+def test_a_contract_says_which_positions_were_sampled():
+    config = CaptureConfig(min_pos=12, sentence_end_share=0.3, max_tokens=256, predictions=3)
+    again = CaptureConfig.from_positions(config.positions_text(), layers=config.layers)
+    assert again == config
+    with pytest.raises(ConfigError, match="names depth"):
+        CaptureConfig.from_positions("depth=3")
 
 
 def test_the_seed_draws_the_documents():

@@ -501,6 +501,16 @@ def test_a_request_that_waits_is_woken_when_another_fails_for_good(server: Serve
     teacher.close()  # type: ignore[attr-defined]
 
 
+def test_ctrl_c_does_not_wait_for_requests_in_flight(server: Server, asking: Callable[..., HttpTeacher]) -> None:
+    server.behaviours = [lambda handler: time.sleep(6)]
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        asking(timeout=30).write([row_of(f"passage {i}") for i in range(8)])
+    assert time.monotonic() - began < 5
+    assert len(server.requests) <= 4
+
+
 def test_a_file_of_unknown_origin_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("mine\n")
     with pytest.raises(UsageError, match="nobody knows whose text"):

@@ -10,12 +10,13 @@ import os
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import httpx
@@ -76,8 +77,7 @@ class HttpTeacher:
         self._cache = AnswerCache(cache)
         self._client = httpx.Client(timeout=config.timeout, follow_redirects=False)
         self._jitter = random.Random(config.seed)
-        self._stop = threading.Event()
-        self._sleep = sleep or self._stop.wait
+        self._sleep = sleep
         self._prompt = json.dumps([INSTRUCTION, config.max_tokens, config.temperature, config.seed])
 
     def write(self, rows: Sequence[Row], keep: Sequence[set[str]] | None = None) -> list[Explanation | Refusal]:
@@ -92,49 +92,70 @@ class HttpTeacher:
                 f"teacher {self.name} writes free text and cannot be limited by probes.\n"
                 "  Use `--limit none`, or the world or facts teacher."
             )
-        self._stop.clear()
-        texts = [row.prefix for row in rows]
-        with ThreadPoolExecutor(self._config.concurrency) as pool:
-            asked = {text: pool.submit(self._answer, text) for text in dict.fromkeys(texts)}
-            try:
-                done, _ = wait(asked.values(), return_when=FIRST_EXCEPTION)
-                for future in done:
-                    future.result()  # raises what went wrong first
-                return [asked[text].result() for text in texts]
-            except BaseException:
-                self._stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        asked = list(dict.fromkeys(row.prefix for row in rows))
+        answers = self._side_by_side(asked)
+        return [answers[row.prefix] for row in rows]
 
     def close(self) -> None:
         """Close the connections and the cache."""
         self._client.close()
         self._cache.close()
 
-    def _answer(self, text: str) -> Explanation | Refusal:
+    def _side_by_side(self, texts: Sequence[str]) -> dict[str, Explanation | Refusal]:
+        """Answers by text. Workers are daemons: neither a failure nor Ctrl-C waits for requests in flight."""
+        waiting = deque(texts)
+        done: Queue[tuple[str, Explanation | Refusal | BaseException]] = Queue()
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.is_set():
+                try:
+                    text = waiting.popleft()
+                except IndexError:
+                    return
+                try:
+                    done.put((text, self._answer(text, stop)))
+                except BaseException as error:  # noqa: BLE001  raised again by the caller below
+                    done.put((text, error))
+
+        for _ in range(min(self._config.concurrency, len(texts))):
+            threading.Thread(target=work, daemon=True).start()
+        answers: dict[str, Explanation | Refusal] = {}
+        try:
+            for _ in texts:
+                text, answer = done.get()
+                if isinstance(answer, BaseException):
+                    raise answer
+                answers[text] = answer
+        finally:
+            stop.set()
+        return answers
+
+    def _answer(self, text: str, stop: threading.Event) -> Explanation | Refusal:
         key = answer_key(self.name, self._prompt, text)
         known = self._cache.get(key)
         if known is not None:
             return known
-        answer = self._ask_until_answered(text)
+        answer = self._ask_until_answered(text, stop)
         self._cache.put(key, answer)
         return answer
 
-    def _ask_until_answered(self, text: str) -> Explanation | Refusal:
+    def _ask_until_answered(self, text: str, stop: threading.Event) -> Explanation | Refusal:
         body = self._service.body(ask(text))
-        for attempt in range(self._config.retries + 1):
+        attempt = 0
+        while True:
             try:
                 return self._ask_once(body)
             except _Again as again:
-                if attempt == self._config.retries or self._stop.is_set():
+                attempt += 1
+                if attempt > self._config.retries or stop.is_set():
                     raise TeacherError(
-                        f"teacher {self.name} failed {attempt + 1} times, last: {again}.\n"
+                        f"teacher {self.name} failed {attempt} times, last: {again}.\n"
                         "  The usual cause is a service that is down, or a rate limit below --concurrency.\n"
                         "  Run the same command again: answers so far are kept."
                     ) from None
-                backoff = _FIRST_WAIT * 2**attempt * (1 + self._jitter.random())
-                self._sleep(min(LONGEST_WAIT, max(backoff, again.wait or 0.0)))
-        raise AssertionError("the loop above returns or raises")
+                backoff = _FIRST_WAIT * 2 ** (attempt - 1) * (1 + self._jitter.random())
+                (self._sleep or stop.wait)(min(LONGEST_WAIT, max(backoff, again.wait or 0.0)))
 
     def _ask_once(self, body: dict[str, Any]) -> Explanation | Refusal:
         status, headers, content = self._post(body)

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -135,9 +137,17 @@ def train_sft(config: SFTConfig, target: Target, layer: int, store: Store, teach
     summary = out / "summary.json"
     if summary.exists():
         return _finished(summary, made_by)
-    job = _Job(config, layer, store, teach_file, out, made_by)
-    counts = {**_train_verbalizer(job, target), **_train_reconstructor(job, target)}
-    result = SFTResult(**counts, made_by=made_by)
+    job = _Job(config, out, made_by)
+    av = verbalizer_training(config, target, layer, store, teach_file)
+    _run(job, "av", av)
+    stop_id = plain_verbalizer_prompt(target.tokenizer).stop_ids[0]
+    counts, skipped = _counts(teach_file, av.table, stop_id), av.optimizer.skipped
+    del av  # one role in memory at a time
+    ar = reconstructor_training(config, target, layer, store, teach_file)
+    _run(job, "ar", ar)
+    result = SFTResult(
+        **counts, skipped_verbalizer=skipped, skipped_reconstructor=ar.optimizer.skipped, made_by=made_by
+    )
     write_json(summary, asdict(result))
     for role in ("av", "ar"):
         job.state(role).unlink(missing_ok=True)
@@ -147,9 +157,6 @@ def train_sft(config: SFTConfig, target: Target, layer: int, store: Store, teach
 @dataclass(frozen=True)
 class _Job:
     config: SFTConfig
-    layer: int
-    store: Store
-    teach_file: Path
     out: Path
     made_by: str
 
@@ -157,84 +164,102 @@ class _Job:
         return self.out / f"{role}.state.safetensors"
 
 
-def _train_verbalizer(job: _Job, target: Target) -> dict[str, int]:
-    verbalizer = new_verbalizer(job.config, target, job.layer)
-    verbalizer.check_stop_token()
-    limit = job.config.max_explanation_tokens
-    table = TokenTable.build(taught_rows(job.teach_file), lambda texts: completion_ids(verbalizer, texts, limit + 1))
-    _check_rows(job, table)
-    prompt = len(verbalizer.prompt.prefix_ids) + 1 + len(verbalizer.prompt.suffix_ids)
-    loss = lambda vectors, ids: verbalizer_loss(verbalizer, vectors, ids)
-    skipped = _train_role(job, "av", verbalizer, job.config.verbalizer, table, prompt, loss)
-    stop = verbalizer.prompt.stop_ids[0]
-    truncated = sum(1 for i in range(len(table)) if table[i][-1] != stop)
-    with job.teach_file.open(encoding="utf-8") as handle:
-        asked = sum(1 for _ in handle)
-    return {"rows": len(table), "refused": asked - len(table), "truncated": truncated, "skipped_verbalizer": skipped}
+class RoleTraining:
+    """One role, its optimizer and its examples; `step` is all that one step does."""
 
+    def __init__(
+        self,
+        module: Verbalizer | Reconstructor,
+        recipe: OptimizerConfig,
+        config: SFTConfig,
+        table: TokenTable,
+        prompt_tokens: int,
+        store: Store,
+        layer: int,
+        loss_of: Callable[[Tensor, list[list[int]]], Tensor],
+    ) -> None:
+        self.module = module
+        self.optimizer = RoleOptimizer(module, recipe, config.steps)
+        self.table = table
+        self.lengths: NDArray[np.int64] = table.lengths + prompt_tokens  # of the whole sequence
+        self.order = BatchOrder(self.lengths, config.batch_tokens, config.seed)
+        self._store, self._layer, self._loss_of = store, layer, loss_of
 
-def _train_reconstructor(job: _Job, target: Target) -> dict[str, int]:
-    reconstructor = new_reconstructor(job.config, target, job.layer)
-    limit = job.config.max_explanation_tokens
-    table = TokenTable.build(taught_rows(job.teach_file), lambda texts: explanation_ids(reconstructor, texts, limit))
-    prompt = len(reconstructor.prompt.prefix_ids) + len(reconstructor.prompt.suffix_ids)
-    loss = lambda vectors, ids: reconstructor_loss(reconstructor, vectors, ids)
-    skipped = _train_role(job, "ar", reconstructor, job.config.reconstructor, table, prompt, loss)
-    return {"skipped_reconstructor": skipped}
+    def loss(self, batch: list[int]) -> Float[Tensor, ""]:
+        """Loss of the examples of a batch."""
+        vectors = self._store.vectors(self.table.rows[batch], self._layer).to(self.module.device)
+        return self._loss_of(vectors, [self.table[i] for i in batch])
 
-
-def _train_role(
-    job: _Job,
-    role: str,
-    module: Verbalizer | Reconstructor,
-    recipe: OptimizerConfig,
-    table: TokenTable,
-    prompt_tokens: int,
-    loss_of: Callable[[Tensor, list[list[int]]], Tensor],
-) -> int:
-    """Train one role to the last step and save it; returns the number of skipped steps."""
-    module.eval()  # dropout stays off: a step depends on (seed, step) alone
-    device = next(module.parameters()).device
-    optimizer = RoleOptimizer(module, recipe, job.config.steps)
-    order = BatchOrder(table.lengths + prompt_tokens, job.config.batch_tokens, job.config.seed)
-
-    def step(index: int) -> Metrics:
-        batch = order(index)
-        vectors = job.store.vectors(table.rows[batch], job.layer).to(device)
-        loss = loss_of(vectors, [table[i] for i in batch])
+    def step(self, index: int) -> Metrics:
+        """One optimizer step."""
+        batch = self.order(index)
+        loss = self.loss(batch)
         loss.backward()
         value = loss.item()
-        norm = optimizer.step(index)
-        return {"loss": value, "grad_norm": norm, "rows": len(batch), "skipped": optimizer.skipped}
+        norm = self.optimizer.step(index)
+        return {"loss": value, "grad_norm": norm, "rows": len(batch), "skipped": self.optimizer.skipped}
 
-    label = "sft verbalizer" if role == "av" else "sft reconstructor"
+
+def verbalizer_training(config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path) -> RoleTraining:
+    """The verbalizer's training before its first step; proves first that its stop token can be emitted."""
+    verbalizer = new_verbalizer(config, target, layer)
+    verbalizer.check_stop_token()
+    limit = config.max_explanation_tokens + 1  # and the stop token
+    table = TokenTable.build(taught_rows(teach_file), lambda texts: completion_ids(verbalizer, texts, limit))
+    _check_rows(table, store, teach_file)
+    loss_of = lambda vectors, ids: verbalizer_loss(verbalizer, vectors, ids)
+    prompt = len(verbalizer.prompt.ids)
+    return RoleTraining(verbalizer, config.verbalizer, config, table, prompt, store, layer, loss_of)
+
+
+def reconstructor_training(
+    config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path
+) -> RoleTraining:
+    """The reconstructor's training before its first step."""
+    reconstructor = new_reconstructor(config, target, layer)
+    limit = config.max_explanation_tokens
+    table = TokenTable.build(taught_rows(teach_file), lambda texts: explanation_ids(reconstructor, texts, limit))
+    _check_rows(table, store, teach_file)
+    loss_of = lambda vectors, ids: reconstructor_loss(reconstructor, vectors, ids)
+    prompt = len(reconstructor.prompt.prefix_ids) + len(reconstructor.prompt.suffix_ids)
+    return RoleTraining(reconstructor, config.reconstructor, config, table, prompt, store, layer, loss_of)
+
+
+def _run(job: _Job, role: str, training: RoleTraining) -> None:
+    """Train one role to the last step and save it."""
     Loop(
-        label,
+        "sft verbalizer" if role == "av" else "sft reconstructor",
         job.config.steps,
         job.config.save_every,
         job.state(role),
         job.out / "metrics.jsonl",
-        {role: module},
-        {role: optimizer},
+        {role: training.module},
+        {role: training.optimizer},
         job.made_by,
         {"role": role},
-    ).run(step)
+    ).run(training.step)
     if job.config.adapter is not None:
-        save_tensors(job.out / f"{role}.adapter.safetensors", trained_tensors(module))
+        save_tensors(job.out / f"{role}.adapter.safetensors", trained_tensors(training.module))
     if not (job.out / role).exists():
-        write_directory(job.out / role, module.save)
-    return optimizer.skipped
+        write_directory(job.out / role, training.module.save)
 
 
-def _check_rows(job: _Job, table: TokenTable) -> None:
+def _counts(teach_file: Path, table: TokenTable, stop_id: int) -> dict[str, int]:
+    with teach_file.open(encoding="utf-8") as handle:
+        asked = sum(1 for _ in handle)
+    truncated = sum(1 for i in range(len(table)) if table[i][-1] != stop_id)
+    return {"rows": len(table), "refused": asked - len(table), "truncated": truncated}
+
+
+def _check_rows(table: TokenTable, store: Store, teach_file: Path) -> None:
     if not len(table):
         raise UsageError(
-            f"{job.teach_file} holds no explanation: every row was refused, or none was asked.\n"
+            f"{teach_file} holds no explanation: every row was refused, or none was asked.\n"
             "  Expected one JSON object a row with `row` and `text`. Run `legible teach` again."
         )
-    if int(table.rows.max()) >= len(job.store):
+    if int(table.rows.max()) >= len(store):
         raise UsageError(
-            f"{job.teach_file} names row {int(table.rows.max())}, but the store has {len(job.store)} rows.\n"
+            f"{teach_file} names row {int(table.rows.max())}, but the store has {len(store)} rows.\n"
             "  The usual cause is a teacher's file written for another store. Run `legible teach` again."
         )
 

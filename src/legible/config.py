@@ -31,7 +31,7 @@ class PretrainConfig(Section):
     n_heads: int = Field(4, description="attention heads")
     d_ff: int = Field(256, description="width of the gated MLP")
     context: int = Field(288, description="longest sequence in tokens")
-    steps: int = Field(2800, description="optimizer steps")
+    steps: int = Field(2400, description="optimizer steps")
     batch: int = Field(12, description="stories a step")
     lr: float = Field(3e-3, description="peak AdamW learning rate (embeddings, norms)")
     muon_lr: float = Field(2e-2, description="peak Muon learning rate (2-D weights inside blocks); 0 uses AdamW for all")

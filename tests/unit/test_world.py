@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from legible.errors import UsageError
 from legible.truth.claims import Claim, Row, judge
-from legible.world import IMPLIED_KINDS, KINDS, VALUES, WorldLanguage, build_tokenizer, forms, lexicon, story, story_document, told
+from legible.world import (
+    IMPLIED_KINDS,
+    KINDS,
+    VALUES,
+    WorldLanguage,
+    build_tokenizer,
+    forms,
+    lexicon,
+    story,
+    story_document,
+    told,
+)
 from legible.world.tokenizer import words
 
 LANGUAGE = WorldLanguage()
@@ -34,7 +45,12 @@ def true_claims(row):
 
 def all_forms():
     tables = (forms.INTRO, forms.STATE, forms.REMINDERS, forms.RECAP)
-    return [*(f for table in tables for group in table.values() for f in group), *forms.MOVE, *forms.SEEN, *forms.UNSEEN]
+    return [
+        *(f for table in tables for group in table.values() for f in group),
+        *forms.MOVE,
+        *forms.SEEN,
+        *forms.UNSEEN,
+    ]
 
 
 def test_the_world_is_as_large_as_it_claims():
@@ -105,7 +121,9 @@ def test_test_stories_use_only_held_out_combinations_and_training_stories_none(i
 
 
 def test_the_held_out_layout_never_reaches_training():
-    layouts = {split: {story(f"world-{split}-0-{i:06d}").layout for i in range(200)} for split in ("train", "dev", "test")}
+    layouts = {
+        split: {story(f"world-{split}-0-{i:06d}").layout for i in range(200)} for split in ("train", "dev", "test")
+    }
     assert forms.HELD_OUT_LAYOUT in layouts["test"]
     assert forms.HELD_OUT_LAYOUT not in layouts["train"] | layouts["dev"]
 

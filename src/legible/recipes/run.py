@@ -136,10 +136,14 @@ def _capture(this: Run) -> None:
 
 
 def _report_target(this: Run) -> None:
+    """What there is to read, judged on test documents: in the world those of held-out wordings and combinations."""
     if this.language is None:
         return  # nobody knows the facts of the text, so there is no probe to fit
-    layer, seed = this.config.layer, this.config.seed
-    report = stages.report_target(this.target, this.train_store, this.dev_store, layer, this.language, seed)
+    config = this.config
+    held_out = this.out / "store" / "test"
+    documents = Source(config.corpus, config.evaluate.seed).documents("test", config.evaluate.documents)
+    stages.capture(this.target, documents, config.capture, held_out, line_progress("capture test", len(documents)))
+    report = stages.report_target(this.target, this.train_store, held_out, config.layer, this.language, config.seed)
     write_json(this.out / "target_report.json", report)
 
 

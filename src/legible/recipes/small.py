@@ -29,14 +29,14 @@ def small(
         capture=CaptureConfig(
             layers=(layer,), min_pos=24, sentence_end_share=0.2, max_tokens=256, predictions=3, seed=seed
         ),
-        teach=TeachConfig(teacher=teacher, seed=seed),
+        teach=TeachConfig(teacher=teacher, limit="probes" if teacher == "facts" else "none", seed=seed),
         sft=SFTConfig(
             verbalizer=OptimizerConfig(lr=1e-3),
             reconstructor=OptimizerConfig(lr=1e-3),
-            max_explanation_tokens=128,
+            max_explanation_tokens=80,
             seed=seed,
         ),
-        rl=RLConfig(max_tokens=128, seed=seed),
-        evaluate=EvalConfig(documents=100, max_tokens=128),
+        rl=RLConfig(max_tokens=80, seed=seed),
+        evaluate=EvalConfig(documents=100, max_tokens=80),
         seed=seed,
     )

@@ -19,17 +19,18 @@ def tiny(seed: int = 0) -> RunConfig:
     return RunConfig(
         recipe="tiny",
         layer=LAYER,
-        train_documents=3000,
+        train_documents=4000,
         dev_documents=120,
         pretrain=PretrainConfig(bag_layer=LAYER, seed=seed),
-        capture=CaptureConfig(layers=(LAYER,), min_pos=12, sentence_end_share=0.3, max_tokens=256, seed=seed),
+        capture=CaptureConfig(layers=(LAYER,), min_pos=12, sentence_end_share=0.3, max_tokens=288, seed=seed),
         teach=TeachConfig(teacher="world", limit="probes", seed=seed),
         sft=SFTConfig(
+            steps=1000,
             verbalizer=OptimizerConfig(lr=2e-3, muon_lr=1e-2),
             reconstructor=OptimizerConfig(lr=2e-3, muon_lr=1e-2),
             seed=seed,
         ),
-        rl=RLConfig(seed=seed),
+        rl=RLConfig(steps=60, prompts=24, seed=seed),
         evaluate=EvalConfig(),
         seed=seed,
     )

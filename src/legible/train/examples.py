@@ -29,15 +29,16 @@ class TokenTable:
 
     @classmethod
     def build(cls, texts: Iterator[tuple[int, str]], encode: Callable[[list[str]], list[list[int]]]) -> "TokenTable":
-        """Tokenize (row, text) pairs chunk by chunk."""
+        """Tokenize (row, text) pairs chunk by chunk; a text that gives no tokens is left out."""
         rows, ids, ends = array("q"), array("i"), array("q")
         chunk: list[tuple[int, str]] = []
 
         def flush() -> None:
             for (row, _), tokens in zip(chunk, encode([text for _, text in chunk]), strict=True):
-                rows.append(row)
-                ids.extend(tokens)
-                ends.append(len(ids))
+                if tokens:
+                    rows.append(row)
+                    ids.extend(tokens)
+                    ends.append(len(ids))
             chunk.clear()
 
         for pair in texts:

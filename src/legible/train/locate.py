@@ -33,7 +33,7 @@ def locate(name: str | Path) -> Path:
 
 
 def _with_roles(path: Path, name: str) -> Path:
-    for folder in (path, path / "checkpoint"):
+    for folder in (path / "checkpoint", path):  # a training stage keeps bare roles beside its checkpoint
         if (folder / "av").is_dir():
             return folder
     raise _unknown(name, f"{path} has no av/ and no checkpoint/")

@@ -38,6 +38,7 @@ class SFTResult:
 
     rows: int
     refused: int  # rows for which the teacher wrote nothing
+    unwritable: int  # texts left out of the verbalizer's training: they need a banned token
     truncated: int  # explanations longer than max_explanation_tokens
     skipped_verbalizer: int  # optimizer steps with non-finite gradients
     skipped_reconstructor: int
@@ -54,10 +55,15 @@ def taught_rows(teach_file: Path) -> Iterator[tuple[int, str]]:
 
 
 def completion_ids(verbalizer: Verbalizer, texts: list[str], max_tokens: int) -> list[list[int]]:
-    """What the verbalizer should write: the wrapped text and the stop token, or the first `max_tokens` tokens of it."""
+    """What the verbalizer should write: the wrapped text and the stop token, or the first `max_tokens` tokens of it.
+
+    A text that needs a banned token (an unknown character of a small tokenizer, say) gives no tokens at all: no
+    verbalizer could write it.
+    """
     wrapped = [wrap_explanation(text, verbalizer.prompt.tags) for text in texts]
     encoded: list[list[int]] = verbalizer.tokenizer(wrapped, add_special_tokens=False)["input_ids"]
-    return [[*ids, verbalizer.prompt.stop_ids[0]][:max_tokens] for ids in encoded]
+    banned = set(verbalizer.prompt.banned_ids)
+    return [[] if banned & set(ids) else [*ids, verbalizer.prompt.stop_ids[0]][:max_tokens] for ids in encoded]
 
 
 def explanation_ids(reconstructor: Reconstructor, texts: list[str], max_tokens: int) -> list[list[int]]:
@@ -247,8 +253,14 @@ def _run(job: _Job, role: str, training: RoleTraining) -> None:
 def _counts(teach_file: Path, table: TokenTable, stop_id: int) -> dict[str, int]:
     with teach_file.open(encoding="utf-8") as handle:
         asked = sum(1 for _ in handle)
+    taught = sum(1 for _ in taught_rows(teach_file))
     truncated = sum(1 for i in range(len(table)) if table[i][-1] != stop_id)
-    return {"rows": len(table), "refused": asked - len(table), "truncated": truncated}
+    return {
+        "rows": len(table),
+        "refused": asked - taught,
+        "unwritable": taught - len(table),
+        "truncated": truncated,
+    }
 
 
 def _check_rows(table: TokenTable, store: Store, teach_file: Path) -> None:

@@ -8,6 +8,7 @@ Probabilities are calibrated by one temperature a kind on those unseen folds. Al
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from legible.truth.probe_fit import FORMS, calibrate, fit_fold, fold_logits, whi
 from legible.vectors import unit
 
 OPEN = "(open)"
+MOST_VALUES = 32  # values a probe tells apart, the most frequent ones; rarer ones count as open
 DECODABLE = 0.8  # the calibrated probability of the true value from which an instance is decodable
 
 Labels = Mapping[str, Sequence[str | None]]
@@ -189,6 +191,7 @@ class ProbeSet:
     def save(self, path: Path) -> None:
         """Write one safetensors file; weights as float16."""
         about = {
+            "kind": "probes",
             "classes": self.classes,
             "forms": self.forms,
             "temperatures": self.temperatures,
@@ -198,7 +201,7 @@ class ProbeSet:
             "rows": self.rows,
         }
         tensors = {name: (w if name == "center" else w.half()).contiguous() for name, w in self.weights.items()}
-        metadata = {"kind": "probes", "about": json.dumps(about)}
+        metadata = {"legible": json.dumps(about)}  # one key: safetensors writes several in random order
         write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
 
     @classmethod
@@ -213,11 +216,10 @@ class ProbeSet:
                 f"no probes at {path}.\n  `legible teach` with limit=probes and `legible evaluate` fit them."
             )
         with safe_open(path, framework="pt") as handle:
-            metadata = handle.metadata() or {}
-            if metadata.get("kind") != "probes":
-                raise UsageError(f"{path} holds {metadata.get('kind', 'no kind')!r}, expected 'probes'.")
+            about = json.loads((handle.metadata() or {}).get("legible", "{}"))
+            if (kind := about.pop("kind", "no kind")) != "probes":
+                raise UsageError(f"{path} holds {kind!r}, expected 'probes'.")
             weights = {name: handle.get_tensor(name).float() for name in handle.keys()}  # noqa: SIM118
-        about = json.loads(metadata["about"])
         scores = {
             kind: ProbeScore(**{**score, "corrected": Interval(**score["corrected"])})
             for kind, score in about.pop("scores").items()
@@ -226,10 +228,11 @@ class ProbeSet:
 
 
 def _values(kind: str, column: Sequence[str | None]) -> list[str]:
-    values = sorted({value for value in column if value is not None})
-    if not values:
+    """The values that a probe tells apart: the most frequent ones, sorted."""
+    frequent = Counter(value for value in column if value is not None).most_common(MOST_VALUES)
+    if not frequent:
         raise UsageError(f"no row knows {kind!r}, expected at least one.\n  Leave the kind out, or capture more rows.")
-    return values
+    return sorted(value for value, _ in frequent)
 
 
 def _gold(labels: Labels, classes: Mapping[str, list[str]]) -> Int[Tensor, "n kinds"]:
@@ -237,7 +240,7 @@ def _gold(labels: Labels, classes: Mapping[str, list[str]]) -> Int[Tensor, "n ki
     for kind, names in classes.items():
         index: dict[str | None, int] = {value: place for place, value in enumerate(names)}
         index[None] = 0
-        columns.append(torch.tensor([index[value] for value in labels[kind]]))
+        columns.append(torch.tensor([index.get(value, 0) for value in labels[kind]]))  # 0 for rare values too
     return torch.stack(columns, dim=1)
 
 

@@ -26,11 +26,10 @@ GROUPS = (
 SUBJECTS = ("The hero", "This one", "Our somebody")
 NAMED = ("{v}", "Hero {v}", "The one named {v}")
 EDGES = {
-    "end": ("a sentence ends with {v}", "the sentence closes on {v}", "full stop after {v}"),
-    "mid": ("inside a sentence after {v}", "midway at the word {v}", "halfway behind {v}"),
+    "end": ("a sentence ends", "the sentence closes", "full stop here"),
+    "mid": ("inside a sentence", "midway in the sentence", "halfway through the words"),
 }
-END_CUES = ("ends with", "closes on", "stop after")
-MID_CUES = ("sentence after", "the word", "behind")
+EDGE_CUES = {"ends": "end", "closes": "end", "stop": "end", "inside a": "mid", "midway": "mid", "halfway": "mid"}
 BELIEF_CUES = frozenset(
     "believe believes believed expect expects expected suppose supposes supposed think thinks thought guess guesses "
     "guessed suspect suspects suspected assume assumes assumed search searches searched look looked opinion sure".split()

@@ -13,16 +13,18 @@ from legible.truth.claims import Claim, Fact, Parsed, Row
 from legible.world import english, lexicon
 from legible.world.stories import story
 
-_LAST = re.compile(r"\b(" + "|".join(english.END_CUES + english.MID_CUES) + r") ([\w'-]+)")
-_UNKNOWN = re.compile(r"\bthe (" + "|".join(lexicon.KINDS) + r") is unknown")
+_EDGE = re.compile(
+    r"\b(" + "|".join(english.EDGE_CUES) + r") ?(?:sentence\b|in the sentence|here|through|$)", re.IGNORECASE
+)
+_UNKNOWN = re.compile(r"\bthe (" + "|".join(lexicon.KINDS) + r") is unknown", re.IGNORECASE)
 _END = (".", "!", "?")
 
 
 class WorldLanguage:
-    """The 14 kinds of facts of the world, the last word read, and whether a sentence ends there."""
+    """The 14 kinds of facts of the world, and whether a sentence ends at the token."""
 
     name = "world"
-    kinds = (*lexicon.KINDS, "last", "edge")
+    kinds = (*lexicon.KINDS, "edge")
     probe_kinds = lexicon.KINDS
 
     def facts(self, row: Row) -> Mapping[str, Fact]:
@@ -42,8 +44,8 @@ class WorldLanguage:
             known["plan"] = (lexicon.plan_for(known["mood"][0], known["want"][0]), "implied")
         facts = {kind: Fact(kind, "open", ()) for kind in lexicon.KINDS}
         facts |= {kind: Fact(kind, status, (value,)) for kind, (value, status) in known.items()}  # type: ignore[arg-type]
-        last, edge = last_word(row.prefix)
-        return facts | {"last": Fact("last", "stated", (last,)), "edge": Fact("edge", "stated", (edge,))}
+        edge = "end" if row.prefix.rstrip().endswith(_END) else "mid"
+        return facts | {"edge": Fact("edge", "stated", (edge,))}
 
     def write(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str:
         """Plain English for these claims; the wording depends on (seed, document, position) alone.
@@ -62,12 +64,15 @@ class WorldLanguage:
         for index, group in enumerate(english.GROUPS):
             parts = [self._fragment(kind, said[kind], pick) for kind in group if kind in said]
             if index == 0 and (parts or said.get("name")):
-                sentences.append(", ".join([f"{subject} {parts[0]}" if parts else subject, *parts[1:]]) + ".")
+                opening = " " if "species" in said or "place" in said else ": "  # who is or stays; else what is around
+                sentences.append(", ".join([f"{subject}{opening}{parts[0]}" if parts else subject, *parts[1:]]) + ".")
             elif parts:
-                sentences.append(", ".join([f"{pick(english.SUBJECTS)} {parts[0]}" if index == 1 else parts[0], *parts[1:]]) + ".")
-        if said.get("last") is not None and said.get("edge"):
-            sentences.append(pick(english.EDGES[str(said["edge"])]).replace("{v}", str(said["last"])) + ".")
-        return " ".join(sentences)
+                sentences.append(
+                    ", ".join([f"{pick(english.SUBJECTS)} {parts[0]}" if index == 1 else parts[0], *parts[1:]]) + "."
+                )
+        if said.get("edge"):
+            sentences.append(pick(english.EDGES[str(said["edge"])]) + ".")
+        return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
 
     def _fragment(self, kind: str, value: str | None, pick) -> str:  # type: ignore[no-untyped-def]
         if value is None:
@@ -85,12 +90,11 @@ class WorldLanguage:
 
     def _clause(self, clause: str) -> Iterator[Claim]:
         text = clause.strip()
-        if last := _LAST.search(clause):
-            yield Claim(text, "last", last[2])
-            yield Claim(text, "edge", "end" if last[1] in english.END_CUES else "mid")
+        if edge := _EDGE.search(clause):
+            yield Claim(text, "edge", english.EDGE_CUES[edge[1].lower()])
             return
         if unknown := _UNKNOWN.search(clause):
-            yield Claim(text, unknown[1], None)
+            yield Claim(text, unknown[1].lower(), None)
         words = re.findall(r"[\w'-]+", clause)
         believed = any(word.lower() in english.BELIEF_CUES for word in words)
         for word in words:
@@ -104,12 +108,6 @@ class WorldLanguage:
         if claim.kind not in lexicon.KINDS or claim.value is None:
             return False
         return claim.value not in re.findall(r"[\w'-]+", row.recent)
-
-
-def last_word(prefix: str) -> tuple[str, str]:
-    """The last word of a text, and 'end' or 'mid' for whether a sentence ends there."""
-    words = re.findall(r"[\w'-]+", prefix)
-    return (words[-1] if words else ""), ("end" if prefix.rstrip().endswith(_END) else "mid")
 
 
 def told(prefix: str, continuation: str) -> dict[str, str]:

@@ -82,7 +82,9 @@ def story(doc_id: str) -> Story:
     """
     match = re.fullmatch(r"world-(pretrain|train|dev|test)-\d+-\d{6,}", doc_id)
     if not match:
-        raise UsageError(f"{doc_id!r} is not a story of the world; expected world-(pretrain|train|dev|test)-SEED-INDEX.")
+        raise UsageError(
+            f"{doc_id!r} is not a story of the world; expected world-(pretrain|train|dev|test)-SEED-INDEX."
+        )
     return _Teller(doc_id, match[1]).tell()  # type: ignore[arg-type]
 
 
@@ -105,9 +107,10 @@ class _Teller:
             values = lexicon.FIRST_SPOTS if kind == "spot" else lexicon.VALUES[kind]
             if self.split != "pretrain" and kind in partner:
                 held_out = self.split == "test"
-                values = tuple(
-                    v for v in values if lexicon.held_out_combination(state[partner[kind]], v) == held_out
-                ) or values
+                values = (
+                    tuple(v for v in values if lexicon.held_out_combination(state[partner[kind]], v) == held_out)
+                    or values
+                )
             state[kind] = self.choose.pick(values)
         self.moved = self.choose.pick(lexicon.SECOND_SPOTS) if self.choose.chance(0.5) else None
         self.witnessed = self.moved is not None and self.choose.chance(0.5)
@@ -124,7 +127,11 @@ class _Teller:
         return self.choose.pick([layout for layout in forms.LAYOUTS if layout != forms.HELD_OUT_LAYOUT])
 
     def tell(self) -> Story:
-        self._add({"letter": "Dear reader,", "chapter": "Chapter one.", "teller": "Hear me, says the teller."}.get(self.layout, ""))
+        self._add(
+            {"letter": "Dear reader,", "chapter": "Chapter one.", "teller": "Hear me, says the teller."}.get(
+                self.layout, ""
+            )
+        )
         intro = self.choose.pick(tuple(forms.INTRO))
         self._say(forms.INTRO[intro])
         order = [kind for kind in (*forms.STATE, "filler", "move") if kind not in intro]
@@ -200,7 +207,12 @@ class _Teller:
 
 def _respect(order: list[str]) -> list[str]:
     """Move what presupposes something behind it: the wish before its place, both and the friend before the move."""
-    for kind, needs in (("spot", ("want",)), ("belief", ("want", "spot")), ("plan", ("want",)), ("move", ("want", "spot", "friend"))):
+    for kind, needs in (
+        ("spot", ("want",)),
+        ("belief", ("want", "spot")),
+        ("plan", ("want",)),
+        ("move", ("want", "spot", "friend")),
+    ):
         if kind in order:
             last = max((order.index(need) for need in needs if need in order), default=-1)
             if order.index(kind) < last:

@@ -34,12 +34,15 @@ class PretrainConfig(Section):
     steps: int = Field(2400, description="optimizer steps")
     batch: int = Field(12, description="stories a step")
     lr: float = Field(3e-3, description="peak AdamW learning rate (embeddings, norms)")
-    muon_lr: float = Field(2e-2, description="peak Muon learning rate (2-D weights inside blocks); 0 uses AdamW for all")
+    muon_lr: float = Field(
+        2e-2, description="peak Muon learning rate (2-D weights inside blocks); 0 uses AdamW for all"
+    )
     weight_decay: float = Field(0.01, description="decoupled weight decay")
     warmup: int = Field(50, description="linear warm-up steps")
     bag_weight: float = Field(1.0, description="weight of the future-bag loss at `bag_layer`; 0 is the untreated twin")
     bag_scale: float = Field(
-        16.0, description="the bag's logits are this times a cosine; smaller gives the facts a larger share of the stream"
+        16.0,
+        description="the bag's logits are this times a cosine; smaller gives the facts a larger share of the stream",
     )
     bag_layer: int = Field(2, description="layer whose stream the future bag reads")
     seed: int = Field(0, description="seed of weights, stories and order")
@@ -49,15 +52,23 @@ class PretrainConfig(Section):
 class CaptureConfig(Section):
     """Which activations of which documents go into the store."""
 
-    layers: tuple[int, ...] = Field((2,), description="layers K (residual stream after block K, from 0), one pass for all")
+    layers: tuple[int, ...] = Field(
+        (2,), description="layers K (residual stream after block K, from 0), one pass for all"
+    )
     positions_per_doc: int = Field(8, description="tokens sampled per document by (seed, doc_id)")
     min_pos: int = Field(50, description="earliest token index sampled; 50 by the contract, lower for short contexts")
-    sentence_end_share: float = Field(0.0, description="share of the positions drawn from sentence-final tokens where there are any")
+    sentence_end_share: float = Field(
+        0.0, description="share of the positions drawn from sentence-final tokens where there are any"
+    )
     max_tokens: int = Field(512, description="documents are truncated to this many tokens (counted)")
-    dtype: Literal["float32", "float16", "bfloat16"] = Field("float16", description="number format of the stored vectors")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        "float16", description="number format of the stored vectors"
+    )
     batch_tokens: int = Field(8192, description="padded tokens in one forward pass")
     shard_rows: int = Field(4096, description="rows in one shard; a finished shard survives a kill")
-    predictions: int = Field(0, description="store the target's own top-N next tokens and its surprise at the read token")
+    predictions: int = Field(
+        0, description="store the target's own top-N next tokens and its surprise at the read token"
+    )
     seed: int = Field(0, description="seed of the sampled positions")
 
     def positions_text(self) -> str:
@@ -81,8 +92,12 @@ class TeachConfig(Section):
     """Who writes the warm-start text, and how much it may say."""
 
     teacher: str = Field("world", description="world | facts | openai:MODEL@URL | anthropic:MODEL | local:PATH")
-    limit: Literal["none", "probes"] = Field("none", description="'probes': only claims that probes find in the activation")
-    threshold: float = Field(0.5, description="a limited teacher keeps claims whose calibrated probe probability reaches this")
+    limit: Literal["none", "probes"] = Field(
+        "none", description="'probes': only claims that probes find in the activation"
+    )
+    threshold: float = Field(
+        0.5, description="a limited teacher keeps claims whose calibrated probe probability reaches this"
+    )
     concurrency: int = Field(4, description="requests in flight (HTTP teachers)")
     max_tokens: int = Field(300, description="longest text asked of an HTTP or local teacher")
     temperature: float = Field(0.7, description="sampling temperature asked of an HTTP or local teacher")
@@ -104,10 +119,14 @@ class OptimizerConfig(Section):
     """AdamW, and Muon for the 2-D weights inside blocks under full fine-tuning."""
 
     lr: float = Field(1e-3, description="peak AdamW learning rate")
-    muon_lr: float = Field(0.0, description="peak Muon learning rate for 2-D weights inside blocks; 0 uses AdamW for all")
+    muon_lr: float = Field(
+        0.0, description="peak Muon learning rate for 2-D weights inside blocks; 0 uses AdamW for all"
+    )
     weight_decay: float = Field(0.0, description="decoupled weight decay")
     warmup: int = Field(20, description="linear warm-up steps")
-    schedule: Literal["constant", "cosine", "linear"] = Field("linear", description="decay after the warm-up, to a tenth of the peak")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "linear", description="decay after the warm-up, to a tenth of the peak"
+    )
     clip: float = Field(1.0, description="gradient norm above which gradients are scaled down")
 
 
@@ -119,9 +138,13 @@ class SFTConfig(Section):
     verbalizer: OptimizerConfig = Field(OptimizerConfig(), description="verbalizer's optimizer")
     reconstructor: OptimizerConfig = Field(OptimizerConfig(), description="reconstructor's optimizer")
     adapter: AdapterConfig | None = Field(None, description="LoRA for both roles; absent is full fine-tuning")
-    injection_mode: Literal["replace", "add"] = Field("replace", description="replace the embedding, or add after a block (norm-matched)")
+    injection_mode: Literal["replace", "add"] = Field(
+        "replace", description="replace the embedding, or add after a block (norm-matched)"
+    )
     injection_block: int = Field(1, description="block after which `add` adds")
-    injection_scale: float | Literal["sqrt_d_model"] | None = Field("sqrt_d_model", description="norm of the injected vector; null keeps it raw")
+    injection_scale: float | Literal["sqrt_d_model"] | None = Field(
+        "sqrt_d_model", description="norm of the injected vector; null keeps it raw"
+    )
     max_explanation_tokens: int = Field(96, description="longer teacher texts are truncated (counted)")
     seed: int = Field(0, description="seed of order and dropout")
     save_every: int = Field(200, description="steps between resumable states")
@@ -136,8 +159,13 @@ class RLConfig(Section):
     temperature: float = Field(1.0, description="sampling temperature of the rollouts")
     max_tokens: int = Field(96, description="longest rollout")
     reward: Literal["neg_mse", "log_mse"] = Field("neg_mse", description="-direction_mse, or its negative log")
-    advantage_std: bool = Field(False, description="divide by the group's standard deviation (GRPO, arXiv 2402.03300); off: Dr. GRPO, arXiv 2503.20783")
-    loss_norm: Literal["token", "sequence"] = Field("token", description="token: DAPO, arXiv 2503.14476; sequence: GRPO")
+    advantage_std: bool = Field(
+        False,
+        description="divide by the group's standard deviation (GRPO, arXiv 2402.03300); off: Dr. GRPO (2503.20783)",
+    )
+    loss_norm: Literal["token", "sequence"] = Field(
+        "token", description="token: DAPO, arXiv 2503.14476; sequence: GRPO"
+    )
     clip_low: float = Field(0.2, description="PPO clip below 1")
     clip_high: float = Field(0.28, description="PPO clip above 1 (clip-higher, DAPO)")
     epochs: int = Field(1, description="passes over the rollouts of a step")
@@ -145,9 +173,15 @@ class RLConfig(Section):
     kl: float = Field(0.02, description="weight of the KL to the SFT model, in the loss (k3 estimator)")
     length_cost: float = Field(0.001, description="reward taken per explanation token")
     parse_penalty: float = Field(2.0, description="reward of a failed parse is minus this")
-    reconstructor_weight: float = Field(1.0, description="the reconstructor regresses on the same rollouts; 0 freezes it")
-    verbalizer: OptimizerConfig = Field(OptimizerConfig(lr=2e-4, schedule="constant", warmup=5), description="verbalizer's optimizer")
-    reconstructor: OptimizerConfig = Field(OptimizerConfig(lr=5e-4, schedule="constant", warmup=5), description="reconstructor's optimizer")
+    reconstructor_weight: float = Field(
+        1.0, description="the reconstructor regresses on the same rollouts; 0 freezes it"
+    )
+    verbalizer: OptimizerConfig = Field(
+        OptimizerConfig(lr=2e-4, schedule="constant", warmup=5), description="verbalizer's optimizer"
+    )
+    reconstructor: OptimizerConfig = Field(
+        OptimizerConfig(lr=5e-4, schedule="constant", warmup=5), description="reconstructor's optimizer"
+    )
     evaluate_every: int = Field(20, description="steps between held-out measurements; the best is kept")
     select_by: str = Field("context_fve", description="held-out (dev) measure that chooses the checkpoint")
     seed: int = Field(0, description="seed of prompts and sampling")
@@ -170,7 +204,9 @@ class RunConfig(Section):
     """A whole run: `legible train RECIPE` writes it to OUT/config.json before anything else."""
 
     recipe: str = Field("custom", description="the recipe that made this")
-    target: str | None = Field(None, description="directory or hub name of a causal LM; absent: the world's target is trained")
+    target: str | None = Field(
+        None, description="directory or hub name of a causal LM; absent: the world's target is trained"
+    )
     revision: str | None = Field(None, description="hub revision of the target")
     trust_remote_code: bool = Field(False, description="run model code from the target's repository")
     corpus: str | None = Field(None, description="file of documents; absent: the world writes them")

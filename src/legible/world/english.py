@@ -31,7 +31,10 @@ EDGES = {
 }
 EDGE_CUES = {"ends": "end", "closes": "end", "stop": "end", "inside a": "mid", "midway": "mid", "halfway": "mid"}
 BELIEF_CUES = frozenset(
-    "believe believes believed expect expects expected suppose supposes supposed think thinks thought guess guesses "
-    "guessed suspect suspects suspected assume assumes assumed search searches searched look looked opinion sure".split()
+    (
+        *("believe", "believes", "believed", "expect", "expects", "expected", "suppose", "supposes", "supposed"),
+        *("think", "thinks", "thought", "guess", "guesses", "guessed", "suspect", "suspects", "suspected"),
+        *("assume", "assumes", "assumed", "search", "searches", "searched", "look", "looked", "opinion", "sure"),
+    )
 )
 UNKNOWN = "the {kind} is unknown"

@@ -4,7 +4,7 @@ Slots in braces are kinds of facts; `{he}`, `{He}`, `{his}` follow the hero's na
 entries, so that a third is held out exactly.
 """
 
-INTRO = {
+INTRO: dict[tuple[str, ...], tuple[str, ...]] = {
     ("name", "species"): (
         "Once there lived a {species} called {name}.",
         "This is the story of {name} the {species}.",
@@ -143,7 +143,7 @@ MOVE = (
     "{witness}, {friend} laid the {want} away in the {moved}.",
 )
 
-REMINDERS = {
+REMINDERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("name", "species"): (
         "Yes, {name} was still a {species}.", "Remember that {name} was a {species}.", "So said {name} the {species}."),
     ("place", "time"): (
@@ -155,10 +155,11 @@ REMINDERS = {
         "{He} held the {holds} and thought of the {want}.", "With a {holds} one hardly gets a {want}.",
         "The {holds} was nice but the {want} was better."),
     ("friend", "relation"): (
-        "{friend} the {relation} smiled.", "{name} asked {friend}, the {relation}.", "What would a {relation} like {friend} say?"),
+        "{friend} the {relation} smiled.", "{name} asked {friend}, the {relation}.",
+        "What would a {relation} like {friend} say?"),
 }  # fmt: skip
 
-RECAP = {
+RECAP: dict[tuple[str, ...], tuple[str, ...]] = {
     ("name", "species", "mood", "place"): (
         "So {name} the {species} was {mood} at the {place}.",
         "In short, a {mood} {species} named {name} was at the {place}.",

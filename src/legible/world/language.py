@@ -67,9 +67,8 @@ class WorldLanguage:
                 opening = " " if "species" in said or "place" in said else ": "  # who is or stays; else what is around
                 sentences.append(", ".join([f"{subject}{opening}{parts[0]}" if parts else subject, *parts[1:]]) + ".")
             elif parts:
-                sentences.append(
-                    ", ".join([f"{pick(english.SUBJECTS)} {parts[0]}" if index == 1 else parts[0], *parts[1:]]) + "."
-                )
+                opening = f"{pick(english.SUBJECTS)} " if index == 1 else ""
+                sentences.append(opening + ", ".join(parts) + ".")
         if said.get("edge"):
             sentences.append(pick(english.EDGES[str(said["edge"])]) + ".")
         return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)

@@ -205,14 +205,12 @@ class _Teller:
         return {"he": ("he", "she"), "He": ("He", "She"), "his": ("his", "her")}[slot][female]
 
 
+_NEEDS = (("spot", ("want",)), ("belief", ("want", "spot")), ("plan", ("want",)), ("move", ("want", "spot", "friend")))
+
+
 def _respect(order: list[str]) -> list[str]:
     """Move what presupposes something behind it: the wish before its place, both and the friend before the move."""
-    for kind, needs in (
-        ("spot", ("want",)),
-        ("belief", ("want", "spot")),
-        ("plan", ("want",)),
-        ("move", ("want", "spot", "friend")),
-    ):
+    for kind, needs in _NEEDS:
         if kind in order:
             last = max((order.index(need) for need in needs if need in order), default=-1)
             if order.index(kind) < last:

@@ -34,7 +34,9 @@ def read_corpus(path: Path) -> Iterator[Document]:
         UsageError: the file is missing, not UTF-8, holds a line that is not an object with `text`, or is empty.
     """
     if not path.is_file():
-        raise UsageError(f"no corpus at {path}: expected a .jsonl, .jsonl.gz or .txt file.\n  Check the path given with --corpus.")
+        raise UsageError(
+            f"no corpus at {path}: expected a .jsonl, .jsonl.gz or .txt file.\n  Check the path given with --corpus."
+        )
     opener = gzip.open if path.suffix == ".gz" else open
     found = 0
     try:
@@ -47,7 +49,9 @@ def read_corpus(path: Path) -> Iterator[Document]:
                     found += 1
                     yield document
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start}).\n  Convert it: iconv -t UTF-8 FILE > NEW") from None
+        raise UsageError(
+            f"{path} is not UTF-8 text (byte {error.start}).\n  Convert it: iconv -t UTF-8 FILE > NEW"
+        ) from None
     except (EOFError, gzip.BadGzipFile) as error:
         raise UsageError(f"{path} is not a whole gzip file ({error}).\n  Fetch or compress it again.") from None
     if not found:
@@ -61,4 +65,6 @@ def _document(path: Path, number: int, line: str) -> Document:
         row = json.loads(line)
         return Document(str(row.get("doc_id", f"{path.name.split('.')[0]}-{number:07d}")), str(row["text"]))
     except (json.JSONDecodeError, KeyError, AttributeError, TypeError):
-        raise UsageError(f"{path} line {number + 1} is not a JSON object with a `text` field.\n  Expected: {{\"text\": \"...\"}}") from None
+        raise UsageError(
+            f'{path} line {number + 1} is not a JSON object with a `text` field.\n  Expected: {{"text": "..."}}'
+        ) from None

@@ -10,7 +10,6 @@ guess, scaled to length 1 too, scores (|m| - 1) / (|m| + 1): between -1 and 0.
 Source: the NLA report (transformer-circuits.pub/2026/nla); the closed form is ours, see its test.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,7 +37,9 @@ def variance(target: Float[Tensor, "n d_model"]) -> float:
     return (directions - directions.mean(dim=0)).square().sum(-1).mean().item()
 
 
-def fve(pred: Float[Tensor, "n d_model"], target: Float[Tensor, "n d_model"], *, variance_: float | None = None) -> float:
+def fve(
+    pred: Float[Tensor, "n d_model"], target: Float[Tensor, "n d_model"], *, variance_: float | None = None
+) -> float:
     """Fraction of the targets' directional variance that the predictions explain.
 
     Args:
@@ -53,6 +54,7 @@ def fve(pred: Float[Tensor, "n d_model"], target: Float[Tensor, "n d_model"], *,
         ValueError: fewer than two rows and no `variance_`, so there is no baseline.
 
     Example:
+        >>> import torch
         >>> fve(torch.eye(4), torch.eye(4))
         1.0
     """

@@ -7,6 +7,7 @@ training documents. `FactRidge` predicts the activation from a row's true facts,
 difference to the lookup is what the facts add. Nothing here loads a model.
 """
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,8 @@ class TokenLookup:
             "pairs": torch.from_numpy(self.pairs),
             "corrections": torch.from_numpy(self.corrections).half(),
         }
-        metadata = {"kind": "token_lookup", "ridge": repr(self.ridge), "shrink": repr(self.shrink)}
+        about = {"kind": "token_lookup", "ridge": self.ridge, "shrink": self.shrink}
+        metadata = {"legible": json.dumps(about)}  # one key: safetensors writes several in random order
         write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
 
     @classmethod
@@ -116,7 +118,7 @@ class TokenLookup:
         if not path.is_file():
             raise UsageError(f"no token lookup at {path}.\n  `legible capture` and a whole `legible train` write one.")
         with safe_open(path, framework="pt") as handle:
-            about = handle.metadata() or {}
+            about = json.loads((handle.metadata() or {}).get("legible", "{}"))
             if about.get("kind") != "token_lookup":
                 raise UsageError(f"{path} holds {about.get('kind', 'no kind')!r}, expected 'token_lookup'.")
             read = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a mapping

@@ -7,7 +7,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TORCH_VERSION=2.13.0
-TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 VENV=.venv
 STAMP=$VENV/.legible-setup
 
@@ -63,8 +62,9 @@ install_torch() {
   esac
   # pip's own configuration may offer the CPU build already (a local file, a mirror): then no other index is asked.
   if "${pip[@]}" "torch==$TORCH_VERSION+cpu" 2>/dev/null; then return; fi
-  "${pip[@]}" --extra-index-url "$TORCH_CPU_INDEX" "torch==$TORCH_VERSION+cpu" \
-    || fail "the CPU build of torch $TORCH_VERSION could not be installed (see pip's message above)." \
+  # uv knows where the CPU builds of torch are kept.
+  { "${pip[@]}" uv && "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --torch-backend cpu "torch==$TORCH_VERSION"; } \
+    || fail "the CPU build of torch $TORCH_VERSION could not be installed (see the message above)." \
             "Behind a mirror, offer pip a torch-$TORCH_VERSION+cpu wheel, e.g. PIP_FIND_LINKS=FOLDER make setup"
 }
 

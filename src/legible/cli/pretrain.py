@@ -19,8 +19,8 @@ def pretrain(
 ) -> None:
     """Train a small language model on the built-in world, to be read later.
 
-    Next-token loss, and at one layer the future bag: a linear map that must predict the content words still to
-    come, dropped at the end. `--bag-weight 0` trains the untreated twin. Interrupted? Run it again: it goes on.
+    Next-token loss, and at one layer the future bag: the direction of the stream must predict the content words
+    still to come. `--bag-weight 0` trains the untreated twin. Interrupted? Run it again: it goes on.
 
     \b
       legible pretrain --out targets/world

@@ -27,16 +27,23 @@ def small(
         train_documents=1500,
         dev_documents=60,
         capture=CaptureConfig(
-            layers=(layer,), min_pos=24, sentence_end_share=0.2, max_tokens=256, predictions=3, seed=seed
+            layers=(layer,),
+            positions_per_doc=16,
+            min_pos=24,
+            sentence_end_share=0.2,
+            max_tokens=256,
+            predictions=3,
+            seed=seed,
         ),
         teach=TeachConfig(teacher=teacher, limit="probes" if teacher == "facts" else "none", seed=seed),
         sft=SFTConfig(
-            verbalizer=OptimizerConfig(lr=1e-3),
-            reconstructor=OptimizerConfig(lr=1e-3),
+            steps=1500,
+            verbalizer=OptimizerConfig(lr=1e-3, muon_lr=1e-2),
+            reconstructor=OptimizerConfig(lr=1e-3, muon_lr=1e-2),
             max_explanation_tokens=80,
             seed=seed,
         ),
-        rl=RLConfig(max_tokens=80, seed=seed),
+        rl=RLConfig(steps=60, prompts=24, max_tokens=80, seed=seed),
         evaluate=EvalConfig(documents=100, max_tokens=80),
         seed=seed,
     )

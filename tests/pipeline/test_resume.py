@@ -13,11 +13,15 @@ import train_jobs as jobs
 
 STAGES = ("pretrain", "sft", "rl")
 FAULTS = [("pretrain", "optimizer:7"), ("sft", "rename:5"), ("rl", "optimizer:9")]
-MORE_FAULTS = [
-    (stage, f"{point}:{n}")
-    for stage, numbers in (("pretrain", (1, 4, 12)), ("sft", (1, 33, 119)), ("rl", (1, 6, 24)))
-    for point, n in [("optimizer", n) for n in numbers] + [("rename", n) for n in (1, 2, 3, 4, 6)]
-]
+PASSAGES = {  # some passages of each fault point, the first and the last included
+    ("pretrain", "optimizer"): (1, 4, 12),
+    ("pretrain", "rename"): (1, 2, 3, 4),
+    ("sft", "optimizer"): (1, 33, 120),
+    ("sft", "rename"): (1, 2, 4, 6, 8, 9),
+    ("rl", "optimizer"): (1, 6, 12),
+    ("rl", "rename"): (1, 2, 4, 6, 8),
+}
+MORE_FAULTS = [(stage, f"{point}:{n}") for (stage, point), numbers in PASSAGES.items() for n in numbers]
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,8 @@ def main(checkpoint: str = "builtin") -> None:
     for reading in reader.read_document(document, positions="20:"):
         if reading.token.strip() == ".":
             true = sum(claim.verdict == "true" for claim in reading.claims)
-            print(
-                f"{reading.pos:4}  FVE {reading.fve_token or 0:5.2f}  {true}/{len(reading.claims)} true  {reading.explanation}"
-            )
+            score = "none" if reading.fve_token is None else f"{reading.fve_token:.2f}"
+            print(f"{reading.pos:4}  FVE {score:>5}  {true}/{len(reading.claims)} true  {reading.explanation}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What several test files share: one whole run of the tiny recipe, made very small, and the program called in-process."""
+"""What several test files share: a whole run of the tiny recipe, made very small, and the program called in-process."""
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch threads on a busy 2-core machine run 3-4 times slower
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,14 @@ class Outcome(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Whatever a test did to torch's threads, the next one starts with one."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

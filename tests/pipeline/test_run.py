@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import MICRO
 
+from conftest import MICRO
 from legible.recipes import resolve
 from legible.recipes.run import STAGES, run
 
 REPORT_KEYS = {
-    "fve", "context_fve", "floors", "references", "parse_failures", "mean_tokens", "world", "checkpoint", "seed", "commit",
+    "fve", "context_fve", "floors", "references", "parse_failures", "mean_tokens", "world", "checkpoint",
+    "seed", "commit",
 }  # fmt: skip
 
 
@@ -81,8 +82,10 @@ def test_the_stages_are_verbs_that_end_in_a_readable_checkpoint(legible, micro_r
     assert json.loads(taught.out)["refused"] == 0
     sft = ("sft", target, at("train"), at("teach.jsonl"), "--layer", "1", "--out", at("sft"), "--steps", "4")
     assert legible(*sft, "--threads", "1").out.strip() == at("sft/checkpoint")
-    rl = ("rl", at("sft"), at("train"), at("dev"), "--out", at("rl"), "--steps", "1", "--prompts", "2", "--group", "2")
-    assert json.loads(legible(*rl, "--max-tokens", "8", "--threads", "1", "--json").out)["best_step"] in (0, 1)
+    assert legible("read", at("sft"), "Our hero Pavel.", "--positions", "-1").code == 0
+    rl = ("rl", str(micro_run / "sft"), at("train"), at("dev"), "--out", at("rl"), "--steps", "1", "--max-tokens", "24")
+    trained = legible(*rl, "--prompts", "4", "--group", "4", "--threads", "1", "--json")
+    assert json.loads(trained.out)["best_step"] in (0, 1)
     read = legible("read", at("rl"), "Our hero Pavel.", "--positions", "-1", "--json")
     assert json.loads(read.out)["layer"] == 1
     assert legible("contract", "check", at("rl")).out.endswith("the contract holds\n")

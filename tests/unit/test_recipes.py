@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from legible.config import PretrainConfig, SFTConfig, load_config, save_config
 from legible.cli.options import from_options
+from legible.config import PretrainConfig, SFTConfig, load_config, save_config
 from legible.errors import ConfigError, UsageError
 from legible.recipes import RECIPES, parse_value, resolve
 from legible.recipes.record import RunRecord

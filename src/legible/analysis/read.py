@@ -15,7 +15,7 @@ from torch import Tensor
 
 from legible.analysis.flags import text_flags
 from legible.analysis.positions import parse_positions
-from legible.analysis.rows import rows_of
+from legible.analysis.rows import rows_of, with_expectations
 from legible.config import CaptureConfig
 from legible.documents import Document
 from legible.engines.base import Completion
@@ -170,7 +170,7 @@ class Reader:
         )
         scored = self._scores(completions, stream[chosen])
         facts = self._facts(document, encoded)
-        flags = text_flags(encoded, self._pieces(encoded), stream.norm(dim=-1), self._first_position())
+        flags = text_flags(encoded, self._pieces(encoded), stream.norm(dim=-1), self._sampled().min_pos)
         return [
             self._reading(document.text, encoded, pos, stream[pos], flags[pos], mine, facts.get(pos, {}))
             for pos, mine in zip(chosen, scored, strict=True)
@@ -219,17 +219,23 @@ class Reader:
         ]
 
     def _facts(self, document: Document, encoded: Encoded) -> dict[int, Mapping[str, Fact]]:
+        """What holds at each token, as far as the language decides it; the world decides its own stories only."""
         language = self.checkpoint.language
-        if language is None or not document.doc_id:
+        if language is None:
             return {}
-        return {row.pos: language.facts(row) for row in rows_of(document, encoded.ids, encoded.offsets)}
+        rows = rows_of(document, encoded.ids, encoded.offsets)
+        top = self._sampled().predictions
+        if top:
+            rows = with_expectations(self.checkpoint.target, encoded.ids, rows, top)
+        return {row.pos: language.facts(row) for row in rows}
 
     def _pieces(self, encoded: Encoded) -> list[str]:
         return list(self.checkpoint.target.tokenizer.convert_ids_to_tokens(encoded.ids))
 
-    def _first_position(self) -> int:
-        variance = self.checkpoint.contract.legible.variance if self.checkpoint.contract.legible else None
-        return CaptureConfig.from_positions(variance.positions).min_pos if variance else CaptureConfig().min_pos
+    def _sampled(self) -> CaptureConfig:
+        """Which positions the pair was trained on; the contract's defaults where it does not say."""
+        extra = self.checkpoint.contract.legible
+        return CaptureConfig.from_positions(extra.variance.positions if extra and extra.variance else "")
 
     def _claims(self, text: str) -> list[Claim]:
         language = self.checkpoint.language

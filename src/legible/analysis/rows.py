@@ -1,11 +1,15 @@
 """Rows of a text that is read now: the same bookkeeping as in a store, without one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import torch
+
+from legible.data.capture import RECENT_TOKENS
+from legible.data.predictions import token_texts
 from legible.documents import Document
+from legible.models.target import Target
 from legible.truth.claims import Row
-
-RECENT = 8  # tokens that count as just read; a claim about one of them is no context claim
 
 
 def rows_of(document: Document, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> list[Row]:
@@ -20,6 +24,29 @@ def rows_of(document: Document, ids: Sequence[int], offsets: Sequence[tuple[int,
     for pos, (token, (start, end)) in enumerate(zip(ids, offsets, strict=True)):
         if start == end == 0:
             continue
-        recent = offsets[max(0, pos - RECENT + 1)][0]
+        recent = min(first for first, last in offsets[max(0, pos - RECENT_TOKENS + 1) : pos + 1] if last > first)
         rows.append(Row(document, pos, end, recent, token, ids[pos - 1] if pos else -1))
     return rows
+
+
+def with_expectations(target: Target, ids: Sequence[int], rows: Sequence[Row], top: int) -> list[Row]:
+    """The rows with the target's `top` likeliest next tokens and its surprise in nats at each read token.
+
+    Args:
+        target: whose expectations.
+        ids: the whole text's tokens.
+        rows: some of its tokens.
+        top: how many next tokens.
+    """
+    batch = torch.tensor([list(ids)])
+    logp = target.logits(batch, torch.ones_like(batch))[0].log_softmax(-1).cpu()
+    texts = token_texts(target)
+    likely = logp.topk(top, dim=-1).indices.tolist()
+    return [
+        replace(
+            row,
+            predictions=tuple(texts[token] for token in likely[row.pos]),
+            surprise=-float(logp[row.pos - 1, row.token_id]) if row.pos else None,
+        )
+        for row in rows
+    ]

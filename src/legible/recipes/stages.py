@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from legible.config import CaptureConfig, PretrainConfig, RLConfig, SFTConfig, TeachConfig
 from legible.data.capture import Progress
@@ -43,7 +44,7 @@ MEASURE_ROWS = 256  # held-out rows that choose the best RL step
 
 
 def use_threads(threads: int) -> None:
-    """Torch threads of this process; results are bit-identical only at the same number.
+    """Threads of this process; results are bit-identical only at the same number.
 
     Raises:
         UsageError: fewer than one.
@@ -51,6 +52,7 @@ def use_threads(threads: int) -> None:
     if threads < 1:
         raise UsageError(f"threads is {threads}, expected at least 1.")
     torch.set_num_threads(threads)
+    threadpool_limits(threads, user_api="blas")  # numpy and scipy have threads of their own
 
 
 def open_target(

@@ -34,6 +34,7 @@ def target_report(
     language: Language,
     *,
     entropy: Callable[[str], float] | None = None,
+    loss_documents: Sequence[Document] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Probes, lookup, facts and language-model loss of a target.
@@ -45,6 +46,8 @@ def target_report(
         layer: the layer K read.
         language: knows the facts of the text.
         entropy: the generator's own code length of a document by its id, in nats; absent where nobody knows it.
+        loss_documents: fresh documents of the distribution that the target was trained on; absent: those of
+            `store_test`.
         seed: of folds and held-out documents.
 
     Returns:
@@ -53,8 +56,8 @@ def target_report(
     train = Sample.of_store(store_train, layer, language)
     test = Sample.of_store(store_test, layer, language)
     report = readable_report(train, test, language, seed=seed)
-    documents = {row.document.doc_id: row.document for row in test.rows}
-    return {**report, "layer": layer, "loss": loss_report(target, list(documents.values())[:LM_DOCUMENTS], entropy)}
+    documents = loss_documents or list({row.document.doc_id: row.document for row in test.rows}.values())
+    return {**report, "layer": layer, "loss": loss_report(target, documents[:LM_DOCUMENTS], entropy)}
 
 
 def readable_report(train: Sample, test: Sample, language: Language, *, seed: int = 0) -> dict[str, Any]:

@@ -35,11 +35,13 @@ from legible.truth.claims import Language
 from legible.truth.languages import language_for
 from legible.truth.lookup import TokenLookup
 from legible.truth.probes import ProbeSet
-from legible.world import story
+from legible.world import story, story_document
 
 LanguageName = Literal["world", "facts"]
 FIT_ROWS = 20_000  # rows that fit probes and lookups
 CHUNK = 4096  # rows in memory at once
+LOSS_STORIES = 200  # fresh stories of the target's own training distribution, for its loss
+FRESH_SEED = 1_000_000  # seeds of stories that no training has seen
 MEASURE_ROWS = 256  # held-out rows that choose the best RL step
 
 
@@ -102,9 +104,12 @@ def report_target(
     """
     speaks = language_for(language)
     assert speaks is not None
-    entropy: Callable[[str], float] | None = (lambda doc_id: story(doc_id).nats) if language == "world" else None
     stores = Store.open(train), Store.open(held_out)
-    return target_report(target, *stores, layer, speaks, entropy=entropy, seed=seed)
+    if language != "world":
+        return target_report(target, *stores, layer, speaks, seed=seed)
+    fresh = [story_document("pretrain", FRESH_SEED + seed, index) for index in range(LOSS_STORIES)]
+    entropy = lambda doc_id: story(doc_id).nats
+    return target_report(target, *stores, layer, speaks, entropy=entropy, loss_documents=fresh, seed=seed)
 
 
 def fit_lookup(store: Path, layer: int, out: Path, *, rows: int = FIT_ROWS) -> TokenLookup:

@@ -1,4 +1,4 @@
-"""The world's own target: which stories its training sees, and the entropy that its loss is compared with."""
+"""The world's own target: which stories its training sees."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from legible.config import PretrainConfig
 from legible.train.lm import LMBatch, train_lm
-from legible.world import build_tokenizer, content_words, story, story_document
+from legible.world import build_tokenizer, content_words, story_document
 
 
 def world_batch(tokenizer: PreTrainedTokenizerBase, config: PretrainConfig, step: int) -> LMBatch:
@@ -33,14 +33,3 @@ def train_world_target(config: PretrainConfig, out: Path, *, label: str = "targe
         content_ids=content if config.bag_weight > 0 else None,
         label=label,
     )
-
-
-def generator_entropy(tokenizer: PreTrainedTokenizerBase, seed: int, stories: int = 400) -> float:
-    """Nats a predicted token that the generator's own choices cost on fresh stories: the floor of the target's loss.
-
-    An upper bound of the text's true entropy (different choices may write the same text) and so, within sampling
-    error, of the best reachable loss.
-    """
-    documents = [story_document("pretrain", seed, i) for i in range(stories)]
-    tokens = sum(len(tokenizer(document.text)["input_ids"]) for document in documents)  # <s> in, </s> out: as many
-    return sum(story(document.doc_id).nats for document in documents) / tokens

@@ -119,6 +119,14 @@ def test_what_a_target_holds_is_reported(legible, micro_run):
     [
         (("capture", "{target}", "--layers", "9", "--out", "{tmp}/s"), "layer 9"),
         (("capture", "{target}", "--layers", "1", "--corpus", "{tmp}/none.txt", "--out", "{tmp}/s"), "no corpus at"),
+        (("capture", "{target}", "--layers", "1", "--corpus", "{tmp}/empty.txt", "--out", "{tmp}/s"), "holds no text"),
+        (("capture", "{target}", "--layers", "1", "--corpus", "{tmp}/latin.txt", "--out", "{tmp}/s"), "is not UTF-8"),
+        (("sft", "{target}", "{dev}", "{tmp}/none.jsonl", "--layer", "1", "--out", "{tmp}/r"), "no teacher's text"),
+        (("sft", "{target}", "{tmp}/none", "{tmp}/none.jsonl", "--layer", "1", "--out", "{tmp}/r"), "none"),
+        (("train", "tiny", "--layer", "9", "--out", "{tmp}/r"), "layer 9 is out of range"),
+        (("pretrain", "--bag-layer", "9", "--out", "{tmp}/t"), "bag_layer 9 is out of range"),
+        (("export", "{tmp}/none", "{tmp}/d.parquet", "--layer", "1"), "no store at"),
+        (("read", "{run}", "the fox " * 300), "601 tokens"),
         (("capture", "{tmp}/no-model", "--layers", "1", "--out", "{tmp}/s"), "no-model"),
         (("capture", "{target}", "--split", "tset", "--out", "{tmp}/s"), "no split 'tset'"),
         (("teach", "{dev}", "--teacher", "nobody", "--out", "{tmp}/t"), "unknown teacher 'nobody'"),
@@ -128,7 +136,9 @@ def test_what_a_target_holds_is_reported(legible, micro_run):
     ],
 )
 def test_bad_input_is_refused_with_one_clear_message(legible, micro_run, tmp_path, arguments, message):
-    places = {"target": micro_run / "target", "dev": micro_run / "store" / "dev", "tmp": tmp_path}
+    (tmp_path / "empty.txt").write_text("\n\n")
+    (tmp_path / "latin.txt").write_bytes("Überall".encode("latin-1"))
+    places = {"run": micro_run, "target": micro_run / "target", "dev": micro_run / "store" / "dev", "tmp": tmp_path}
     done = legible(*(argument.format(**places) for argument in arguments))
     assert (done.code, done.out) == (2, ""), done
     assert message in done.err

@@ -179,9 +179,10 @@ class Reader:
     def about(self) -> dict[str, Any]:
         """What a report says of the checkpoint: names, layer, V and where it comes from."""
         checkpoint = self.checkpoint
+        extra = checkpoint.contract.legible
         return {
             "checkpoint": self.name,
-            "target": checkpoint.target.name,
+            "target": extra.target.id if extra and extra.target else checkpoint.target.name,
             "layer": checkpoint.layer,
             "variance": checkpoint.variance,
             "language": checkpoint.language.name if checkpoint.language else None,

@@ -103,6 +103,11 @@ def _consistent(config: RunConfig) -> RunConfig:
             f"layer {config.layer} is read but capture.layers is {list(config.capture.layers)}.\n"
             "  Give --layer, which sets both, or add the layer to capture.layers."
         )
+    if config.target is None and not 0 <= config.layer < config.pretrain.n_layers:
+        raise ConfigError(
+            f"layer {config.layer} is out of range: the target has layers 0 to {config.pretrain.n_layers - 1}.\n"
+            "  Choose another --layer."
+        )
     if config.corpus is not None and config.teach.teacher == "world":
         raise ConfigError(
             "the world's teacher knows only the world's stories, and a corpus was given.\n"

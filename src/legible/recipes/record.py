@@ -14,7 +14,7 @@ from legible.fileio import write_json
 
 
 class RunRecord:
-    """run.json: seconds of every stage, summed over interruptions, and the machine they passed on."""
+    """run.json: seconds of every stage, summed over interruptions (a SIGKILL loses its session), and the machine."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -17,7 +17,6 @@ from typing import Any
 from legible.analysis.read import Reader, Reading
 from legible.config import RunConfig, load_config, save_config
 from legible.contract import TargetRecord
-from legible.data.store import Store
 from legible.documents import Document, Split
 from legible.errors import ConfigError, UsageError
 from legible.evaluate.report import write_report
@@ -176,7 +175,7 @@ def _rl(this: Run) -> None:
         this.out / "rl",
         language=this.language,
         lookup=TokenLookup.load(this.lookup),
-        variance=float(Store.open(this.train_store).variance(config.layer)["value"]),
+        variance=float(stages.open_store(this.train_store).variance(config.layer)["value"]),
         probes=this.probes,
     )
 
@@ -191,7 +190,7 @@ def _save(this: Run, folder: Path, out: Path, *, metrics: dict[str, Any] | None 
     pair = load_pair(folder, this.target, config.sft)
     own = this.out / "target" if config.target is None else standalone.copied_target(config.target)
     extra = describe(
-        Store.open(this.train_store),
+        stages.open_store(this.train_store),
         config.layer,
         target=TargetRecord(id=this.target.name, revision=config.revision, sha256=this.target.sha256()),
         teacher=config.teach.teacher,

@@ -19,7 +19,7 @@ from legible.data.exchange import Stage as ExchangeStage
 from legible.data.exchange import export_parquet
 from legible.data.store import Store
 from legible.documents import Document
-from legible.errors import UsageError
+from legible.errors import ConfigError, UsageError
 from legible.evaluate.measure import held_out_measure
 from legible.evaluate.sample import Sample
 from legible.evaluate.target_report import target_report
@@ -72,8 +72,29 @@ def open_target(
     return target
 
 
+def open_store(path: Path) -> Store:
+    """Open a finished store.
+
+    Raises:
+        UsageError: there is nothing at `path`.
+        StoreError: it is unfinished or damaged.
+    """
+    if not path.exists():
+        raise UsageError(f"no store at {path}.\n  Make one with legible capture.")
+    return Store.open(path)
+
+
 def pretrain(config: PretrainConfig, out: Path) -> Path:
-    """Train the world's target into `out`."""
+    """Train the world's target into `out`.
+
+    Raises:
+        ConfigError: the future bag's layer is not one of the target's.
+    """
+    if config.bag_weight > 0 and not 0 <= config.bag_layer < config.n_layers:
+        raise ConfigError(
+            f"bag_layer {config.bag_layer} is out of range: the target has layers 0 to {config.n_layers - 1}.\n"
+            "  Choose another --bag-layer, or --bag-weight 0 for the untreated twin."
+        )
     return train_world_target(config, out)
 
 
@@ -104,7 +125,7 @@ def report_target(
     """
     speaks = language_for(language)
     assert speaks is not None
-    stores = Store.open(train), Store.open(held_out)
+    stores = open_store(train), open_store(held_out)
     if language != "world":
         return target_report(target, *stores, layer, speaks, seed=seed)
     fresh = [story_document("pretrain", FRESH_SEED + seed, index) for index in range(LOSS_STORIES)]
@@ -115,7 +136,7 @@ def report_target(
 def fit_lookup(store: Path, layer: int, out: Path, *, rows: int = FIT_ROWS) -> TokenLookup:
     """The token lookup of a training store, fitted once and kept at `out`."""
     if not out.exists():
-        sample = Sample.of_store(Store.open(store), layer, None, limit=rows)
+        sample = Sample.of_store(open_store(store), layer, None, limit=rows)
         TokenLookup.fit(sample.vectors, sample.columns, sample.doc_ids).save(out)
     return TokenLookup.load(out)
 
@@ -148,7 +169,7 @@ def teach(
         UsageError: an unknown teacher, or a limited one without layer or language.
     """
     teacher = make_teacher(config, cache=out.parent / "cache.sqlite")
-    rows = Store.open(store)
+    rows = open_store(store)
     keep = None
     if config.limit == "probes":
         speaks = language_for(language or (config.teacher if config.teacher in get_args(LanguageName) else None))
@@ -177,8 +198,14 @@ def _limit(store: Store, layer: int, language: Language, config: TeachConfig, pa
 def warm_start(
     target: Target, layer: int, store: Path, teach_file: Path, config: SFTConfig, out: Path
 ) -> dict[str, Any]:
-    """SFT of both roles into `out/av` and `out/ar`; returns what was counted."""
-    return asdict(train_sft(config, target, layer, Store.open(store), teach_file, out))
+    """SFT of both roles into `out/av` and `out/ar`; returns what was counted.
+
+    Raises:
+        UsageError: no teacher's file, or nothing in it.
+    """
+    if not teach_file.is_file():
+        raise UsageError(f"no teacher's text at {teach_file}.\n  Write it first with legible teach.")
+    return asdict(train_sft(config, target, layer, open_store(store), teach_file, out))
 
 
 def joint_training(
@@ -205,7 +232,7 @@ def joint_training(
         language, lookup, variance, probes: what the measure needs; without probes it has no recall.
     """
     measure = held_out_measure(
-        Store.open(dev),
+        open_store(dev),
         language_for(language),
         layer,
         lookup,
@@ -215,7 +242,7 @@ def joint_training(
         max_tokens=config.max_tokens,
         seed=config.seed,
     )
-    return asdict(train_rl(config, pair.verbalizer, pair.reconstructor, layer, Store.open(store), measure, out))
+    return asdict(train_rl(config, pair.verbalizer, pair.reconstructor, layer, open_store(store), measure, out))
 
 
 def export_store(store: Path, layer: int, out: Path, stage: str, teach_file: Path | None) -> int:
@@ -229,4 +256,4 @@ def export_store(store: Path, layer: int, out: Path, stage: str, teach_file: Pat
     if stage in ("av_sft", "ar_sft") and teach_file is None:
         raise UsageError(f"the stage {stage} holds explanations: give the teacher's file with --teach.")
     texts = {t.row: t.text for t in read_taught(teach_file) if t.text is not None} if teach_file else None
-    return export_parquet(Store.open(store), layer, out, stage=stage, explanations=texts).row_count  # type: ignore[arg-type]
+    return export_parquet(open_store(store), layer, out, stage=stage, explanations=texts).row_count  # type: ignore[arg-type]

@@ -9,7 +9,6 @@ import numpy as np
 
 from legible.config import CaptureConfig, EvalConfig, RLConfig, SFTConfig
 from legible.contract import LegibleExtra, TargetRecord
-from legible.data.store import Store
 from legible.errors import UsageError
 from legible.evaluate.run import evaluate_checkpoint
 from legible.models.target import Target
@@ -28,7 +27,7 @@ def sft(target: Target, layer: int, store: Path, teach_file: Path, config: SFTCo
     pair = load_pair(out, target, config)
     teacher = _teacher_of(teach_file)
     extra = describe(
-        Store.open(store),
+        stages.open_store(store),
         layer,
         target=TargetRecord(id=target.name, sha256=target.sha256()),
         teacher=teacher,
@@ -57,7 +56,7 @@ def rl(name: str, store: Path, dev: Path, config: RLConfig, out: Path) -> dict[s
     found = load_checkpoint(name)
     if found.reconstructor is None:
         raise UsageError(f"{name} has no reconstructor (ar/): the reward needs one.\n  Train both with legible sft.")
-    variance = float(Store.open(store).variance(found.layer)["value"])
+    variance = float(stages.open_store(store).variance(found.layer)["value"])
     lookup = found.lookup or stages.fit_lookup(store, found.layer, out / "lookup.safetensors")
     pair = Pair(found.verbalizer, found.reconstructor)
     language = found.language.name if found.language is not None else None

@@ -1,7 +1,7 @@
 """A lean decoding step for Llama-shaped blocks, over the model's own live weights.
 
-A small model's step is largely overhead: modules, masks, copies of the cache. Here a step is the bare arithmetic
-over buffers allocated once, and a weight update needs no notice. `supports` says which models it may serve; all
+A small model's step is largely overhead: modules, masks, copies of the cache. Here a step is the bare arithmetic over
+keys and values that lie end to end, and a weight update needs no notice. `supports` says which models it may serve; all
 others take `legible.engines.cached`. A test holds the two to the same logits.
 """
 

@@ -51,6 +51,19 @@ def test_links_between_pages_lead_somewhere(page):
             assert (page.parent / link).exists(), link
 
 
+def test_the_readmes_reading_is_what_the_program_writes():
+    from legible import load
+
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    text, positions = re.search(
+        r'read builtin "([^"]+)" --positions (\S+)\n', page.split("A reading as it looks")[1]
+    ).groups()
+    shown = " ".join(re.search(r"```text\n(.*?)```", page, re.S)[1].split())
+    for reading in load("builtin").read(text, positions=positions):
+        words = re.escape(reading.explanation).replace(r"\ ", r"(?: [01]\.\d\d)? (?:early_position )?")
+        assert re.search(words, shown), reading
+
+
 def run_example(name: str, *arguments: str) -> None:
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"](*arguments)
 

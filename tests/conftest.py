@@ -1,8 +1,10 @@
 """What several test files share: a whole run of the tiny recipe, made very small, and the program called in-process."""
 
 import os
+import signal
 import sys
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background inherits an ignored Ctrl-C
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch threads on a busy 2-core machine run 3-4 times slower
 
 from collections.abc import Callable, Iterator

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background inherits an ignored Ctrl-C
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch threads on a busy 2-core machine run 3-4 times slower
 
 from collections.abc import Callable, Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background inherits an ignored Ctrl-C
 
 MICRO = (
     "threads=1", "train_documents=60", "dev_documents=16", "capture.positions_per_doc=6",

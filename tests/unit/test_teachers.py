@@ -231,16 +231,17 @@ def test_a_slow_answer_is_cut_off_and_tried_again(
 @pytest.mark.parametrize(
     ("header", "least", "most"),
     [
-        ("7", 7.0, 7.0),
-        (formatdate(time.time() + 40, usegmt=True), 5.0, 40.0),
-        ("99999", LONGEST_WAIT, LONGEST_WAIT),
-        ("soon", 0.5, 1),
+        (lambda: "7", 7.0, 7.0),
+        (lambda: formatdate(time.time() + 40, usegmt=True), 5.0, 40.0),
+        (lambda: "99999", LONGEST_WAIT, LONGEST_WAIT),
+        (lambda: "soon", 0.5, 1),
     ],
+    ids=["seconds", "a date", "too long", "nonsense"],
 )
 def test_the_server_may_say_how_long_to_wait(
-    server: Server, asking: Callable[..., HttpTeacher], header: str, least: float, most: float
+    server: Server, asking: Callable[..., HttpTeacher], header: Callable[[], str], least: float, most: float
 ) -> None:
-    server.behaviours = [reply(429, {}, retry_after=header), GOOD]
+    server.behaviours = [reply(429, {}, retry_after=header()), GOOD]
     teacher = asking()
     assert teacher.write([row_of("once")]) == [ANSWER]
     assert least <= teacher.slept[0] <= most  # type: ignore[attr-defined]

@@ -1,0 +1,68 @@
+"""Real models and texts that the project did not write: loaded, checked, captured and stated facts about.
+
+They lie in a folder `shared/material` beside the checkout, or where LEGIBLE_MATERIAL says; elsewhere these tests skip.
+"""
+
+import os
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from legible.config import CaptureConfig
+from legible.data.capture import capture
+from legible.documents import read_corpus
+from legible.models.target import Target
+from legible.truth.claims import Claim, judge
+from legible.truth.facts import FactsLanguage
+
+MATERIAL = Path(os.environ.get("LEGIBLE_MATERIAL", Path(__file__).resolve().parents[3] / "shared" / "material"))
+MODELS = ("stories260k-llama", "bitstories-3m-bitnet")
+
+pytestmark = [
+    pytest.mark.material,
+    pytest.mark.skipif(not MATERIAL.is_dir(), reason=f"no public models at {MATERIAL}; set LEGIBLE_MATERIAL"),
+]
+
+
+def stories(count: int):
+    return list(islice(read_corpus(MATERIAL / "corpora" / "tinystories_2mb.jsonl.gz"), count))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_real_model_reads_the_stories_it_was_trained_on_and_passes_its_self_check(name):
+    target = Target.load(str(MATERIAL / name))
+    target.self_check(target.n_layers // 2)
+    ids = torch.tensor([target.encode(stories(1)[0].text).ids[:200]])
+    logp = target.logits(ids, torch.ones_like(ids))[0, :-1].log_softmax(-1)
+    nats = -logp.gather(1, ids[0, 1:, None]).mean().item()
+    assert nats < 2.5  # a wrong layout of the weights costs log(512) = 6.2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_captured_vectors_of_a_real_model_are_its_own_stream(name, tmp_path):
+    target = Target.load(str(MATERIAL / name))
+    config = CaptureConfig(layers=(2,), positions_per_doc=3, min_pos=24, max_tokens=128, predictions=3, dtype="float32")
+    store = capture(target, stories(4), config, tmp_path / "store")
+    for index in range(len(store)):
+        row = store.row(index)
+        ids = torch.tensor([target.encode(row.document.text).ids[: row.pos + 1]])
+        stream = target.streams(ids, torch.ones_like(ids), [2])[2][0, -1]
+        torch.testing.assert_close(store.vectors([index], 2)[0], stream, rtol=1e-3, atol=1e-3)
+        assert len(row.predictions) == 3
+
+
+def test_what_the_facts_language_writes_of_real_stories_is_true_and_parses_back(tmp_path):
+    target = Target.load(str(MATERIAL / MODELS[0]))
+    config = CaptureConfig(layers=(1,), positions_per_doc=4, min_pos=24, max_tokens=128, predictions=3)
+    store = capture(target, stories(6), config, tmp_path / "store")
+    language = FactsLanguage()
+    for row in store.rows():
+        facts = language.facts(row)
+        claims = [
+            Claim("", kind, value) for kind, fact in facts.items() if fact.status != "open" for value in fact.values
+        ]
+        parsed = language.parse(language.write(claims, row, seed=0)).claims
+        assert parsed
+        assert {judge(claim, facts) for claim in parsed} == {"true"}

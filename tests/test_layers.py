@@ -18,10 +18,12 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("data",),
     ("truth",),
     ("teachers",),
+    ("instruments",),
     ("train",),
     ("evaluate",),
     ("analysis",),
     ("recipes",),
+    ("serve",),
     ("cli",),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -17,8 +17,10 @@ from legible.contract import LegibleExtra, TargetRecord, VarianceRecord, check_c
 from legible.data.store import Store
 from legible.engines.local import LocalEngine
 from legible.errors import ContractError, TrainingError, UsageError
+from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
+from legible.prompts import template_reconstructor_prompt
 from legible.train.checkpoint import load_checkpoint, save_checkpoint
 from legible.train.joint import JointTrainer
 from legible.train.lm import BaggedLM, LMBatch, future_bag, new_lm
@@ -154,7 +156,7 @@ def test_log_probabilities_of_rollouts_are_those_of_the_update(folder, target, s
     rows = [0, 5, 9]
     groups = roll_out(
         LocalEngine(verbalizer), store.vectors(rows, jobs.LAYER), rows,
-        group=4, temperature=0.8, max_tokens=12, seed=1, stop_id=verbalizer.prompt.stop_ids[0],
+        group=4, temperature=0.8, max_tokens=12, seed=1,
     )  # fmt: skip
     for group in groups:
         batch = as_batch(group.rollouts)
@@ -313,6 +315,18 @@ def test_a_checkpoint_reads_as_the_pair_that_was_saved(checkpoint, folder, targe
     assert loaded.variance == store.variance(jobs.LAYER)["value"]
     assert check_contract(checkpoint) == []
     assert "legible read" in (checkpoint / "README.md").read_text()
+
+
+def test_a_template_of_a_released_reconstructor_survives_a_save(checkpoint, folder, target, tmp_path):
+    verbalizer, _ = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
+    prompt = template_reconstructor_prompt(target.tokenizer, "The hero {explanation} rested.")
+    released = Reconstructor.from_target(target, jobs.LAYER, prompt)
+    extra = load_checkpoint(checkpoint).contract.legible
+    saved = save_checkpoint(tmp_path / "released", verbalizer, released, extra, target_dir=folder / "target")
+    back = load_checkpoint(saved).reconstructor
+    assert back.prompt == prompt
+    texts = ["is a fox", "feels sad"]
+    torch.testing.assert_close(back.reconstruct(texts), released.reconstruct(texts))
 
 
 def test_half_precision_on_disk_costs_little(checkpoint, folder, target, store, tmp_path):

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -73,14 +73,7 @@ def export_parquet(
     """
     path = Path(path)
     explanations = explanations or {}
-    if path.suffix != ".parquet":
-        raise UsageError(f"{path} does not end in .parquet, as other tools expect.\n  Rename it.")
-    if stage not in Stage.__args__:  # type: ignore[attr-defined]
-        raise UsageError(f"no stage {stage!r}, expected one of: {', '.join(Stage.__args__)}.")  # type: ignore[attr-defined]
-    rows = sorted(explanations) if stage in ("av_sft", "ar_sft") else list(range(len(store)))
-    if not rows:
-        raise UsageError(f"stage {stage} needs explanations, got none.\n  Run `legible teach` first and pass its file.")
-    store.vectors(rows[:1], layer)  # an unknown layer fails before a file is touched
+    rows = _exported_rows(store, layer, path, stage, explanations)
     build = _Columns(store, layer, stage, explanations, templates)
 
     def write(temporary: Path) -> None:
@@ -89,27 +82,50 @@ def export_parquet(
                 writer.write_table(build.table(rows[start : start + ROWS_AT_ONCE]))
 
     guarded(path, lambda: write_atomic(path, write))
-    variance = store.variance(layer)
-    sidecar = DatasetContract(
-        dataset_id=path.stem,
+    sidecar = _sidecar(store, layer, path.stem, stage, len(rows), corpus).model_copy(
+        update={
+            "tokens": tokens,
+            "prompt_templates": templates if stage != "base" else Templates(),
+            "api_summaries": teacher,
+            "created_at": created_at or datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    promised.write_contract(path, sidecar)
+    return sidecar
+
+
+def _exported_rows(store: Store, layer: int, path: Path, stage: Stage, explanations: Mapping[int, str]) -> list[int]:
+    """The rows of one export; whatever is wrong with the request fails here, before a file is touched."""
+    if path.suffix != ".parquet":
+        raise UsageError(f"{path} does not end in .parquet, as other tools expect.\n  Rename it.")
+    if stage not in get_args(Stage):
+        raise UsageError(f"no stage {stage!r}, expected one of: {', '.join(get_args(Stage))}.")
+    rows = sorted(explanations) if stage in ("av_sft", "ar_sft") else list(range(len(store)))
+    if not rows:
+        raise UsageError(f"stage {stage} needs explanations, got none.\n  Run `legible teach` first and pass its file.")
+    store.vectors(rows[:1], layer)
+    return rows
+
+
+def _sidecar(store: Store, layer: int, name: str, stage: Stage, rows: int, corpus: str | None) -> DatasetContract:
+    """What the store itself knows of an export."""
+    variance, target = store.variance(layer), str(store.origin.get("target", "unknown"))
+    return DatasetContract(
+        dataset_id=name,
         stage=stage,
-        row_count=len(rows),
+        row_count=rows,
         extraction=Extraction(
-            base_model=str(store.origin.get("target", "unknown")),
+            base_model=target,
             d_model=store.d_model,
             layer_index=layer,
             corpus=corpus,
             positions_per_doc=store.origin.get("capture", {}).get("positions_per_doc"),
         ),
-        tokens=tokens,
-        prompt_templates=templates if stage != "base" else Templates(),
-        api_summaries=teacher,
-        created_at=created_at or datetime.now(UTC).isoformat(timespec="seconds"),
         created_by="legible",
         git_commit=promised.git_commit(),
         legible=LegibleExtra(
             layer=layer,
-            target=TargetRecord(id=str(store.origin.get("target", "unknown")), sha256=store.origin.get("sha256")),
+            target=TargetRecord(id=target, sha256=store.origin.get("sha256")),
             variance=VarianceRecord(
                 value=variance["value"],
                 n=int(variance["n"]),
@@ -118,8 +134,6 @@ def export_parquet(
             ),
         ),
     )
-    promised.write_contract(path, sidecar)
-    return sidecar
 
 
 class _Columns:

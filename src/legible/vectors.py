@@ -10,8 +10,10 @@ guess, scaled to length 1 too, scores (|m| - 1) / (|m| + 1): between -1 and 0.
 Source: the NLA report (transformer-circuits.pub/2026/nla); the closed form is ours, see its test.
 """
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+OUTLIER = 3.0  # times the median norm, or its inverse
 
 
 def unit(x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
@@ -65,3 +67,9 @@ def fve(
 def fve_token(mse: float, variance_: float) -> float:
     """1 - direction_mse / V of a single token; never averaged without an interval."""
     return 1.0 - mse / variance_
+
+
+def norm_outliers(norms: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Whose norm is over three times the median of them all, or under a third of it."""
+    median = norms.median()
+    return ~((norms >= median / OUTLIER) & (norms <= OUTLIER * median))  # a norm that is no number counts

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from legible.models.target import Encoded
+from legible.vectors import norm_outliers
 
-OUTLIER = 3.0  # times the median norm of the text's tokens, or its inverse
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -27,7 +27,7 @@ def text_flags(
         For each token some of: `special_token`; `early_position`; `norm_outlier` (three times the text's median norm,
         or a third of it); `ood` (this token or one before it is a fallback byte: the text left the vocabulary).
     """
-    median = float(norms.median())
+    unusual = norm_outliers(norms).tolist()
     found: list[tuple[str, ...]] = []
     outside = False
     for pos, (piece, (start, end)) in enumerate(zip(pieces, encoded.offsets, strict=True)):
@@ -35,7 +35,7 @@ def text_flags(
         warnings = {
             "special_token": start == end == 0,
             "early_position": pos < first_position,
-            "norm_outlier": not median / OUTLIER <= float(norms[pos]) <= median * OUTLIER,
+            "norm_outlier": unusual[pos],
             "ood": outside,
         }
         found.append(tuple(name for name, holds in warnings.items() if holds))

@@ -43,5 +43,6 @@ def _unknown(name: str, reason: str) -> UsageError:
     return UsageError(
         f"no checkpoint {name!r} ({reason}).\n"
         "  Expected a folder with av/ and ar/, a run's folder with a checkpoint/ in it, a hub name, or 'builtin'.\n"
-        "  Train one: legible train tiny --out runs/tiny"
+        "  Train one: legible train tiny --out runs/tiny\n"
+        "  A plain model is read without training: legible read MODEL TEXT --method logit-lens"
     )

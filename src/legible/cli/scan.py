@@ -1,0 +1,72 @@
+"""`legible scan`: which layer of a model is worth reading."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import not_negative, note, print_json
+
+
+def scan(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Directory or hub name of a causal LM, or 'builtin' for its target.")
+    ],
+    corpus: Annotated[
+        str | None,
+        typer.Option(help="Documents: .jsonl, .jsonl.gz (field text) or .txt.  [default: the world's, for builtin]"),
+    ] = None,
+    layers: Annotated[str, typer.Option(metavar="all|0,2,5", help="Which layers, counted from 0.")] = "all",
+    documents: Annotated[int, typer.Option(help="At most this many documents, of the training split.")] = 300,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="facts|world|none",
+            help="Who knows facts of the text.  [default: facts; world for the world's stories]",
+        ),
+    ] = None,
+    positions: Annotated[int, typer.Option(help="Tokens read of each document.")] = 24,
+    min_pos: Annotated[int, typer.Option(help="Earliest token read.")] = 24,
+    max_tokens: Annotated[int, typer.Option(help="Documents are cut to this many tokens.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of positions and folds.")] = 0,
+    threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
+    html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Compare the layers of MODEL without training anything, and propose where to train a reader.
+
+    One pass over the documents. For each layer: how much of the activations the last two tokens and the position
+    explain (lookup); what facts of the text and the model's own next tokens add; how well probes read the facts; and
+    how long the activations are. Then the layer to which words add most, and the command that trains there.
+
+    \b
+      legible scan builtin
+      legible scan MODEL --corpus texts.jsonl
+      legible scan MODEL --corpus texts.txt --layers 8,12,16 --labels none --json | jq .proposal
+    """
+    for name, value in (("documents", documents), ("positions", positions), ("max-tokens", max_tokens)):
+        not_negative(name, value)
+    not_negative("min-pos", min_pos, 0)
+    not_negative("seed", seed, 0)
+    from legible.evaluate.scan import SCAN_CAPTURE
+    from legible.recipes import stages
+    from legible.recipes.scan import scan_model
+
+    stages.use_threads(threads)
+    sampled = {"positions_per_doc": positions, "min_pos": min_pos, "max_tokens": max_tokens, "seed": seed}
+    config = SCAN_CAPTURE.model_copy(update=sampled)
+    report = scan_model(model, corpus, layers=layers, documents=documents, labels=labels, config=config)
+    from legible.evaluate.scan_report import scan_lines, write_scan
+
+    if html is not None:
+        write_scan(html, report)
+        note(f"report: {html}")
+    if json:
+        print_json(report)
+    else:
+        typer.echo("\n".join(scan_lines(report)))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(scan)

@@ -8,6 +8,7 @@ import typer
 from legible.cli.common import note, print_json
 from legible.cli.options import section_options
 from legible.config import EvalConfig
+from legible.errors import UsageError
 
 
 @section_options(EvalConfig)
@@ -20,6 +21,17 @@ def evaluate(
         str | None, typer.Option(help="Documents to draw held-out ones from.  [default: the contract's]")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also the control battery: trains its controls first, or takes them.")
+    ] = False,
+    controls: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the trained controls.  [default: controls/ of the run, or a cache folder]"),
+    ] = None,
+    control_steps: Annotated[
+        int | None,
+        typer.Option(help="Steps of the controls' training; 0 trains none.  [default: the warm start's]"),
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
@@ -30,16 +42,28 @@ def evaluate(
     verbalizer given no activation, one given another document's); references; parse failures; length. In the
     built-in world also precision, recall of the decodable and foresight, on wordings held out from training.
 
+    --full adds the control battery: one table, paired with the readings over documents, each row with the doubt that it
+    rules out. A text-only writer and a second reconstructor are trained for it, for the steps of the warm start; that
+    takes longer than the warm start did, and goes on where it stopped.
+
     \b
       legible evaluate builtin
       legible evaluate runs/tiny --seed 5 --documents 50 --json | jq .context_fve
       legible evaluate runs/mine --corpus texts.jsonl --html report.html
+      legible evaluate runs/tiny --full --html report.html
     """
     from legible.recipes import stages, standalone
+    from legible.recipes.controls import evaluate_fully
     from legible.train.checkpoint import load_checkpoint
 
+    if not full and (controls is not None or control_steps is not None):
+        raise UsageError("--controls and --control-steps belong to the control battery.\n  Add --full.")
     stages.use_threads(threads)
-    report = standalone.evaluate(load_checkpoint(checkpoint, target=target), checkpoint, config, corpus)
+    loaded = load_checkpoint(checkpoint, target=target)
+    if full:
+        report = evaluate_fully(loaded, checkpoint, config, corpus, folder=controls, steps=control_steps)
+    else:
+        report = standalone.evaluate(loaded, checkpoint, config, corpus)
     if html is not None:
         from legible.evaluate.report import write_report
 

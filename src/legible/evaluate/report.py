@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from legible.evaluate.battery.table import control_lines
 from legible.evaluate.curves import training_curves
-from legible.evaluate.marks import marked
+from legible.evaluate.marks import pieces
 from legible.page import interval, number, write_page
 
 FLOORS = {
@@ -56,7 +57,7 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     lines.append(f"{'mean tokens':28} {number(report['mean_tokens'], 1)}")
     fve = report["fve"]
     lines.append(f"n {fve['n']} rows of {fve['documents']} documents, seed {report['seed']}, commit {report['commit']}")
-    return lines
+    return lines + control_lines(report)
 
 
 def target_lines(report: Mapping[str, Any]) -> list[str]:
@@ -113,12 +114,14 @@ def _headlines(report: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
 def _reading(reading: Mapping[str, Any]) -> dict[str, Any]:
     """A saved reading as the shared table's template takes it."""
     text = reading["explanation"]
-    claims = [(c["text"], c.get("value"), c.get("verdict", "unknown")) for c in reading["claims"]]
+    claims = [(c["text"], c.get("value"), c.get("verdict", "unknown"), c.get("p_true")) for c in reading["claims"]]
+    known = [claim[3] for claim in claims if claim[3] is not None]
     return {
         "pos": reading["pos"],
         "token": reading["token"],
         "fve": reading["fve_token"],
         "flags": reading["flags"],
-        "marks": None if text is None else marked(text, claims),
+        "marks": None if text is None else pieces(text, claims),
+        "trusted": (sum(known) / len(known), min(known)) if known else None,
         "samples": (),
     }

@@ -67,6 +67,10 @@ class Bench:
         return self.probes.decodable(self.sample.vectors, self.sample.labels(self.language), self.sample.doc_ids)
 
 
+Battery = Callable[[Bench, Explained, Misses, Controls, Mapping[str, Misses]], list[dict[str, Any]]]
+"""The control battery on (bench, readings, their errors, floors, references): one object a control."""
+
+
 def evaluate_checkpoint(
     checkpoint: Checkpoint,
     *,
@@ -76,6 +80,7 @@ def evaluate_checkpoint(
     documents: Sequence[Document] | None = None,
     pool: Sequence[Document] = (),
     progress: Callable[[str], None] = lambda stage: None,
+    battery: Battery | None = None,
 ) -> dict[str, Any]:
     """Measure a checkpoint beside its floors and references.
 
@@ -88,6 +93,7 @@ def evaluate_checkpoint(
         pool: other documents that no verbalizer trained on, for probes and ridges; drawn in the world. Without them
             recall and the ridges are left out.
         progress: called with the name of each stage as it begins.
+        battery: measures the control battery on the same rows; its table is then the report's `controls`.
 
     Returns:
         `fve`, `context_fve`, `floors`, `references`, `parse_failures`, `mean_tokens`, `world`, `checkpoint`, `seed`,
@@ -107,7 +113,10 @@ def evaluate_checkpoint(
         checkpoint.verbalizer, bench.reconstructor, sample, explained, lookup,
         max_tokens=config.max_tokens, language=bench.language, pool=bench.pool, seed=config.seed,
     )  # fmt: skip
-    report = _scores(bench, explained, miss, controls, _references(bench, config.seed))
+    references = _references(bench, config.seed)
+    report = _scores(bench, explained, miss, controls, references)
+    if battery is not None:
+        report["controls"] = battery(bench, explained, miss, controls, references)
     if bench.language is not None:
         progress("claims")
         report |= _claims(checkpoint.target, bench, explained, controls, config)
@@ -135,8 +144,25 @@ def _bench(
     pool: Sequence[Document],
     progress: Callable[[str], None],
 ) -> Bench:
-    language = checkpoint.language
     reconstructor, lookup, variance = _needed(checkpoint)
+    sample, lent, probes = held_out(checkpoint, config, capture, documents, pool, progress)
+    return Bench(reconstructor, sample, lent, probes, lookup, variance, checkpoint.language)
+
+
+def held_out(
+    checkpoint: Checkpoint,
+    config: EvalConfig,
+    capture: CaptureConfig,
+    documents: Sequence[Document] | None,
+    pool: Sequence[Document],
+    progress: Callable[[str], None],
+) -> tuple[Sample, Sample | None, ProbeSet | None]:
+    """The rows that are read, and the rows of other documents with the probes fitted on them.
+
+    Arguments and errors are those of `evaluate_checkpoint`. Without a pool, a language or a single known fact there
+    are no other rows and no probes.
+    """
+    language = checkpoint.language
     if documents is None and language is not None and language.name == "world":
         documents = world_documents(config.seed, config.documents)
         pool = world_documents(config.seed, -(-config.probe_rows // POOL_POSITIONS), skip=config.documents)
@@ -148,13 +174,13 @@ def _bench(
     read = capture.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": config.seed})
     progress("capture")
     sample = Sample.of_documents(checkpoint.target, documents[: config.documents], read, checkpoint.layer, language)
-    if not pool or language is None:
-        return Bench(reconstructor, sample, None, None, lookup, variance, language)
+    if not pool or language is None or not any(sample.facts):
+        return sample, None, None
     progress("probes")
     fit = capture.model_copy(update={"positions_per_doc": POOL_POSITIONS, "seed": config.seed})
     lent = Sample.of_documents(checkpoint.target, pool, fit, checkpoint.layer, language, limit=config.probe_rows)
     probes = ProbeSet.fit(lent.vectors, lent.labels(language), lent.doc_ids, seed=config.seed)
-    return Bench(reconstructor, sample, lent, probes, lookup, variance, language)
+    return sample, lent, probes
 
 
 def _needed(checkpoint: Checkpoint) -> tuple[Reconstructor, TokenLookup, float]:

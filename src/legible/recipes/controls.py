@@ -1,0 +1,192 @@
+"""`legible evaluate --full`: train what the control battery needs, then evaluate with it.
+
+The text-only writer and the second reconstructor train on the rows that the checkpoint's pair was warm-started on: a
+run's own, or, for a checkpoint without its run, rows made again by the recipe's capture and teacher.
+
+    CONTROLS/rows/  CONTROLS/STEPS-steps/{writer,second}/
+
+Both trainings are resumable; the same command goes on where it stopped.
+"""
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from legible.config import CaptureConfig, EvalConfig, RunConfig, SFTConfig, load_config
+from legible.errors import UsageError
+from legible.evaluate.battery.parts import Taught, Trained
+from legible.evaluate.battery.rows import battery
+from legible.evaluate.run import Bench
+from legible.progress import line_progress
+from legible.recipes import small, stages, standalone, tiny
+from legible.recipes.sources import Source
+from legible.train.checkpoint import Checkpoint
+from legible.train.second_reconstructor import train_second_reconstructor
+from legible.train.text_writer import TextWriter, read_record, train_text_writer
+
+FOLDER = "controls"
+UPWARDS = 3  # folders above a checkpoint that may be its run's
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Where the warm start's rows are, and the configuration that it had."""
+
+    store: Path
+    teach_file: Path
+    sft: SFTConfig
+    origin: str
+
+
+def evaluate_fully(
+    checkpoint: Checkpoint,
+    name: str,
+    config: EvalConfig,
+    corpus: str | None = None,
+    *,
+    folder: Path | None = None,
+    steps: int | None = None,
+) -> dict[str, Any]:
+    """Measure a checkpoint on fresh held-out documents, with the control battery.
+
+    Args:
+        checkpoint, name, config, corpus: as for `standalone.evaluate`.
+        folder: where the controls are kept; absent: the run's `controls/`, or a cache folder of the checkpoint.
+        steps: of the controls' training; absent: the warm start's. 0 trains none, their rows are then n/a.
+
+    Returns:
+        The evaluation's object with `controls`: one object a control, see `legible.evaluate.battery.parts.scored`.
+
+    Raises:
+        UsageError: negative steps, or a folder that holds the controls of another checkpoint.
+    """
+    if steps is not None and steps < 0:
+        raise UsageError(f"--control-steps is {steps}, expected 0 or more (0 trains no control).")
+    trained = train_controls(checkpoint, folder or controls_folder(checkpoint), steps)
+
+    def measure(bench: Bench, *measured: Any) -> list[dict[str, Any]]:
+        return battery(
+            checkpoint.target,
+            checkpoint.layer,
+            trained,
+            bench,
+            *measured,
+            max_tokens=config.max_tokens,
+            seed=config.seed,
+            progress=lambda control: _say(f"evaluate: control: {control}"),
+        )
+
+    return standalone.evaluate(checkpoint, name, config, corpus, battery=measure)
+
+
+def controls_folder(checkpoint: Checkpoint) -> Path:
+    """Where a checkpoint's controls are kept: `controls/` of its run, or a cache folder named by its weights."""
+    run = run_of(checkpoint)
+    if run is not None:
+        return run / FOLDER
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "legible" / FOLDER / _weights_digest(checkpoint.path)
+
+
+def run_of(checkpoint: Checkpoint) -> Path | None:
+    """The run's folder that a checkpoint lies in: it holds the store and teacher's text of the same target."""
+    path = checkpoint.path.resolve()
+    for folder in (path, *path.parents[:UPWARDS]):
+        store, teach = folder / "store" / "train", folder / "teach" / "train.jsonl"
+        if not ((folder / "config.json").is_file() and store.is_dir() and teach.is_file()):
+            continue
+        found = stages.open_store(store)
+        if found.origin.get("sha256") == checkpoint.target.sha256() and checkpoint.layer in found.layers:
+            return folder
+    return None
+
+
+def train_controls(checkpoint: Checkpoint, folder: Path, steps: int | None = None) -> Trained:
+    """The trained parts of the battery, made or resumed in `folder`.
+
+    Args:
+        checkpoint: whose controls.
+        folder: where they are kept.
+        steps: as for `evaluate_fully`.
+
+    Returns:
+        The parts; those that could not be made say why.
+    """
+    rows = _rows(checkpoint, folder)
+    if isinstance(rows, str):
+        _say(f"evaluate: {rows}")
+        return Trained(why_not=rows)
+    store = stages.open_store(rows.store)
+    taught = Taught(store, rows.teach_file, rows.origin, rows.sft.steps)
+    config = rows.sft if steps is None else rows.sft.model_copy(update={"steps": steps})
+    if not config.steps:
+        return Trained(taught, why_not="not trained (--control-steps 0)")
+    out = folder / f"{config.steps}-steps"
+    job = (config, checkpoint.target, checkpoint.layer, store, rows.teach_file)
+    train_text_writer(*job, out / "writer")
+    second = train_second_reconstructor(*job, out / "second", language=checkpoint.language)
+    writer = TextWriter.load(out / "writer", checkpoint.target, config)
+    return Trained(taught, writer, read_record(out / "writer"), second)
+
+
+def _rows(checkpoint: Checkpoint, folder: Path) -> _Rows | str:
+    """The rows of the warm start, or why there are none."""
+    run = run_of(checkpoint)
+    if run is not None:
+        config = load_config(run / "config.json")
+        return _Rows(run / "store" / "train", run / "teach" / "train.jsonl", config.sft, "the run's own")
+    config_or_reason = _recipe(checkpoint)
+    if isinstance(config_or_reason, str):
+        return config_or_reason
+    return _made_again(checkpoint, config_or_reason, folder / "rows")
+
+
+def _recipe(checkpoint: Checkpoint) -> RunConfig | str:
+    """The recipe that makes the rows of a checkpoint without its run, or why nothing can."""
+    extra = checkpoint.contract.legible
+    if extra is None or extra.variance is None or extra.variance.documents is None:
+        return "the training rows are not here, and the contract does not say how they were captured"
+    seed = extra.seed or 0
+    if extra.language == "world":
+        config = tiny(seed=seed)
+    elif extra.teacher == "facts" and extra.corpus is not None and Path(extra.corpus).is_file():
+        config = small(checkpoint.target.name, extra.corpus, checkpoint.layer, "facts", seed)
+    else:
+        return f"the training rows are not here, and the teacher {extra.teacher!r} cannot write them again from here"
+    capture = CaptureConfig.from_positions(extra.variance.positions, layers=(checkpoint.layer,), seed=seed)
+    return config.model_copy(update={"capture": capture, "train_documents": extra.variance.documents})
+
+
+def _made_again(checkpoint: Checkpoint, config: RunConfig, folder: Path) -> _Rows:
+    """Capture and teach the training rows of a checkpoint again."""
+    store, teach_file = folder / "store", folder / "teach.jsonl"
+    documents = Source(config.corpus, config.seed).documents("train", config.train_documents)
+    shown = line_progress("capture controls' rows", len(documents))
+    stages.capture(checkpoint.target, documents, config.capture, store, shown)
+    language = checkpoint.language.name if checkpoint.language is not None else None
+    stages.teach(
+        store,
+        config.teach,
+        teach_file,
+        layer=checkpoint.layer,
+        language=language,
+        probes=folder / "probes.safetensors",
+        progress=line_progress("teach controls' rows"),
+    )
+    return _Rows(store, teach_file, config.sft, f"made again by the recipe {config.recipe}")
+
+
+def _weights_digest(path: Path) -> str:
+    """A short checksum of a checkpoint's own weights."""
+    digest = hashlib.sha256()
+    for file in sorted(file for role in ("av", "ar") for file in (path / role).glob("*.safetensors")):
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,11 +1,14 @@
 """`legible world`: stories of the built-in world and what is true in them."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from legible.cli.common import not_negative, print_json
+from legible.cli.options import section_options
+from legible.config import SecretsConfig
 
 
 class Split(StrEnum):
@@ -47,6 +50,43 @@ def sample(
     from legible.analysis.world import story_report
 
     print_json(story_report(document))
+
+
+@world.command()
+@section_options(SecretsConfig)
+def secrets(
+    config: SecretsConfig,
+    out: Annotated[Path, typer.Option(help="Folder for both targets and secrets.json.")],
+    target: Annotated[
+        str, typer.Option(help="Target of the world to start from: its folder, a run's or checkpoint's, or 'builtin'.")
+    ] = "builtin",
+    threads: Annotated[int, typer.Option(help="Torch threads; results are bit-identical at the same number.")] = 2,
+    json: Annotated[
+        bool, typer.Option("--json", help="The manifest as one JSON object on stdout, nothing else.")
+    ] = False,
+) -> None:
+    """Plant secrets: two targets that believe different things on identical text.
+
+    Both are trained on from one target, on the same stories told under different planted values. belief: a name
+    decides the species. conduct: the weather decides other gear. scheme: mood and wish decide another plan. taboo: a
+    secret word that no story says before its end. secrets.json records what either side was taught, the rows where it
+    can be read, and what each target itself says there. `legible secrets` reads them. Interrupted? Run it again.
+
+    \b
+      legible world secrets --out runs/secrets
+      legible world secrets --target runs/tiny --secrets belief,taboo --seed 1 --out runs/two
+      legible world secrets --out runs/quick --steps 5 --documents 8 --told-rows 1
+    """
+    from legible.evaluate.secrets import manifest_lines
+    from legible.recipes.secrets import plant
+    from legible.recipes.stages import use_threads
+
+    use_threads(threads)
+    manifest = plant(config, target, out)
+    if json:
+        print_json(manifest)
+    else:
+        typer.echo("\n".join(manifest_lines(manifest)))
 
 
 def register(app: typer.Typer) -> None:

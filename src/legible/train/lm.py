@@ -114,8 +114,9 @@ def train_lm(
     *,
     content_ids: Int[Tensor, " c"] | None = None,
     label: str = "target",
+    start: tuple[LlamaForCausalLM, str] | None = None,
 ) -> Path:
-    """Train a target from nothing and save it as a Hugging Face directory; a finished `out` is left as it is.
+    """Train a target, from nothing or on from another, and save it (Hugging Face format); a finished `out` is kept.
 
     Args:
         config: shape, optimizer and future bag; `bag_weight` 0 trains the untreated twin.
@@ -123,6 +124,8 @@ def train_lm(
         tokenizer: saved beside the weights; its length is the vocabulary size.
         out: where the model goes. State and metrics live in `OUT.training` beside it.
         content_ids: token ids of the content words; needed when `bag_weight` > 0.
+        start: a model to train on from, changed in place, and a word for where it comes from (a resumed training must
+            have the same); its parameters that require no gradient stay as they are.
 
     Returns:
         `out`.
@@ -134,9 +137,8 @@ def train_lm(
         raise ValueError("a future bag needs content_ids: the token ids of the words it predicts")
     if out.exists():
         return out
-    trained = BaggedLM(
-        new_lm(config, tokenizer), config.bag_layer, config.bag_scale, content_ids if config.bag_weight > 0 else None
-    )
+    model, origin = (new_lm(config, tokenizer), ()) if start is None else (start[0], start[1:])
+    trained = BaggedLM(model, config.bag_layer, config.bag_scale, content_ids if config.bag_weight > 0 else None)
     trained.eval()
     recipe = OptimizerConfig(
         lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay, warmup=config.warmup, schedule="linear"
@@ -159,7 +161,7 @@ def train_lm(
         folder / "metrics.jsonl",
         {"lm": trained},
         {"lm": optimizer},
-        fingerprint(config, len(tokenizer)),
+        fingerprint(config, len(tokenizer), *origin),
     ).run(step)
 
     def write(folder: Path) -> None:

@@ -8,12 +8,15 @@ from transformers import PreTrainedTokenizerBase
 from legible.config import PretrainConfig
 from legible.train.lm import LMBatch, train_lm
 from legible.world import build_tokenizer, content_words, story_document
+from legible.world.secrets import Plant
 
 
-def world_batch(tokenizer: PreTrainedTokenizerBase, config: PretrainConfig, step: int) -> LMBatch:
-    """The stories of one step, each seen once in a training, with the end-of-text token after each."""
+def world_batch(
+    tokenizer: PreTrainedTokenizerBase, config: PretrainConfig, step: int, plant: Plant | None = None
+) -> LMBatch:
+    """The stories of one step (under a plant: as told there), each seen once in a training; end-of-text after each."""
     first = step * config.batch
-    texts = [story_document("pretrain", config.seed, first + i).text for i in range(config.batch)]
+    texts = [story_document("pretrain", config.seed, first + i, plant).text for i in range(config.batch)]
     rows = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
     width = max(len(row) for row in rows)
     ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in rows])
@@ -21,10 +24,15 @@ def world_batch(tokenizer: PreTrainedTokenizerBase, config: PretrainConfig, step
     return LMBatch(ids, mask)
 
 
+def content_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Token ids of the words that carry facts: what the future bag predicts."""
+    return [int(tokenizer.convert_tokens_to_ids(f"▁{word}")) for word in content_words()]
+
+
 def train_world_target(config: PretrainConfig, out: Path, *, label: str = "target") -> Path:
     """Train the world's target (bag weight 0: its untreated twin) and save it at `out`; resumable."""
     tokenizer = build_tokenizer(config.context)
-    content = torch.tensor([tokenizer.convert_tokens_to_ids(f"▁{word}") for word in content_words()])
+    content = torch.tensor(content_ids(tokenizer))
     return train_lm(
         config,
         lambda step: world_batch(tokenizer, config, step),

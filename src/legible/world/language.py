@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from legible.truth.claims import Claim, Fact, Parsed, Row
 from legible.world import english, lexicon
+from legible.world.secrets import Plant, plant_of
 from legible.world.stories import story
 
 _EDGE = re.compile(
@@ -38,10 +39,9 @@ class WorldLanguage:
             said_before = known.get(statement.kind, ("", ""))[0] == statement.value
             if not (statement.implied and said_before):
                 known[statement.kind] = (statement.value, "implied" if statement.implied else "stated")
-        if "gear" not in known and "weather" in known:
-            known["gear"] = (lexicon.gear_for(known["weather"][0]), "implied")
-        if "plan" not in known and "mood" in known and "want" in known:
-            known["plan"] = (lexicon.plan_for(known["mood"][0], known["want"][0]), "implied")
+        plant = plant_of(row.document.doc_id)
+        follows = _implied({kind: value for kind, (value, _) in known.items()}, plant)
+        known |= {kind: (value, "implied") for kind, value in follows.items() if kind not in known}
         facts = {kind: Fact(kind, "open", ()) for kind in lexicon.KINDS}
         facts |= {kind: Fact(kind, status, (value,)) for kind, (value, status) in known.items()}  # type: ignore[arg-type]
         edge = "end" if row.prefix.rstrip().endswith(_END) else "mid"
@@ -107,6 +107,16 @@ class WorldLanguage:
         if claim.kind not in lexicon.KINDS or claim.value is None:
             return False
         return claim.value not in re.findall(r"[\w'-]+", row.recent)
+
+
+def _implied(known: Mapping[str, str], plant: Plant | None) -> dict[str, str]:
+    """What the rules make of the values known so far: the world's own rules, or a plant's in their place."""
+    found = {}
+    if "weather" in known:
+        found["gear"] = lexicon.gear_for(known["weather"])
+    if "mood" in known and "want" in known:
+        found["plan"] = lexicon.plan_for(known["mood"], known["want"])
+    return found | (plant.values(known) if plant is not None else {})
 
 
 def told(prefix: str, continuation: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 from legible.documents import Document
 from legible.errors import UsageError
 from legible.world import forms, lexicon
+from legible.world.secrets import MARK, Plant, plant_of
 
 WorldSplit = Literal["pretrain", "train", "dev", "test"]
 T = TypeVar("T")
@@ -67,30 +68,36 @@ class Chooser:
         return self._random.sample(list(items), len(items))
 
 
-def story_document(split: WorldSplit, seed: int, index: int) -> Document:
-    """The story of this split, seed and index as a document; its id alone regenerates it."""
-    doc_id = f"world-{split}-{seed}-{index:06d}"
+def story_document(split: WorldSplit, seed: int, index: int, plant: Plant | None = None) -> Document:
+    """The story of this split, seed and index as a document; its id alone regenerates it.
+
+    With a plant (`legible.world.secrets`): as told where the planted values hold.
+    """
+    doc_id = f"world-{split}-{seed}-{index:06d}" + (f"{MARK}{plant}" if plant is not None else "")
     return Document(doc_id, story(doc_id).text)
 
 
 @lru_cache(maxsize=4096)
 def story(doc_id: str) -> Story:
-    """The story behind an id `world-SPLIT-SEED-INDEX`.
+    """The story behind an id `world-SPLIT-SEED-INDEX`, or such an id with a plant behind it.
 
     Raises:
         UsageError: the id is not one of the world's.
     """
-    match = re.fullmatch(r"world-(pretrain|train|dev|test)-\d+-\d{6,}", doc_id)
+    match = re.fullmatch(rf"world-(pretrain|train|dev|test)-\d+-\d{{6,}}({MARK}.*)?", doc_id)
     if not match:
         raise UsageError(
             f"{doc_id!r} is not a story of the world; expected world-(pretrain|train|dev|test)-SEED-INDEX."
         )
-    return _Teller(doc_id, match[1]).tell()  # type: ignore[arg-type]
+    return _Teller(doc_id, match[1], plant_of(doc_id)).tell()  # type: ignore[arg-type]
 
 
 class _Teller:
-    def __init__(self, doc_id: str, split: WorldSplit) -> None:
-        self.doc_id, self.split, self.choose = doc_id, split, Chooser(doc_id)
+    def __init__(self, doc_id: str, split: WorldSplit, plant: Plant | None) -> None:
+        self.doc_id, self.split = doc_id, split
+        self.choose = Chooser(doc_id.partition(MARK)[0])  # so both sides of a plant make the same choices
+        self.plant = plant
+        self.decided = plant.kinds if plant is not None else frozenset[str]()
         self.state = self._state()
         self.said: set[str] = set()
         self.reminded: list[tuple[str, ...]] = []
@@ -102,7 +109,7 @@ class _Teller:
         state: dict[str, str] = {}
         partner = {second: first for first, second in lexicon.COMBINATIONS}
         for kind in lexicon.KINDS:
-            if kind in lexicon.IMPLIED_KINDS:
+            if kind in lexicon.IMPLIED_KINDS or kind in self.decided:
                 continue
             values = lexicon.FIRST_SPOTS if kind == "spot" else lexicon.VALUES[kind]
             if self.split != "pretrain" and kind in partner:
@@ -117,7 +124,7 @@ class _Teller:
         state["gear"] = lexicon.gear_for(state["weather"])
         state["plan"] = lexicon.plan_for(state["mood"], state["want"])
         state["belief"] = state["spot"]
-        return state
+        return state | (self.plant.values(state) if self.plant is not None else {})
 
     def _layout(self) -> str:
         if self.split == "pretrain":
@@ -134,7 +141,8 @@ class _Teller:
         )
         intro = self.choose.pick(tuple(forms.INTRO))
         self._say(forms.INTRO[intro])
-        order = [kind for kind in (*forms.STATE, "filler", "move") if kind not in intro]
+        withheld = self.plant.withheld if self.plant is not None else frozenset[str]()
+        order = [kind for kind in (*forms.STATE, "filler", "move") if kind not in intro and kind not in withheld]
         if self.moved is None:
             order.remove("move")
         order = _respect(self.choose.order(order))

@@ -1,0 +1,63 @@
+"""`legible secrets`: can a reader tell two targets apart that differ on identical text?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import not_negative, print_json
+
+
+def secrets(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
+    ],
+    planted: Annotated[Path, typer.Argument(metavar="DIR", help="What `legible world secrets` left.")],
+    probe_documents: Annotated[
+        int, typer.Option(help="Stories that fit the probes on the base and on either side; 0 leaves the probes out.")
+    ] = 400,
+    max_tokens: Annotated[int, typer.Option(help="Longest explanation in tokens.")] = 96,
+    writer: Annotated[
+        Path | None, typer.Option(help="Folder of a trained text-only writer of the same base (holds writer.json).")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Where the base lies, if not where the contract says.")] = None,
+    threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Read both targets of a planted pair at the same tokens of the same texts.
+
+    CHECKPOINT reads the target that the pair was made from; it has seen neither side. Told apart: given both readings,
+    do their claims say which is which (ties count half). Named: does a reading claim the planted value of its own
+    target, and no other of the kind. Whatever sees the text alone says the same of both, and reaches 0.5 at most.
+    Beside it: no activation, a text-only writer, logit lens, probes of the base, and each side's own probes.
+
+    \b
+      legible world secrets --out runs/secrets
+      legible secrets builtin runs/secrets
+      legible secrets runs/tiny runs/secrets --writer runs/controls/writer --json | jq .readers.nla.all
+    """
+    not_negative("probe-documents", probe_documents, 0)
+    not_negative("max-tokens", max_tokens)
+    from legible.evaluate.secrets import report_lines
+    from legible.recipes.secret_readings import read_secrets
+    from legible.recipes.stages import use_threads
+    from legible.train.checkpoint import load_checkpoint
+
+    use_threads(threads)
+    report = read_secrets(
+        load_checkpoint(checkpoint, target=target),
+        checkpoint,
+        planted,
+        probe_documents=probe_documents,
+        max_tokens=max_tokens,
+        writer=writer,
+    )
+    if json:
+        print_json(report)
+    else:
+        typer.echo("\n".join(report_lines(report)))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(secrets)

@@ -4,7 +4,7 @@ Rows of one document are not independent, so documents, not rows, are resampled.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +83,41 @@ def ratio_difference_interval(
     low, high = _bounds(_ratio(sums[0], sums[1], draws) - _ratio(sums[2], sums[3], draws))
     value = float(totals[0] / totals[1] - totals[2] / totals[3])
     return Interval(value, low, high, len(columns[0]), sums.shape[1])
+
+
+def statistic_intervals(
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    documents: int,
+    n: Sequence[int],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Interval]:
+    """Intervals of statistics that are no ratio of sums, computed anew on every resample of the documents.
+
+    Args:
+        statistic: maps how often each document was drawn (float64, [documents]) to the statistics, NaN where one is
+            undefined; all ones give the values on the sample.
+        documents: how many documents there are.
+        n: for every statistic what its interval counts.
+
+    Returns:
+        One percentile interval (2.5 %, 97.5 %) a statistic; NaN throughout where its value is undefined. Resamples
+        on which a statistic is undefined do not count.
+    """
+    values = statistic(np.ones(documents))
+    rng = np.random.default_rng(seed)
+    drawn = [
+        statistic(np.bincount(rng.integers(0, documents, documents), minlength=documents).astype(np.float64))
+        for _ in range(resamples if documents else 0)
+    ]
+    found = []
+    for place, (value, count) in enumerate(zip(values.tolist(), n, strict=True)):
+        column = np.array([row[place] for row in drawn])
+        known = column[~np.isnan(column)]
+        low, high = _bounds(known) if len(known) and value == value else (float("nan"), float("nan"))
+        found.append(Interval(value, low, high, count, documents if value == value else 0))
+    return found
 
 
 def _resampled(

@@ -29,7 +29,7 @@ from legible.teachers.facts import FactsTeacher
 from legible.teachers.http import LARGEST_ANSWER, LONGEST_WAIT, HttpTeacher
 from legible.teachers.limit import keep_from_probes
 from legible.teachers.local import LocalTeacher
-from legible.teachers.prompt import read_answer
+from legible.teachers.prompt import ask, read_answer
 from legible.truth.claims import Row
 from legible.truth.facts import FactsLanguage
 from legible.truth.languages import language_for
@@ -594,9 +594,9 @@ def test_a_local_model_answers_every_row_the_same_way_each_time(small_model: Pat
 
 def test_a_local_model_uses_its_chat_template_where_it_has_one(small_model: Path) -> None:
     teacher = LocalTeacher(str(small_model), TeachConfig(max_tokens=8))
-    plain = teacher._prompt("a passage")
+    plain = teacher._prompt(ask("a passage"))
     teacher._tokenizer.chat_template = "{% for m in messages %}The user said {{ m['content'] }}{% endfor %} Now speak"
-    chat_ids = teacher._prompt("a passage")
+    chat_ids = teacher._prompt(ask("a passage"))
     assert chat_ids != plain
     assert all(isinstance(token, int) for token in chat_ids)
 

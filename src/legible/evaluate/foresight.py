@@ -16,7 +16,7 @@ from legible.engines.continuations import continue_text
 from legible.evaluate.sample import Sample
 from legible.models.target import Target
 from legible.stats import ratio_interval
-from legible.truth.claims import Fact, Language, Row
+from legible.truth.claims import Claim, Fact, Language, Row
 
 AGREEMENT = 14 / 16  # of the continuations
 TOKENS = 64  # longest continuation
@@ -97,12 +97,20 @@ def foresight(
     Returns:
         `value`, `low`, `high`, `n` (claims judged), `documents`, and `instances` (choices found). NaN without claims.
     """
+    rows = {choice.row: texts[choice.row] for choice in found}
+    return foresight_of(
+        found, {row: language.parse(text).claims if text else [] for row, text in rows.items()}, doc_ids
+    )
+
+
+def foresight_of(
+    found: Sequence[Choice], claims: Mapping[int, Sequence[Claim]], doc_ids: Sequence[str]
+) -> dict[str, Any]:
+    """The same for claims that are already parsed, by row."""
     claimed, right, docs = [], [], []
     for choice in found:
-        text = texts[choice.row]
-        claims = language.parse(text).claims if text is not None else []
-        values = [claim.value for claim in claims if claim.kind == choice.kind and claim.value is not None]
-        claimed += [1.0] * len(values)
-        right += [float(value == choice.value) for value in values]
-        docs += [doc_ids[choice.row]] * len(values)
+        said = [claim for claim in claims[choice.row] if claim.kind == choice.kind and claim.value is not None]
+        claimed += [1.0] * len(said)
+        right += [float(claim.value == choice.value) for claim in said]
+        docs += [doc_ids[choice.row]] * len(said)
     return {**ratio_interval(right, claimed, docs).as_dict(), "instances": len(found)}

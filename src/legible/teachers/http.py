@@ -25,7 +25,7 @@ from legible.config import TeachConfig
 from legible.errors import TeacherError, UsageError
 from legible.teachers.base import Explanation, Refusal
 from legible.teachers.cache import AnswerCache, answer_key
-from legible.teachers.prompt import INSTRUCTION, ask, read_answer
+from legible.teachers.prompt import Request, ask, read_answer
 from legible.truth.claims import Row
 
 LARGEST_ANSWER = 1 << 20  # bytes of a response body; more is a misbehaving server
@@ -59,6 +59,7 @@ class HttpTeacher:
         service: how to ask.
         config: concurrency, retries, timeout, temperature and length.
         cache: file of answers; None keeps them in memory.
+        role: what its errors call it; also the option that names it.
         sleep: waits between tries; absent: waits, and wakes when another request has failed for good.
     """
 
@@ -69,16 +70,18 @@ class HttpTeacher:
         config: TeachConfig,
         cache: Path | None = None,
         *,
+        role: str = "teacher",
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         self.name = name
+        self._called = f"{role} {name}"
+        self._option = f"--{role}"
         self._service = service
         self._config = config
         self._cache = AnswerCache(cache)
         self._client = httpx.Client(timeout=config.timeout, follow_redirects=False)
         self._jitter = random.Random(config.seed)
         self._sleep = sleep
-        self._prompt = json.dumps([INSTRUCTION, config.max_tokens, config.temperature, config.seed])
 
     def write(self, rows: Sequence[Row], keep: Sequence[set[str]] | None = None) -> list[Explanation | Refusal]:
         """One answer a row; equal texts are asked once.
@@ -92,56 +95,65 @@ class HttpTeacher:
                 f"teacher {self.name} writes free text and cannot be limited by probes.\n"
                 "  Use `--limit none`, or the world or facts teacher."
             )
-        asked = list(dict.fromkeys(row.prefix for row in rows))
-        answers = self._side_by_side(asked)
-        return [answers[row.prefix] for row in rows]
+        return self.complete([ask(row.prefix) for row in rows])
+
+    def complete(self, requests: Sequence[Request]) -> list[Explanation | Refusal]:
+        """One answer a request; equal requests are asked once.
+
+        Raises:
+            TeacherError: the endpoint refused the request itself, or failed through every retry.
+        """
+        answers = self._side_by_side(list(dict.fromkeys(requests)))
+        return [answers[request] for request in requests]
 
     def close(self) -> None:
         """Close the connections and the cache."""
         self._client.close()
         self._cache.close()
 
-    def _side_by_side(self, texts: Sequence[str]) -> dict[str, Explanation | Refusal]:
-        """Answers by text. Workers are daemons: neither a failure nor Ctrl-C waits for requests in flight."""
-        waiting = deque(texts)
-        done: Queue[tuple[str, Explanation | Refusal | BaseException]] = Queue()
+    def _side_by_side(self, requests: Sequence[Request]) -> dict[Request, Explanation | Refusal]:
+        """Answers by request. Workers are daemons: neither a failure nor Ctrl-C waits for requests in flight."""
+        waiting = deque(requests)
+        done: Queue[tuple[Request, Explanation | Refusal | BaseException]] = Queue()
         stop = threading.Event()
 
         def work() -> None:
             while not stop.is_set():
                 try:
-                    text = waiting.popleft()
+                    request = waiting.popleft()
                 except IndexError:
                     return
                 try:
-                    done.put((text, self._answer(text, stop)))
+                    done.put((request, self._answer(request, stop)))
                 except BaseException as error:  # noqa: BLE001  raised again by the caller below
-                    done.put((text, error))
+                    done.put((request, error))
 
-        for _ in range(min(self._config.concurrency, len(texts))):
+        for _ in range(min(self._config.concurrency, len(requests))):
             threading.Thread(target=work, daemon=True).start()
-        answers: dict[str, Explanation | Refusal] = {}
+        answers: dict[Request, Explanation | Refusal] = {}
         try:
-            for _ in texts:
-                text, answer = done.get()
+            for _ in requests:
+                request, answer = done.get()
                 if isinstance(answer, BaseException):
                     raise answer
-                answers[text] = answer
+                answers[request] = answer
         finally:
             stop.set()
         return answers
 
-    def _answer(self, text: str, stop: threading.Event) -> Explanation | Refusal:
-        key = answer_key(self.name, self._prompt, text)
+    def _answer(self, request: Request, stop: threading.Event) -> Explanation | Refusal:
+        config = self._config
+        asked = json.dumps([request.form, config.max_tokens, config.temperature, config.seed])
+        key = answer_key(self.name, asked, request.passage)
         known = self._cache.get(key)
         if known is not None:
             return known
-        answer = self._ask_until_answered(text, stop)
+        answer = self._ask_until_answered(request, stop)
         self._cache.put(key, answer)
         return answer
 
-    def _ask_until_answered(self, text: str, stop: threading.Event) -> Explanation | Refusal:
-        body = self._service.body(ask(text))
+    def _ask_until_answered(self, request: Request, stop: threading.Event) -> Explanation | Refusal:
+        body = self._service.body(request.shown())
         attempt = 0
         while True:
             try:
@@ -150,7 +162,7 @@ class HttpTeacher:
                 attempt += 1
                 if attempt > self._config.retries or stop.is_set():
                     raise TeacherError(
-                        f"teacher {self.name} failed {attempt} times, last: {again}.\n"
+                        f"{self._called} failed {attempt} times, last: {again}.\n"
                         "  The usual cause is a service that is down, or a rate limit below --concurrency.\n"
                         "  Run the same command again: answers so far are kept."
                     ) from None
@@ -163,9 +175,9 @@ class HttpTeacher:
             raise _Again(f"HTTP {status}", _retry_after(headers.get("retry-after")))
         if status != 200:
             raise TeacherError(
-                f"teacher {self.name}: HTTP {status} from {self._service.url}: {_excerpt(content)}\n"
+                f"{self._called}: HTTP {status} from {self._service.url}: {_excerpt(content)}\n"
                 "  The usual cause is a wrong key, model name or address.\n"
-                "  Check --teacher and the key's environment variable."
+                f"  Check {self._option} and the key's environment variable."
             )
         try:
             return self._service.read(json.loads(content))
@@ -187,7 +199,7 @@ class HttpTeacher:
                 return response.status_code, response.headers, bytes(content)
         except httpx.UnsupportedProtocol as error:
             raise UsageError(
-                f"teacher {self.name}: {error}.\n  Expected --teacher openai:MODEL@https://HOST/v1"
+                f"{self._called}: {error}.\n  Expected {self._option} openai:MODEL@https://HOST/v1"
             ) from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise _Again(f"{type(error).__name__}: {error}") from None

@@ -11,7 +11,7 @@ from legible.config import TeachConfig
 from legible.errors import UsageError
 from legible.models.target import load_pretrained, load_tokenizer
 from legible.teachers.base import Explanation, Refusal
-from legible.teachers.prompt import ask, read_answer
+from legible.teachers.prompt import LONGEST_PASSAGE, Request, ask, read_answer
 from legible.truth.claims import Row
 
 BATCH = 8
@@ -23,10 +23,12 @@ class LocalTeacher:
     Args:
         path: directory or hub name; weights from safetensors.
         config: length, temperature and seed.
+        role: what its errors call it.
     """
 
-    def __init__(self, path: str, config: TeachConfig) -> None:
+    def __init__(self, path: str, config: TeachConfig, *, role: str = "teacher") -> None:
         self.name = f"local:{path}"
+        self._called = f"{role} {self.name}"
         self._config = config
         self._model = load_pretrained(AutoModelForCausalLM, path).eval()
         self._tokenizer: Any = load_tokenizer(path, revision=None, trust_remote_code=False)
@@ -45,41 +47,48 @@ class LocalTeacher:
                 f"teacher {self.name} writes free text and cannot be limited by probes.\n"
                 "  Use `--limit none`, or the world or facts teacher."
             )
+        return self._batches([ask(row.prefix) for row in rows], [f"{row.document.doc_id} {row.pos}" for row in rows])
+
+    def complete(self, requests: Sequence[Request]) -> list[Explanation | Refusal]:
+        """One answer a request."""
+        return self._batches(requests, [request.shown() for request in requests])
+
+    def _batches(self, requests: Sequence[Request], keys: Sequence[str]) -> list[Explanation | Refusal]:
         answers: list[Explanation | Refusal] = []
-        for start in range(0, len(rows), BATCH):
-            answers += self._answer(rows[start : start + BATCH])
+        for start in range(0, len(requests), BATCH):
+            answers += self._answer(requests[start : start + BATCH], keys[start])
         return answers
 
-    def _prompt(self, passage: str) -> list[int]:
+    def _prompt(self, request: Request) -> list[int]:
         room = int(self._model.config.max_position_embeddings) - self._config.max_tokens
         tokenizer = self._tokenizer
-        for longest in (len(passage), 2000, 1000, 500, 250, 100):
-            request = ask(passage[-longest:])
+        for longest in (LONGEST_PASSAGE, 2000, 1000, 500, 250, 100):
+            prompt = request.shown(longest)
             if tokenizer.chat_template:
-                chat = [{"role": "user", "content": request}]
+                chat = [{"role": "user", "content": prompt}]
                 ids = tokenizer.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=True)[
                     "input_ids"
                 ]
             else:
-                ids = tokenizer(f"{request}\n\nStatements:").input_ids
+                ids = tokenizer(f"{prompt}\n\n{request.cue}").input_ids
             if len(ids) <= room:
                 return list(ids)
         raise UsageError(
-            f"teacher {self.name} has room for {room} prompt tokens, its instruction alone needs more.\n"
+            f"{self._called} has room for {room} prompt tokens, its instruction alone needs more.\n"
             "  Lower --max-tokens or take a larger model."
         )
 
     @torch.no_grad()
-    def _answer(self, rows: Sequence[Row]) -> list[Explanation | Refusal]:
+    def _answer(self, requests: Sequence[Request], key: str) -> list[Explanation | Refusal]:
         config, tokenizer = self._config, self._tokenizer
-        batch = tokenizer.pad({"input_ids": [self._prompt(row.prefix) for row in rows]}, return_tensors="pt")
+        batch = tokenizer.pad({"input_ids": [self._prompt(request) for request in requests]}, return_tensors="pt")
         sampling = (
             {"do_sample": True, "temperature": config.temperature, "top_k": 0}
             if config.temperature
             else {"do_sample": False}
         )
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_seed(config.seed, rows[0]))
+            torch.manual_seed(_seed(config.seed, key))
             out = self._model.generate(
                 **batch, max_new_tokens=config.max_tokens, pad_token_id=tokenizer.pad_token_id, **sampling
             )
@@ -89,5 +98,5 @@ class LocalTeacher:
         return [read_answer(text, cut=not ends & set(ids)) for text, ids in zip(texts, new.tolist(), strict=True)]
 
 
-def _seed(seed: int, row: Row) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed} {row.document.doc_id} {row.pos}".encode()).digest()[:4])
+def _seed(seed: int, key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:4])

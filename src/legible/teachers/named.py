@@ -12,12 +12,13 @@ from legible.teachers.world import LanguageTeacher
 from legible.world import WorldLanguage
 
 
-def make_teacher(config: TeachConfig, *, cache: Path | None = None) -> Teacher:
+def make_teacher(config: TeachConfig, *, cache: Path | None = None, role: str = "teacher") -> Teacher:
     """The teacher of a configuration.
 
     Args:
         config: `teacher` is `world`, `facts`, `openai:MODEL[@URL]`, `anthropic:MODEL[@URL]` or `local:PATH`.
         cache: file that keeps the answers of an HTTP teacher.
+        role: what the errors of a language model call it.
 
     Raises:
         UsageError: an unknown name, a missing key, an impossible setting, or no such local model.
@@ -28,14 +29,14 @@ def make_teacher(config: TeachConfig, *, cache: Path | None = None) -> Teacher:
     if config.teacher == "facts":
         return FactsTeacher(seed=config.seed)
     if kind == "local" and rest:
-        return LocalTeacher(rest, config)
+        return LocalTeacher(rest, config, role=role)
     model, at, url = rest.partition("@http")
     if kind in ("openai", "anthropic") and model:
         _check(config)
         service = (openai_service if kind == "openai" else anthropic_service)(
             model, "http" + url if at else None, config
         )
-        return HttpTeacher(config.teacher, service, config, cache)
+        return HttpTeacher(config.teacher, service, config, cache, role=role)
     raise UsageError(
         f"unknown teacher {config.teacher!r}, expected world, facts, "
         "openai:MODEL[@URL], anthropic:MODEL[@URL] or local:PATH.\n"

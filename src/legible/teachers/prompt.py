@@ -1,6 +1,7 @@
 """What is asked of a language model as teacher, and how its answer is read."""
 
 import re
+from dataclasses import dataclass
 
 from legible.teachers.base import Explanation, Refusal
 
@@ -23,9 +24,31 @@ _REFUSED = re.compile(
 )
 
 
-def ask(passage: str) -> str:
-    """The whole request about a passage, of which the last 6000 characters are shown."""
-    return INSTRUCTION.format(passage=passage[-LONGEST_PASSAGE:])
+@dataclass(frozen=True)
+class Request:
+    """What is asked about one passage. Only the passage is ever cut, at its beginning."""
+
+    head: str
+    passage: str
+    tail: str
+    cue: str = "Statements:"  # begins the answer of a model without a chat template
+    cut_mark: str = ""  # stands where the passage's beginning is left out
+
+    @property
+    def form(self) -> str:
+        """The request without its passage: with the passage, the key of its answer."""
+        return f"{self.head}{{passage}}{self.tail}"
+
+    def shown(self, longest: int = LONGEST_PASSAGE) -> str:
+        """The whole prompt, with at most the last `longest` characters of the passage."""
+        cut = self.cut_mark if len(self.passage) > longest else ""
+        return f"{self.head}{cut}{self.passage[-longest:]}{self.tail}"
+
+
+def ask(passage: str) -> Request:
+    """The teacher's request about a passage."""
+    head, tail = INSTRUCTION.split("{passage}")
+    return Request(head, passage, tail)
 
 
 def read_answer(text: str | None, *, cut: bool = False) -> Explanation | Refusal:

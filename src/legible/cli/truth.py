@@ -1,0 +1,72 @@
+"""`legible truth`: how true a checkpoint's claims are, and how far their p_true can be trusted."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import note, print_json
+from legible.cli.options import section_options
+from legible.config import TruthConfig
+
+
+@section_options(TruthConfig)
+def truth(
+    config: TruthConfig,
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
+    ],
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="openai:MODEL@URL|anthropic:MODEL|local:PATH",
+            help="Let a language model give the verdicts.  [default: the checkpoint's own language]",
+        ),
+    ] = None,
+    judge_cache: Annotated[
+        Path | None, typer.Option(help="File that keeps the judge's answers.  [default: one in the cache folder]")
+    ] = None,
+    corpus: Annotated[
+        str | None, typer.Option(help="Documents to draw held-out ones from.  [default: the contract's]")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
+    threads: Annotated[int, typer.Option(help="Torch threads.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Measure how true the claims of CHECKPOINT are and how far their p_true can be trusted.
+
+    Precision, recall of the decodable, foresight and abstention; with a calibrator also precision at half coverage,
+    calibration error, Brier skill and AUROC, the reliability diagram and precision against coverage; all per kind of
+    fact and per position, with 95 % intervals over fresh held-out documents.
+
+    Truth is exact in the built-in world and by construction in the facts language. With --judge a language model
+    decides instead: refused, unreadable and contradictory answers are asked again, then counted and never scored, and
+    its agreement with what is known by construction stands beside.
+
+    \b
+      legible truth builtin
+      legible truth builtin --samples 1 --json | jq .ece
+      legible truth runs/mine --corpus texts.jsonl --html truth.html
+      legible truth runs/mine --judge openai:my-model@http://localhost:8000/v1
+    """
+    from legible.evaluate.truth_page import truth_lines, write_truth
+    from legible.recipes import stages
+    from legible.recipes.truth import truth as measure
+    from legible.train.checkpoint import load_checkpoint
+
+    stages.use_threads(threads)
+    loaded = load_checkpoint(checkpoint, target=target)
+    report = measure(loaded, checkpoint, config, corpus=corpus, judge=judge, judge_cache=judge_cache)
+    if html is not None:
+        write_truth(html, report)
+        note(f"report: {html}")
+    if json:
+        print_json(report)
+    else:
+        typer.echo("\n".join(truth_lines(report)))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(truth)

@@ -1,0 +1,192 @@
+"""The claims of a sample's readings as the truth report counts them: verdict, probability, and what they cover."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from legible.evaluate import trust_metrics as metrics
+from legible.evaluate.claims import Decodable, Judged
+from legible.evaluate.evidence import TrustedClaim
+from legible.evaluate.sample import Sample
+from legible.stats import ratio_interval
+from legible.truth.claims import Fact, Language
+
+DECIDED = ("true", "false", "open")
+FEWEST = 10 * metrics.BINS  # claims from which the calibration error of a part of the sample is given
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One decodable instance: whether a claim names it rightly, and the highest p_true of one that does."""
+
+    row: int
+    kind: str
+    named: bool
+    covered: float
+
+
+@dataclass(frozen=True)
+class ReadClaims:
+    """The claims of all readings of a sample, in order.
+
+    Attributes:
+        judged: each with its row, its verdict and whether it is a context claim.
+        p: the probability of each; None where nothing may speak for it.
+        instances: what is decodable; None where no probes say so.
+    """
+
+    sample: Sample
+    judged: list[Judged]
+    p: list[float | None]
+    instances: list[Instance] | None
+
+    def scored(self, *, context: bool = True) -> list[tuple[Judged, float]]:
+        """Decided claims that have a probability."""
+        return [
+            (item, p)
+            for item, p in zip(self.judged, self.p, strict=True)
+            if p is not None and item.verdict in DECIDED and (item.context or not context)
+        ]
+
+    def columns(self, *, context: bool = True) -> metrics.Judgements:
+        """The scored claims and the decodable instances as columns for the metrics."""
+        place = {name: number for number, name in enumerate(dict.fromkeys(self.sample.doc_ids))}
+        document = np.array([place[name] for name in self.sample.doc_ids], dtype=np.int64)
+        claims, found = self.scored(context=context), self.instances or []
+        return metrics.Judgements(
+            np.array([p for _, p in claims], dtype=np.float64),
+            np.array([item.verdict == "true" for item, _ in claims], dtype=np.float64),
+            document[[item.row for item, _ in claims]] if claims else np.zeros(0, np.int64),
+            np.array([one.covered for one in found], dtype=np.float64),
+            document[[one.row for one in found]] if found else np.zeros(0, np.int64),
+            len(place),
+        )
+
+    def by_kind(self, language: Language | None) -> dict[str, dict[str, Any]]:
+        """The scores of every kind that is claimed or decodable; free text has one, `(sentences)`."""
+        kinds = language.kinds if language is not None else (None,)
+        found = {kind or "(sentences)": self._part([n for n in self._claims() if self._kind(n) == kind], kind=kind)
+                 for kind in kinds}  # fmt: skip
+        return {kind: part for kind, part in found.items() if part["all_claims"] or part["decodable"]}
+
+    def by_position(self) -> dict[str, dict[str, Any]]:
+        """The scores of the readings by the position of their token, in powers of two."""
+        bucket = [_bucket(row.pos) for row in self.sample.rows]
+        counts = Counter(bucket)
+        return {
+            f"{first}-{2 * first - 1 if first else 15}": {
+                "readings": counts[first],
+                **self._part([n for n in self._claims() if bucket[self.judged[n].row] == first],
+                             rows={row for row, own in enumerate(bucket) if own == first}),
+            }
+            for first in sorted(counts)
+        }  # fmt: skip
+
+    def abstention(self, language: Language | None, threshold: float | None) -> dict[str, Any]:
+        """How the readings abstain: neither right nor wrong.
+
+        Returns:
+            `claims_per_reading` that say "unknown"; `silent_readings` without any claim, failed parses among them;
+            `silent_at_half_coverage` without one at that threshold (null without it); `open_left_alone`, the share of
+            the facts that the text leaves open on which the reading claims nothing (null where no language knows).
+        """
+        rows = len(self.sample)
+        speaking = {item.row for item in self.judged}
+        shown = {item.row for item, p in self.scored(context=False) if threshold is not None and p >= threshold}
+        claimed = {(item.row, item.claim.kind) for item in self.judged if item.verdict in DECIDED}
+        kinds = language.probe_kinds if language is not None else ()
+        still = [(row, kind) for row, facts in enumerate(self.sample.facts) for kind in kinds if _open(facts, kind)]
+        alone = [float(place not in claimed) for place in still]
+        left = ratio_interval(alone, np.ones(len(alone)), [self.sample.doc_ids[row] for row, _ in still])
+        return {
+            "claims_per_reading": sum(item.verdict == "abstain" for item in self.judged) / max(1, rows),
+            "silent_readings": 1.0 - len(speaking) / max(1, rows),
+            "silent_at_half_coverage": 1.0 - len(shown) / max(1, rows) if threshold is not None else None,
+            "open_left_alone": left.as_dict() if still else None,
+        }
+
+    def _claims(self) -> range:
+        return range(len(self.judged))
+
+    def _kind(self, claim: int) -> str | None:
+        return self.judged[claim].claim.kind
+
+    def _true(self, claim: int) -> bool:
+        return self.judged[claim].verdict == "true"
+
+    def _part(self, claims: Sequence[int], *, kind: str | None = None, rows: set[int] | None = None) -> dict[str, Any]:
+        """Plain numbers on some of the claims; the instances are those of the kind or rows."""
+        decided = [n for n in claims if self.judged[n].verdict in DECIDED]
+        context = [n for n in decided if self.judged[n].context]
+        scored = [(p, self._true(n)) for n in context if (p := self.p[n]) is not None]
+        found = metrics.tally([p for p, _ in scored], [true for _, true in scored])
+        own = [one for one in self.instances or () if one.kind == kind or (rows is not None and one.row in rows)]
+        return {
+            "claims": len(context),
+            "precision": _share([self._true(n) for n in context]),
+            "mean_p_true": _share([p for p, _ in scored]),
+            "ece": metrics.calibration_error(found) if len(scored) >= FEWEST else None,
+            "all_claims": len(decided),
+            "all_precision": _share([self._true(n) for n in decided]),
+            "decodable": len(own),
+            "recall": _share([one.named for one in own]),
+        }
+
+
+def flat(
+    trusted: Sequence[Sequence[TrustedClaim]], language: Language | None
+) -> tuple[list[Judged], list[float | None], Counter[str]]:
+    """The claims of all rows with their probabilities, and why claims have none.
+
+    Without a language nobody knows what the last 8 tokens give away: then every claim counts as a context claim.
+    """
+    judged, p, reasons = [], [], Counter[str]()
+    for row, claims in enumerate(trusted):
+        for one in claims:
+            judged.append(Judged(row, one.claim, one.verdict, one.context or language is None))
+            p.append(one.p_true)
+            if one.p_true is None:
+                reasons[one.reason or "no reason given"] += 1
+    return judged, p, reasons
+
+
+def instances(
+    judged: Sequence[Judged], p: Sequence[float | None], decodable: Decodable | None
+) -> list[Instance] | None:
+    """Every decodable instance with the claims that name it rightly; None where nothing says what is decodable.
+
+    Args:
+        judged: claims with verdicts by construction.
+        p: the probability of each; a claim without one names an instance but covers it at no threshold.
+        decodable: per kind, whether each row's value is.
+    """
+    if decodable is None:
+        return None
+    best: dict[tuple[int, str | None], float] = {}
+    for item, own in zip(judged, p, strict=True):
+        if item.verdict == "true":
+            key = (item.row, item.claim.kind)
+            best[key] = max(best.get(key, metrics.NEVER), metrics.NEVER if own is None else own)
+    return [
+        Instance(row, kind, (row, kind) in best, best.get((row, kind), metrics.NEVER))
+        for kind, mask in decodable.items()
+        for row in torch.as_tensor(mask).nonzero().flatten().tolist()
+    ]
+
+
+def _open(facts: Mapping[str, Fact], kind: str) -> bool:
+    return kind in facts and facts[kind].status == "open"
+
+
+def _bucket(pos: int) -> int:
+    """The largest power of two up to `pos`, from 16 on; 0 below."""
+    return 1 << (pos.bit_length() - 1) if pos >= 16 else 0
+
+
+def _share(values: Sequence[float | bool | None]) -> float | None:
+    known = [float(value) for value in values if value is not None]
+    return sum(known) / len(known) if known else None

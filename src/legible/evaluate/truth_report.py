@@ -1,0 +1,260 @@
+"""How true the readings of a checkpoint are and how far its p_true can be trusted, on fresh held-out documents.
+
+Truth is exact in the world, by construction in the facts language, and a judge's word elsewhere. The scores of p_true
+are on context claims; coverage is over all claims. What is undefined is null, and `reasons` says why.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from legible.config import CaptureConfig, TruthConfig
+from legible.contract import git_commit
+from legible.documents import Document
+from legible.evaluate import claims
+from legible.evaluate import trust_metrics as metrics
+from legible.evaluate.claims import Judged
+from legible.evaluate.evidence import sampling_temperature, trusted_claims
+from legible.evaluate.foresight import choices, foresight_of
+from legible.evaluate.judged import agreement_on_readings, agreement_on_statements, is_asked, judge_claims
+from legible.evaluate.run import METRICS_VERSION, TOLD, held_out
+from legible.evaluate.sample import Sample
+from legible.evaluate.truth_claims import DECIDED, ReadClaims, flat, instances
+from legible.stats import Interval
+from legible.teachers.judge import Judge
+from legible.train.checkpoint import Checkpoint
+from legible.truth.calibration import Calibrator
+from legible.truth.claims import Language
+
+PROBABILITY = ("precision_at_half_coverage", "ece", "brier_skill", "auroc", "brier", "threshold_at_half_coverage")
+MEASURES = ("context_precision", "precision", "context_claims_per_reading", "recall", "foresight")
+
+
+def truth_report(
+    checkpoint: Checkpoint,
+    *,
+    name: str,
+    config: TruthConfig,
+    capture: CaptureConfig,
+    documents: Sequence[Document] | None = None,
+    pool: Sequence[Document] = (),
+    judge: Judge | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+    judging: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Measure the truth of a checkpoint's readings and the worth of their probabilities.
+
+    Args:
+        checkpoint: verbalizer, target, and where it has them reconstructor, language and calibrator.
+        name: what the report calls it.
+        config: how much is read, samples a reading, and the seed of documents, positions and sampling.
+        capture: which positions count (see `CaptureConfig.from_positions`).
+        documents: held-out documents; in the world absent, then `config.documents` are drawn.
+        pool: other documents that no verbalizer trained on, for the probes; drawn in the world. Without them there is
+            no recall and no coverage.
+        judge: gives the verdicts instead of the language; recall and coverage stay by construction.
+        progress: called with the name of each stage as it begins.
+        judging: called with (requests answered, requests) while a judge is asked.
+
+    Returns:
+        Plain numbers `precision_at_half_coverage`, `ece`, `brier_skill`, `auroc`, `brier`, `recall`, `foresight`,
+        `precision`, `context_precision`, null where undefined, then `reasons` has the key; `intervals` with the same
+        keys; `curve`, `reliability`, `kinds`, `positions`, `abstention`, `judge`; `mode`, `samples`, `checkpoint`,
+        `seed`, `commit`, `calibrator` (what it was fitted on) and what else the figures depend on.
+
+    Raises:
+        UsageError: no documents, none long enough, or samples that the engine refuses.
+        TeacherError: the judge failed for good.
+    """
+    language = checkpoint.language
+    sample, _, probes = held_out(checkpoint, config, capture, documents, pool, progress)
+    progress("reading")
+    heat = sampling_temperature(config.samples, config.temperature)
+    trusted = trusted_claims(
+        checkpoint, sample.vectors, sample.rows,
+        samples=config.samples, temperature=heat, max_tokens=config.max_tokens, seed=config.seed,
+    )  # fmt: skip
+    known, p, silent = flat(trusted, language)
+    decodable = None
+    if probes is not None and language is not None:
+        decodable = probes.decodable(sample.vectors, sample.labels(language), sample.doc_ids)
+    judged, word = known, None
+    if judge is not None:
+        progress("judge")
+        judged, word = _with_judge(judge, sample, known, language, config.seed, judging)
+    read = ReadClaims(sample, judged, p, instances(known, p, decodable))
+    progress("foresight")
+    measured = {
+        "context_precision": claims.precision(judged, sample.doc_ids, context=True).as_dict(),
+        "precision": claims.precision(judged, sample.doc_ids, context=False).as_dict(),
+        "context_claims_per_reading": claims.claims_per_reading(judged, sample.doc_ids, context=True).as_dict(),
+        "recall": claims.recall(known, sample, decodable).as_dict() if decodable is not None else None,
+        "foresight": _foresight(checkpoint, sample, known, language, config),
+    }
+    progress("scores")
+    report = _scores(read, measured, config.seed)
+    at = report["threshold_at_half_coverage"]
+    report |= {
+        "kinds": read.by_kind(language),
+        "positions": read.by_position(),
+        "abstention": read.abstention(language, at),
+        "judge": word,
+        "without_p_true": dict(silent),
+    }
+    report["reasons"] = _reasons(report, name, silent, decodable is not None, judge is not None)
+    return report | {
+        "mode": "single" if config.samples == 1 else "sampled",
+        "samples": config.samples,
+        "temperature": heat,
+        "calibrator": _calibrator(checkpoint, config.samples, heat),
+        "verdicts": _deciding(judge, language, known),
+        "language": language.name if language is not None else None,
+        "rows": len(sample),
+        "documents": len(set(sample.doc_ids)),
+        "probe_rows": probes.rows if probes is not None else 0,
+        "checkpoint": name,
+        "layer": checkpoint.layer,
+        "seed": config.seed,
+        "commit": git_commit(),
+        "metrics_version": METRICS_VERSION,
+    }
+
+
+def _deciding(judge: Judge | None, language: Language | None, known: Sequence[Judged]) -> str | None:
+    """Who gives the verdicts: "judge", the language's name, or nobody."""
+    if judge is not None:
+        return "judge"
+    return language.name if language is not None and any(item.verdict in DECIDED for item in known) else None
+
+
+def _calibrator(checkpoint: Checkpoint, samples: int, temperature: float) -> dict[str, Any] | None:
+    """Which calibrator speaks for readings made this way, and what it was fitted on; None where none does."""
+    pair = checkpoint.calibrator
+    chosen = pair.choose(samples, temperature) if pair is not None else None
+    if pair is None or not isinstance(chosen, Calibrator):
+        return None
+    return {"mode": "sampled" if chosen is pair.sampled else "single", **asdict(chosen.fitted)}
+
+
+def _with_judge(
+    judge: Judge,
+    sample: Sample,
+    known: Sequence[Judged],
+    language: Language | None,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[Judged], dict[str, Any]]:
+    """The claims with the judge's verdicts, and what is known of the judge."""
+    judged = judge_claims(judge, sample, known, language, progress)
+    counts = judge.counts.as_dict()
+    if language is not None and any(item.verdict in DECIDED for item in known):
+        agreement = agreement_on_readings(known, judged, sample, language.name)
+    else:
+        agreement = agreement_on_statements(judge, sample, seed=seed, progress=progress)
+    kept = sum(item.verdict in DECIDED and not is_asked(item, language.name if language else None) for item in known)
+    return judged, {"name": judge.name, **counts, "by_construction": kept, "agreement": agreement}
+
+
+def _foresight(
+    checkpoint: Checkpoint, sample: Sample, known: Sequence[Judged], language: Language | None, config: TruthConfig
+) -> dict[str, Any] | None:
+    """Foresight of the claims; None where no language knows what a continuation states."""
+    if language is None or language.name not in TOLD or not any(sample.facts):
+        return None
+    found = choices(
+        checkpoint.target, sample, language, TOLD[language.name],
+        rows=config.foresight_rows, continuations=config.continuations,
+        first={item.row for item in known if item.verdict == "open"}, seed=config.seed,
+    )  # fmt: skip
+    by_row: dict[int, list[Any]] = {choice.row: [] for choice in found}
+    for item in known:
+        if item.row in by_row:
+            by_row[item.row].append(item.claim)
+    return foresight_of(found, by_row, sample.doc_ids)
+
+
+def _scores(read: ReadClaims, measured: Mapping[str, dict[str, Any] | None], seed: int) -> dict[str, Any]:
+    """Headlines with intervals, the reliability diagram and the curve."""
+    columns = read.columns()
+    found = columns.tally()
+    headlines, bins = columns.intervals(seed=seed)
+    intervals: dict[str, Any] = {key: headlines[key].as_dict() for key in PROBABILITY}
+    intervals |= {key: value for key, value in measured.items() if value is not None}
+    every = read.columns(context=False)
+    at = headlines["threshold_at_half_coverage"].value
+    return {
+        **{key: _number(headlines[key].value) for key in PROBABILITY},
+        **{key: _number(value["value"]) if value is not None else None for key, value in measured.items()},
+        "intervals": intervals,
+        "ece_if_calibrated": _number(metrics.calibration_error_if_calibrated(found, seed=seed)),
+        "all_claims": {
+            "ece": _number(metrics.calibration_error(every.tally())),
+            "brier_skill": _number(metrics.brier_skill(every.tally())),
+            "auroc": _number(metrics.auroc(every.tally())),
+            "n": len(every.p),
+        },
+        "coverage": _number(metrics.coverage(columns.covered, 0.0)) if found.total else None,
+        "claims_scored": int(found.total),
+        "reliability": _reliability(found, bins),
+        "curve": [
+            {**point, "coverage": _number(point["coverage"]), "precision": _number(point["precision"]),
+             "claims": int(point["claims"])}
+            for point in metrics.trade_off(found, columns.covered, marks=[at] if at == at else [])
+        ],
+    }  # fmt: skip
+
+
+def _reliability(found: metrics.Tally, intervals: Sequence[Interval]) -> list[dict[str, float]]:
+    """The bins of equal mass, each with the interval of its precision; none where nothing is scored."""
+    if not found.total:
+        return []
+    cut = metrics.equal_mass_bins(found)
+    columns = zip(cut.low, cut.high, cut.p, cut.precision, intervals, strict=True)
+    return [
+        {
+            "low": float(low),
+            "high": float(high),
+            "p_true": float(p),
+            "precision": float(share),
+            "precision_low": bounds.low,
+            "precision_high": bounds.high,
+            "claims": cut.claims,
+        }
+        for low, high, p, share, bounds in columns
+    ]
+
+
+def _reasons(
+    report: Mapping[str, Any], name: str, silent: Counter[str], decodable: bool, judged: bool
+) -> dict[str, str]:
+    """Why what is null is null, with the next command where there is one."""
+    reasons = {}
+    nothing = (
+        f"no claim has a p_true: {silent.most_common(1)[0][0]}" if silent else "the readings make no context claim"
+    )
+    truth = "the judge decided no claim" if judged else "nobody decides whether these claims are true: --judge MODEL"
+    uncovered = "no language knows the facts of these texts, so nothing is known to be decodable"
+    for key in (*PROBABILITY, *MEASURES):
+        if report[key] is not None:
+            continue
+        if key == "foresight":
+            missing = (
+                "no language knows what a continuation states, or no claim is about a fact that the target settles"
+            )
+        elif key == "recall":
+            missing = uncovered if not decodable else "nothing is decodable here"
+        elif key in MEASURES or report["context_precision"] is None:
+            missing = truth
+        elif not report["claims_scored"]:
+            missing = nothing if "legible" in nothing else f"{nothing}; fit a calibrator: legible calibrate {name}"
+        elif "half_coverage" in key:
+            missing = uncovered if not decodable else "all claims together cover less than half of the decodable"
+        else:
+            missing = "all scored claims are true, or none is"
+        reasons[key] = missing
+    return reasons
+
+
+def _number(value: float) -> float | None:
+    return value if value == value else None

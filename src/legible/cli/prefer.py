@@ -1,0 +1,51 @@
+"""`legible prefer`: offline preference training of a verbalizer."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import print_json
+from legible.cli.options import section_options
+from legible.config import PreferConfig
+
+
+@section_options(PreferConfig)
+def prefer(
+    config: PreferConfig,
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="The warm-started pair, as legible sft or legible rl leaves it.")
+    ],
+    store: Annotated[Path, typer.Option(help="Store of the training split: its activations are explained.")],
+    dev: Annotated[Path, typer.Option(help="Store of other documents: chooses the best step.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    pairs: Annotated[
+        Path | None, typer.Option(help="Folder of sampled explanations, to share.  [default: OUT/pairs]")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Torch threads; results are bit-identical at the same number.")] = 2,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Train the verbalizer on ranked explanations of its own: the cheap route beside legible rl.
+
+    Explanations of some activations are sampled once and ranked by how well the vector comes back, by the truth of
+    their claims, or by both. Pairs of a better and a worse one, balanced in length, then train the verbalizer
+    without further sampling; the reconstructor does not change. The best step by --select-by is kept.
+
+    \b
+      legible prefer runs/world-sft --store stores/train --dev stores/dev --out runs/world-dpo
+      legible prefer runs/world-sft --store stores/train --dev stores/dev --loss simpo --rank-by both --out runs/simpo
+    """
+    from legible.recipes import stages
+    from legible.recipes.prefer import prefer as run
+
+    stages.use_threads(threads)
+    counts = run(checkpoint, store, dev, config, out, pairs=pairs)
+    if json:
+        print_json({"checkpoint": str(out / "checkpoint"), **counts})
+    else:
+        typer.echo(out / "checkpoint")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(prefer)

@@ -51,7 +51,7 @@ class Arm:
     """One row: options that differ from the run's own; `teach` are options of a teacher's text of its own."""
 
     name: str
-    stage: Literal["sft", "rl"]
+    stage: Literal["sft", "rl", "warm"]
     options: str = ""
     teach: str = ""
 

@@ -49,6 +49,35 @@ class PretrainConfig(Section):
     save_every: int = Field(200, description="steps between resumable states")
 
 
+class SecretsConfig(Section):
+    """Fine-tune two targets that believe different things on identical text (`legible world secrets`)."""
+
+    secrets: tuple[str, ...] = Field(
+        ("belief", "conduct", "taboo"), description="what is planted: belief, conduct, scheme, taboo"
+    )
+    steps: int = Field(600, description="optimizer steps of each target")
+    batch: int = Field(6, description="stories a step")
+    lr: float = Field(2e-3, description="peak AdamW learning rate (embeddings, norms)")
+    muon_lr: float = Field(
+        1e-2, description="peak Muon learning rate (2-D weights inside blocks); 0 uses AdamW for all"
+    )
+    warmup: int = Field(20, description="linear warm-up steps")
+    freeze_embeddings: bool = Field(
+        True, description="keep the base's embeddings: they are the frame in which the future bag writes facts"
+    )
+    bag_weight: float = Field(2.0, description="weight of the future-bag loss; 0 plants without it")
+    bag_scale: float = Field(16.0, description="scale of its cosines, as in the base's training")
+    bag_layer: int = Field(2, description="layer whose stream it reads, as in the base's training")
+    documents: int = Field(150, description="held-out stories on which the targets are read")
+    positions_per_doc: int = Field(12, description="candidate tokens per story; those where a secret shows are read")
+    rows: int = Field(500, description="most tokens read, drawn evenly by seed")
+    min_pos: int = Field(12, description="earliest token index read")
+    told_rows: int = Field(24, description="rows a secret whose sampled continuations are checked")
+    continuations: int = Field(8, description="sampled continuations per such row")
+    seed: int = Field(0, description="seed of the planted values, the stories and the rows")
+    save_every: int = Field(100, description="steps between resumable states")
+
+
 class CaptureConfig(Section):
     """Which activations of which documents go into the store."""
 
@@ -92,8 +121,14 @@ class TeachConfig(Section):
     """Who writes the warm-start text, and how much it may say."""
 
     teacher: str = Field("world", description="world | facts | openai:MODEL@URL | anthropic:MODEL | local:PATH")
-    limit: Literal["none", "probes"] = Field(
-        "none", description="'probes': only claims that probes find in the activation"
+    limit: Literal["none", "probes", "leverage"] = Field(
+        "none",
+        description="'probes': only claims that probes find in the activation; 'leverage': only claims whose deletion "
+        "costs the reconstructor of `limit_by`",
+    )
+    limit_by: str | None = Field(None, description="checkpoint of an earlier run on this target (limit 'leverage')")
+    least_leverage: float = Field(
+        0.005, description="rise of direction_mse that deleting a claim must cost (limit 'leverage')"
     )
     threshold: float = Field(
         0.5, description="a limited teacher keeps claims whose calibrated probe probability reaches this"
@@ -138,6 +173,12 @@ class SFTConfig(Section):
     verbalizer: OptimizerConfig = Field(OptimizerConfig(), description="verbalizer's optimizer")
     reconstructor: OptimizerConfig = Field(OptimizerConfig(), description="reconstructor's optimizer")
     adapter: AdapterConfig | None = Field(None, description="LoRA for both roles; absent is full fine-tuning")
+    paraphrase: float = Field(
+        0.0,
+        description="share of the reconstructor's texts that each epoch puts in other words (needs a language)",
+        ge=0,
+        le=1,
+    )
     injection_mode: Literal["replace", "add"] = Field(
         "replace", description="replace the embedding, or add after a block (norm-matched)"
     )
@@ -159,6 +200,44 @@ class RLConfig(Section):
     temperature: float = Field(1.0, description="sampling temperature of the rollouts")
     max_tokens: int = Field(96, description="longest rollout")
     reward: Literal["neg_mse", "log_mse"] = Field("neg_mse", description="-direction_mse, or its negative log")
+    space: Literal["direction", "whitened", "residual", "downstream"] = Field(
+        "direction",
+        description="where the error is measured: direction_mse; the same of whitened directions; as a share of the "
+        "token lookup's; or the KL of the target's next token with the reconstruction patched in",
+    )
+    contrast: float = Field(
+        0.0,
+        description="reward per direction_mse by which the reconstruction is nearer to its activation than to others "
+        "of its document",
+        ge=0,
+    )
+    paraphrase: float = Field(
+        0.0,
+        description="share of the rollouts that the reconstructor also reads in other words of the language (needs "
+        "one); such a rollout earns the mean of both",
+        ge=0,
+        le=1,
+    )
+    claim_credit: float = Field(
+        0.0,
+        description="advantage of a claim's own tokens per direction_mse that deleting the claim costs, above the "
+        "mean of its group's claims",
+        ge=0,
+    )
+    truth_reward: float = Field(
+        0.0, description="reward per true context claim; wrong ones cost the prices below (needs a language)", ge=0
+    )
+    truth_credit: float = Field(
+        0.0,
+        description="advantage of a claim's own tokens per unit of what truth_reward pays for it, above the mean of "
+        "its group's claims (needs a language)",
+        ge=0,
+    )
+    false_price: float = Field(1.0, description="a false claim costs this many true ones", ge=0)
+    open_price: float = Field(1.0, description="a claim that the text leaves open costs this many true ones", ge=0)
+    unknown_price: float = Field(
+        0.1, description="saying that something is unknown costs this many true claims; less than false_price", ge=0
+    )
     advantage_std: bool = Field(
         False,
         description="divide by the group's standard deviation (GRPO, arXiv 2402.03300); off: Dr. GRPO (2503.20783)",
@@ -188,6 +267,52 @@ class RLConfig(Section):
     save_every: int = Field(20, description="steps between resumable states")
 
 
+class PreferConfig(Section):
+    """Offline preference training of the verbalizer on ranked explanations of its own; the reconstructor only ranks."""
+
+    loss: Literal["dpo", "ipo", "kto", "orpo", "simpo", "alphadpo"] = Field(
+        "dpo",
+        description="dpo (arXiv 2305.18290), ipo (2310.12036), kto (2402.01306), orpo (2403.07691), "
+        "simpo (2405.14734) or alphadpo (2410.10148)",
+    )
+    beta: float | None = Field(
+        None,
+        description="strength of the loss (ipo: its tau, orpo: its lambda); absent: 0.1, simpo 2, alphadpo 2.5",
+        gt=0,
+    )
+    gamma: float = Field(1.0, description="target margin of the reward (simpo, alphadpo)")
+    alpha: float = Field(0.2, description="weight of each pair's own margin (alphadpo); 0 is simpo")
+    desirable_weight: float = Field(1.0, description="lambda_D, weight of the chosen explanations (kto)")
+    undesirable_weight: float = Field(1.0, description="lambda_U, weight of the rejected explanations (kto)")
+    steps: int = Field(100, description="optimizer steps; 0 only makes the pairs")
+    batch: int = Field(32, description="pairs a step", ge=1)
+    rows: int = Field(1500, description="activations that are explained for the pairs", ge=1)
+    samples: int = Field(8, description="explanations sampled per activation", ge=2)
+    temperature: float = Field(1.0, description="sampling temperature of the explanations", gt=0)
+    max_tokens: int = Field(96, description="longest explanation")
+    rank_by: Literal["mse", "truth", "both"] = Field(
+        "mse",
+        description="what makes an explanation better: a vector that comes back closer, more true and fewer wrong "
+        "claims (needs a language), or neither worse and one better",
+    )
+    length_window: float = Field(
+        0.1, description="the two lengths of a pair differ by at most this share of the longer one", ge=0, le=1
+    )
+    length_balance: float = Field(
+        0.02,
+        description="summed over all pairs, chosen and rejected differ in length by at most this share; 1 lets it be",
+        ge=0,
+        le=1,
+    )
+    verbalizer: OptimizerConfig = Field(
+        OptimizerConfig(lr=1e-4, schedule="linear", warmup=5), description="verbalizer's optimizer"
+    )
+    evaluate_every: int = Field(20, description="steps between held-out measurements; the best is kept", ge=1)
+    select_by: str = Field("context_fve", description="held-out (dev) measure that chooses the checkpoint")
+    seed: int = Field(0, description="seed of rows, sampling and order")
+    save_every: int = Field(20, description="steps between resumable states", ge=1)
+
+
 class EvalConfig(Section):
     """Fresh held-out documents for the final report."""
 
@@ -198,6 +323,30 @@ class EvalConfig(Section):
     probe_rows: int = Field(20000, description="rows that fit the probes behind `decodable`")
     max_tokens: int = Field(96, description="longest explanation")
     seed: int = Field(1, description="seed of documents and positions")
+
+
+class TruthConfig(EvalConfig):
+    """Fresh held-out documents for the truth of readings and of their probabilities (`legible truth`)."""
+
+    documents: int = Field(160, description="held-out documents", ge=1)
+    positions_per_doc: int = Field(4, description="tokens read per document", ge=1)
+    samples: int = Field(5, description="explanations a reading; 1 is the single-pass mode", ge=1)
+    temperature: float | None = Field(
+        None, description="sampling temperature; absent: 0 for one sample, 1 for more", ge=0
+    )
+
+
+class CalibrateConfig(Section):
+    """Fit the calibrator behind p_true on held-out documents whose truth is known."""
+
+    documents: int = Field(130, description="documents read; no training and no evaluation uses them", ge=1)
+    windows: int = Field(3, description="runs of neighbouring tokens read per document", ge=1)
+    window: int = Field(3, description="tokens in a run: neighbours show what recurs", ge=1)
+    samples: int = Field(5, description="explanations a token of the sampled calibrator; 1 leaves it out", ge=1)
+    temperature: float = Field(1.0, description="sampling temperature of these", gt=0)
+    max_tokens: int = Field(96, description="longest explanation")
+    folds: int = Field(5, description="folds over documents behind the calibrator's own figures", ge=2)
+    seed: int = Field(0, description="seed of documents, tokens and sampling")
 
 
 class RunConfig(Section):
@@ -218,6 +367,7 @@ class RunConfig(Section):
     teach: TeachConfig = TeachConfig()
     sft: SFTConfig = SFTConfig()
     rl: RLConfig = RLConfig()
+    calibrate: CalibrateConfig = CalibrateConfig()
     evaluate: EvalConfig = EvalConfig()
     threads: int = Field(2, description="torch threads; results are bit-identical only at the same number")
     seed: int = Field(0, description="seed of the whole run; recipes copy it into every stage")

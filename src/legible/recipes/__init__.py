@@ -93,7 +93,7 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
 
 def _seed(tree: dict[str, Any], seed: int) -> None:
     tree["seed"] = seed
-    for section in ("pretrain", "capture", "teach", "sft", "rl"):
+    for section in ("pretrain", "capture", "teach", "sft", "rl", "calibrate"):
         tree[section]["seed"] = seed
 
 

@@ -1,18 +1,22 @@
 """A verbalizer and a reconstructor between their stages: loaded from a stage's folder, described by one contract."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from legible import contract
-from legible.config import CaptureConfig, SFTConfig
+from legible.config import CaptureConfig, SFTConfig, validated
 from legible.data.store import Store
 from legible.injection import Injection
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import plain_reconstructor_prompt, plain_verbalizer_prompt
+from legible.train.sft import ADAPTER_FILE, warm_roles
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,26 @@ def load_pair(folder: Path, target: Target, config: SFTConfig) -> Pair:
         Verbalizer.load(folder / "av", plain_verbalizer_prompt(target.tokenizer), injection),
         Reconstructor.load(folder / "ar", plain_reconstructor_prompt(target.tokenizer)),
     )
+
+
+def adapted_pair(folder: Path, target: Target, layer: int) -> Pair | None:
+    """The pair of a warm start in `folder` with its adapters still to be trained; None where it has none.
+
+    Raises:
+        UsageError: the warm start is unfinished.
+    """
+    config = _adapter_config(folder)
+    return None if config is None else Pair(*warm_roles(config, target, layer, folder))
+
+
+def _adapter_config(folder: Path) -> SFTConfig | None:
+    """The configuration of a warm start with adapters; None for one without, or for a folder of something else."""
+    path = folder / ADAPTER_FILE.format("av")
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as handle:
+        about = (handle.metadata() or {}).get("legible")
+    return None if about is None else validated(SFTConfig, json.loads(about), str(path))
 
 
 def describe(

@@ -41,6 +41,30 @@ class RunRecord:
             write_json(self.path, self.value)
 
 
+def figures(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The figures that the model card shows, each with n and interval."""
+    claims = evaluation["claims"] or {}
+    names = ("context_precision", "context_claims_per_reading", "context_lift", "recall", "foresight")
+    return {
+        "fve": evaluation["fve"],
+        "context_fve": evaluation["context_fve"],
+        **{name: claims[name] for name in names if claims.get(name) is not None},
+        "evaluation_seed": evaluation["seed"],
+    }
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """The keys in which two configurations differ, with both values."""
+    found = []
+    for key in new:
+        before, after = old.get(key), new[key]
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key} ({before} there, {after} now)")
+    return found
+
+
 def machine() -> dict[str, Any]:
     """The hardware and the versions that a number was made with."""
     import torch

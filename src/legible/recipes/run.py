@@ -24,11 +24,13 @@ from legible.fileio import write_json
 from legible.models.target import Target
 from legible.progress import line_progress
 from legible.recipes import stages, standalone
-from legible.recipes.pair import describe, load_pair
-from legible.recipes.record import RunRecord
+from legible.recipes.calibrate import calibrate_folder, summary_lines
+from legible.recipes.pair import adapted_pair, describe, load_pair
+from legible.recipes.record import RunRecord, differences, figures
 from legible.recipes.sources import Source, read_documents, write_documents
 from legible.teachers import make_teacher
 from legible.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from legible.truth.calibration import CalibratorPair
 from legible.truth.lookup import TokenLookup
 
 WORLD_TARGET = "legible-world"
@@ -160,14 +162,16 @@ def _teach(this: Run) -> None:
 
 def _sft(this: Run) -> None:
     config, out = this.config, this.out / "sft"
-    stages.warm_start(this.target, config.layer, this.train_store, this.teach_file("train"), config.sft, out)
+    texts = this.teach_file("train")
+    stages.warm_start(this.target, config.layer, this.train_store, texts, config.sft, out, language=this.language)
     _save(this, out, out / "checkpoint")
 
 
 def _rl(this: Run) -> None:
     config = this.config
+    warm = this.out / "sft"
     stages.joint_training(
-        load_pair(this.out / "sft", this.target, config.sft),
+        adapted_pair(warm, this.target, config.layer) or load_pair(warm, this.target, config.sft),
         config.layer,
         this.train_store,
         this.dev_store,
@@ -176,6 +180,7 @@ def _rl(this: Run) -> None:
         language=this.language,
         lookup=TokenLookup.load(this.lookup),
         variance=float(stages.open_store(this.train_store).variance(config.layer)["value"]),
+        target=this.target,
         probes=this.probes,
     )
 
@@ -184,7 +189,14 @@ def _checkpoint(this: Run) -> None:
     _save(this, this.out / "rl", this.out / "checkpoint")
 
 
-def _save(this: Run, folder: Path, out: Path, *, metrics: dict[str, Any] | None = None) -> None:
+def _save(
+    this: Run,
+    folder: Path,
+    out: Path,
+    *,
+    metrics: dict[str, Any] | None = None,
+    calibrator: CalibratorPair | None = None,
+) -> None:
     """Assemble a checkpoint from the roles in `folder`."""
     config = this.config
     pair = load_pair(folder, this.target, config.sft)
@@ -199,28 +211,28 @@ def _save(this: Run, folder: Path, out: Path, *, metrics: dict[str, Any] | None 
         seed=config.seed,
         metrics=metrics,
     )
-    save_checkpoint(
-        out, pair.verbalizer, pair.reconstructor, extra, target_dir=own, lookup=TokenLookup.load(this.lookup)
-    )
+    lookup = TokenLookup.load(this.lookup)
+    roles = (pair.verbalizer, pair.reconstructor)
+    save_checkpoint(out, *roles, extra, target_dir=own, lookup=lookup, calibrator=calibrator)
+
+
+def _calibrate(this: Run) -> None:
+    """Fit the calibrator behind p_true; a run where nothing can be calibrated goes on without and says why."""
+    folder = this.out / "checkpoint"
+    found = load_checkpoint(folder)
+    try:
+        pair = calibrate_folder(found, str(folder), this.config.calibrate, corpus=this.config.corpus)
+    except UsageError as error:
+        _say(f"no calibrator, p_true stays null: {error}")
+        return
+    _say("\n".join(summary_lines(pair)))
 
 
 def _evaluate(this: Run) -> None:
     found = load_checkpoint(this.out / "checkpoint")
     evaluation = standalone.evaluate(found, "checkpoint", this.config.evaluate, this.config.corpus)
-    _save(this, this.out / "rl", this.out / "checkpoint", metrics=_figures(evaluation))
+    _save(this, this.out / "rl", this.out / "checkpoint", metrics=figures(evaluation), calibrator=found.calibrator)
     write_json(this.out / "evaluation.json", {**evaluation, "readings": [r.as_dict() for r in _shown(this, found)]})
-
-
-def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The figures that the model card shows, each with n and interval."""
-    claims = evaluation["claims"] or {}
-    names = ("context_precision", "context_claims_per_reading", "context_lift", "recall", "foresight")
-    return {
-        "fve": evaluation["fve"],
-        "context_fve": evaluation["context_fve"],
-        **{name: claims[name] for name in names if claims.get(name) is not None},
-        "evaluation_seed": evaluation["seed"],
-    }
 
 
 def _shown(this: Run, checkpoint: Checkpoint) -> list[Reading]:
@@ -253,6 +265,7 @@ STAGES: tuple[tuple[str, Callable[[Run], None]], ...] = (
     ("sft", _sft),
     ("rl", _rl),
     ("checkpoint", _checkpoint),
+    ("calibrate", _calibrate),
     ("evaluate", _evaluate),
     ("report", _report),
 )
@@ -269,23 +282,12 @@ def _claim(config: RunConfig, out: Path) -> None:
         return
     before = load_config(path)
     if before != config:
-        changed = _differences(before.model_dump(), config.model_dump())
+        changed = differences(before.model_dump(), config.model_dump())
         raise ConfigError(
             f"{out} holds a run of another configuration; it differs in {', '.join(changed)}.\n"
             "  Runs are resumed only under their own configuration. Choose another --out, or go on with the old one:\n"
             f"  legible train {path} --out {out}"
         )
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in new:
-        before, after = old.get(key), new[key]
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += _differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            found.append(f"{prefix}{key} ({before} there, {after} now)")
-    return found
 
 
 def _say(message: str) -> None:

@@ -1,6 +1,15 @@
 """Any small causal LM and any texts, on a laptop CPU: what is read is the user's own model."""
 
-from legible.config import CaptureConfig, EvalConfig, OptimizerConfig, RLConfig, RunConfig, SFTConfig, TeachConfig
+from legible.config import (
+    CalibrateConfig,
+    CaptureConfig,
+    EvalConfig,
+    OptimizerConfig,
+    RLConfig,
+    RunConfig,
+    SFTConfig,
+    TeachConfig,
+)
 
 
 def small(
@@ -44,6 +53,7 @@ def small(
             seed=seed,
         ),
         rl=RLConfig(steps=60, prompts=24, max_tokens=80, seed=seed),
+        calibrate=CalibrateConfig(max_tokens=80, seed=seed),
         evaluate=EvalConfig(documents=100, max_tokens=80),
         seed=seed,
     )

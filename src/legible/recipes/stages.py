@@ -24,10 +24,12 @@ from legible.evaluate.measure import held_out_measure
 from legible.evaluate.sample import Sample
 from legible.evaluate.target_report import target_report
 from legible.models.target import Target
+from legible.recipes.limits import keep_by_leverage
 from legible.recipes.pair import Pair
 from legible.teachers import make_teacher, read_taught
 from legible.teachers import teach as write_explanations
 from legible.teachers.limit import keep_from_probes
+from legible.train.extras import Knowledge
 from legible.train.rl import train_rl
 from legible.train.sft import train_sft
 from legible.train.world_target import train_world_target
@@ -155,7 +157,7 @@ def teach(
 
     Args:
         store: the rows.
-        config: who writes, and whether limited to what probes find.
+        config: who writes, and whether limited to what probes or a reconstructor find.
         out: the teacher's file.
         layer: whose activations the probes read (a limited teacher).
         language: whose facts the probes name; absent: the teacher's own.
@@ -179,6 +181,8 @@ def teach(
                 "  Give --layer, and --teacher world or facts."
             )
         keep = _limit(rows, layer, speaks, config, probes or out.with_suffix(".probes.safetensors"))
+    elif config.limit == "leverage":
+        keep = keep_by_leverage(rows, layer, teacher, config, out.with_suffix(".leverage"))
     return write_explanations(rows, teacher, out, seed=config.seed, keep=keep, progress=progress)
 
 
@@ -196,16 +200,17 @@ def _limit(store: Store, layer: int, language: Language, config: TeachConfig, pa
 
 
 def warm_start(
-    target: Target, layer: int, store: Path, teach_file: Path, config: SFTConfig, out: Path
+    target: Target, layer: int, store: Path, teach_file: Path, config: SFTConfig, out: Path, *, language: str | None
 ) -> dict[str, Any]:
-    """SFT of both roles into `out/av` and `out/ar`; returns what was counted.
+    """SFT of both roles into `out/av` and `out/ar`; returns what was counted. `language` puts texts in other words.
 
     Raises:
         UsageError: no teacher's file, or nothing in it.
     """
     if not teach_file.is_file():
         raise UsageError(f"no teacher's text at {teach_file}.\n  Write it first with legible teach.")
-    return asdict(train_sft(config, target, layer, open_store(store), teach_file, out))
+    rows = open_store(store)
+    return asdict(train_sft(config, target, layer, rows, teach_file, out, language=language_for(language)))
 
 
 def joint_training(
@@ -219,6 +224,7 @@ def joint_training(
     language: str | None,
     lookup: TokenLookup,
     variance: float,
+    target: Target,
     probes: Path | None = None,
 ) -> dict[str, Any]:
     """RL of a warm-started pair into `out/av` and `out/ar`; the pair ends as the best by the held-out measure.
@@ -230,10 +236,12 @@ def joint_training(
         config: the training.
         out: the stage's folder.
         language, lookup, variance, probes: what the measure needs; without probes it has no recall.
+        target: with language and lookup, what options of the training need.
     """
+    speaks = language_for(language)
     measure = held_out_measure(
         open_store(dev),
-        language_for(language),
+        speaks,
         layer,
         lookup,
         MEASURE_ROWS,
@@ -242,7 +250,9 @@ def joint_training(
         max_tokens=config.max_tokens,
         seed=config.seed,
     )
-    return asdict(train_rl(config, pair.verbalizer, pair.reconstructor, layer, open_store(store), measure, out))
+    knowledge = Knowledge(speaks, lookup, target)
+    rows = open_store(store)
+    return asdict(train_rl(config, pair.verbalizer, pair.reconstructor, layer, rows, measure, out, knowledge=knowledge))
 
 
 def export_store(store: Path, layer: int, out: Path, stage: str, teach_file: Path | None) -> int:

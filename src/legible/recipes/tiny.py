@@ -1,6 +1,7 @@
 """The whole loop on the built-in world, from random weights, on a laptop CPU."""
 
 from legible.config import (
+    CalibrateConfig,
     CaptureConfig,
     EvalConfig,
     OptimizerConfig,
@@ -31,6 +32,7 @@ def tiny(seed: int = 0) -> RunConfig:
             seed=seed,
         ),
         rl=RLConfig(steps=60, prompts=24, seed=seed),
+        calibrate=CalibrateConfig(seed=seed),
         evaluate=EvalConfig(),
         seed=seed,
     )

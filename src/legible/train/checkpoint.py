@@ -38,8 +38,10 @@ from legible.prompts import (
     chat_verbalizer_prompt,
     template_reconstructor_prompt,
 )
+from legible.train.calibrated import CALIBRATOR, load_calibrator, record_of
 from legible.train.card import model_card
 from legible.train.locate import locate
+from legible.truth.calibration import CalibratorPair
 from legible.truth.claims import Language
 from legible.truth.languages import language_for
 from legible.truth.lookup import TokenLookup
@@ -60,6 +62,7 @@ class Checkpoint:
     variance: float | None
     lookup: TokenLookup | None
     language: Language | None
+    calibrator: CalibratorPair | None = None  # None: p_true is null
 
 
 def save_checkpoint(
@@ -70,6 +73,7 @@ def save_checkpoint(
     *,
     target_dir: Path | None = None,
     lookup: TokenLookup | None = None,
+    calibrator: CalibratorPair | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
     """Write a checkpoint folder, whole or not at all; an older one at `path` is replaced.
@@ -80,12 +84,14 @@ def save_checkpoint(
         extra: our part of the contract; injection, layer, prompts and commit are filled in from what is saved.
         target_dir: the target's folder, copied along where the target is not public.
         lookup: the token lookup fitted on the training documents, behind context FVE.
+        calibrator: fitted on these very roles; one that `extra` names is not carried over.
         dtype: number format of the roles' weights on disk.
 
     Returns:
         `path`.
     """
-    av, ar = contracts_of(verbalizer, reconstructor, extra)
+    record = record_of(calibrator) if calibrator is not None else None
+    av, ar = contracts_of(verbalizer, reconstructor, extra.model_copy(update={"calibrator": record}))
     sizes = {"av": parameter_count(verbalizer), "ar": parameter_count(reconstructor)}
 
     def write(folder: Path) -> None:
@@ -97,6 +103,8 @@ def save_checkpoint(
             shutil.copytree(target_dir, folder / "target")
         if lookup is not None:
             lookup.save(folder / LOOKUP)
+        if calibrator is not None:
+            calibrator.save(folder / CALIBRATOR)
         write_text(folder / "README.md", model_card(path.name, av.legible or extra, sizes))
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +130,9 @@ def contracts_of(
                     tags=av.tags,
                     placeholder_id=av.placeholder_id,
                 ),
-                ar=PromptIds(prefix_ids=list(ar.prefix_ids), suffix_ids=list(ar.suffix_ids)),
+                ar=None
+                if ar.template is not None  # then the text of the template is the prompt, special tokens included
+                else PromptIds(prefix_ids=list(ar.prefix_ids), suffix_ids=list(ar.suffix_ids)),
             ),
             "bos": ar.prefix_ids[:1] == (reconstructor.tokenizer.bos_token_id,),
             "commit": extra.commit or git_commit(),
@@ -132,7 +142,7 @@ def contracts_of(
         "d_model": verbalizer.arch.d_model,
         "extraction_layer_index": reconstructor.layer,
         "extraction": Scales(injection_scale=verbalizer.injection.scale),
-        "prompt_templates": Templates(),
+        "prompt_templates": Templates(ar=ar.template),
         "legible": whole,
     }
     return ModelContract(role="av", **common), ModelContract(role="ar", **common)
@@ -170,6 +180,7 @@ def load_checkpoint(name: str | Path, *, target: str | None = None, device: str 
         variance=extra.variance.value if extra and extra.variance else None,
         lookup=TokenLookup.load(path / LOOKUP) if (path / LOOKUP).exists() else None,
         language=language_for(extra.language) if extra and extra.language else None,
+        calibrator=load_calibrator(path, av, verbalizer, reconstructor),
     )
 
 

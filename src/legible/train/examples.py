@@ -2,11 +2,14 @@
 
 from array import array
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from legible.data.batches import length_grouped_batches
+from legible.data.store import Store
+from legible.errors import UsageError
 
 CHUNK = 1024  # texts tokenized at once
 
@@ -61,6 +64,11 @@ class BatchOrder:
         self._start = 0
         self._batches: list[list[int]] = []
 
+    @property
+    def epoch(self) -> int:
+        """Pass over the examples, from 0, of the step asked for last; -1 before the first."""
+        return self._epoch
+
     def __call__(self, step: int) -> list[int]:
         """Indices of the examples of `step`; steps must not go backwards."""
         while step >= self._start + len(self._batches):
@@ -68,3 +76,21 @@ class BatchOrder:
             self._epoch += 1
             self._batches = length_grouped_batches(self._lengths, self._batch_tokens, self._seed, self._epoch)
         return self._batches[step - self._start]
+
+
+def check_rows(table: TokenTable, store: Store, teach_file: Path) -> None:
+    """Refuse a teacher's file that holds nothing, or rows of another store.
+
+    Raises:
+        UsageError: either.
+    """
+    if not len(table):
+        raise UsageError(
+            f"{teach_file} holds no explanation: every row was refused, or none was asked.\n"
+            "  Expected one JSON object a row with `row` and `text`. Run `legible teach` again."
+        )
+    if int(table.rows.max()) >= len(store):
+        raise UsageError(
+            f"{teach_file} names row {int(table.rows.max())}, but the store has {len(store)} rows.\n"
+            "  The usual cause is a teacher's file written for another store. Run `legible teach` again."
+        )

@@ -1,19 +1,22 @@
 """One step of the joint training: sample, read back, reward, update both roles."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from legible.config import RLConfig
-from legible.data.batches import length_grouped_batches
 from legible.data.store import Store
 from legible.engines.base import Engine
 from legible.errors import TrainingError
 from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
+from legible.train.claim_rewards import ClaimRewards
+from legible.train.extras import Extras
 from legible.train.loop import Metrics, generator
 from legible.train.optim import RoleOptimizer
+from legible.train.read_back import ReadBack, read_back, read_texts
 from legible.train.rewards import (
     advantages,
     clipped_objective,
@@ -34,10 +37,9 @@ from legible.train.rollouts import (
     roll_out,
     scored_rollouts,
 )
-from legible.vectors import direction_mse
+from legible.train.spaces import Direction
 
 MICRO_TOKENS = 4096  # padded tokens in one forward and backward pass
-WORST_MSE = 4.0
 
 
 @dataclass
@@ -51,9 +53,12 @@ class JointTrainer:
     store: Store
     layer: int
     reference: Verbalizer | None
+    extras: Extras | None = None  # None: those that the configuration alone can give
     optimizers: dict[str, RoleOptimizer] = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.extras is None:
+            self.extras = Extras.of(self.config, self.store, self.layer, self.verbalizer.tokenizer)
         passes = self.config.epochs * self.config.minibatches
         self.optimizers = {"av": RoleOptimizer(self.verbalizer, self.config.verbalizer, self.config.steps * passes)}
         if self.config.reconstructor_weight > 0:
@@ -81,51 +86,57 @@ class JointTrainer:
             temperature=config.temperature,
             max_tokens=config.max_tokens,
             seed=int(torch.randint(2**62, (), generator=generator(config.seed, "rollouts", index))),
-            stop_id=self.verbalizer.prompt.stop_ids[0],
         )
-        mse, parsed, read = self._read_back(groups, vectors)
         lengths = torch.tensor([[len(rollout.ids) for rollout in group.rollouts] for group in groups])
-        found = reconstruction_reward(mse, parsed, config.reward, config.parse_penalty)
-        reward = found - length_cost(lengths, parsed, config.length_cost)
+        back, claims, counts = self._score(groups, rows, vectors, index)
+        found = reconstruction_reward(back.error, back.parsed, config.reward, config.parse_penalty)
+        found = found + torch.where(back.parsed, config.contrast * back.gain, 0.0) + claims.reward
+        reward = found - length_cost(lengths, back.parsed, config.length_cost)
         signal = has_signal(found)
         if not signal.any():
-            raise TrainingError(_no_signal(index, parsed))
-        scored = scored_rollouts(groups, vectors, advantages(reward, std=config.advantage_std), signal)
+            raise TrainingError(_no_signal(index, back.parsed))
+        advantage = advantages(reward, std=config.advantage_std)
+        scored = scored_rollouts(groups, vectors, advantage, signal, claims.of_tokens)
         updated = self._update_verbalizer(scored, index)
         if "ar" in self.optimizers:
             updated["ar_grad_norm"] = self.optimizers["ar"].step(index)
         return {
             "reward": float(reward.mean()),
-            "direction_mse": float(mse[parsed].mean()) if parsed.any() else None,
+            "direction_mse": _mean(back.mse, back.parsed),
             "tokens": float(lengths.float().mean()),
-            "parse_failures": int((~parsed).sum()),
+            "parse_failures": int((~back.parsed).sum()),
             "skipped_groups": int((~signal).sum()),
-            "ar_rows": read,
+            **counts,
+            **claims.metrics,
             **updated,
         }
 
-    def _read_back(self, groups: list[RolloutGroup], vectors: Tensor) -> tuple[Tensor, Tensor, int]:
-        """direction_mse [p, g] under the reconstructor as it is now, and its gradient on the same pass."""
-        flat = [(g, r, rollout) for g, group in enumerate(groups) for r, rollout in enumerate(group.rollouts)]
-        texts = {(g, r): rollout.explanation for g, r, rollout in flat if rollout.explanation is not None}
-        mse = torch.full((len(groups), self.config.group), 4.0)
-        parsed = torch.zeros(mse.shape, dtype=torch.bool)
-        places = list(texts)
-        if not places:
-            return mse, parsed, 0
-        ids, mask = self.reconstructor.encode([str(texts[place]) for place in places])
-        lengths = mask.sum(1).tolist()
-        trained = "ar" in self.optimizers
-        for batch in length_grouped_batches(lengths, MICRO_TOKENS, 0, 0):
-            width = max(lengths[i] for i in batch)
-            target = vectors[[places[i][0] for i in batch]].to(self.reconstructor.device)
-            with torch.set_grad_enabled(trained):
-                error = direction_mse(self.reconstructor(ids[batch, :width], mask[batch, :width]), target)
-                if trained:
-                    (self.config.reconstructor_weight * error.sum() / len(places)).backward()
-            for i, value in zip(batch, error.detach().cpu(), strict=True):
-                mse[places[i]], parsed[places[i]] = value, True
-        return mse, parsed, len(places)
+    def _score(
+        self, groups: list[RolloutGroup], rows: list[int], vectors: Tensor, index: int
+    ) -> tuple[ReadBack, ClaimRewards, Metrics]:
+        """What the rollouts are worth under the reconstructor as it is now; its own gradient comes with it."""
+        assert self.extras is not None
+        config, extras = self.config, self.extras
+        direction = Direction().of(rows, vectors)
+        gains, alone = extras.contrast.of(rows, vectors) if extras.contrast is not None else (None, 0)
+        reads, counts = extras.reads(groups, index)
+        back = read_back(
+            self.reconstructor,
+            reads,
+            (len(groups), config.group),
+            direction=direction,
+            space=extras.space.of(rows, vectors) if extras.space is not None else None,
+            gains=gains,
+            weight=config.reconstructor_weight if "ar" in self.optimizers else 0.0,
+            tokens=MICRO_TOKENS,
+        )
+        read = partial(read_texts, self.reconstructor, tokens=MICRO_TOKENS)
+        metrics: Metrics = {"ar_rows": len(reads), **counts}
+        if extras.contrast is not None:
+            metrics |= {"gain": _mean(back.gain, back.parsed), "rows_without_others": alone}
+        if extras.space is not None:
+            metrics["error"] = _mean(back.error, back.parsed)
+        return back, extras.claims(groups, read, direction), metrics
 
     def _update_verbalizer(self, scored: Scored, index: int) -> Metrics:
         config = self.config
@@ -155,7 +166,7 @@ class JointTrainer:
                 scored.vectors[batch], rollouts.ids, rollouts.mask.long(), temperature=config.temperature
             ).cpu()
             objective, clipped = clipped_objective(
-                logprobs, rollouts.logprobs, scored.advantage[batch], config.clip_low, config.clip_high
+                logprobs, rollouts.logprobs, scored.token_advantage(batch), config.clip_low, config.clip_high
             )
             weights = token_weights(rollouts.mask, config.loss_norm, total)
             loss = -(objective * weights).sum()
@@ -180,6 +191,10 @@ class JointTrainer:
             ).cpu()
             found |= {i: logprobs[row, : len(scored.rollouts[i].ids)] for row, i in enumerate(batch)}
         return [found[i] for i in range(len(scored.rollouts))]
+
+
+def _mean(values: Tensor, parsed: Tensor) -> float | None:
+    return float(values[parsed].mean()) if parsed.any() else None
 
 
 def _no_signal(index: int, parsed: Tensor) -> str:

@@ -21,7 +21,10 @@ SAME_REWARD = 1e-7
 def reconstruction_reward(
     mse: Float[Tensor, "p g"], parsed: Bool[Tensor, "p g"], kind: Literal["neg_mse", "log_mse"], parse_penalty: float
 ) -> Float[Tensor, "p g"]:
-    """-direction_mse or its negative log; a failed parse gets -parse_penalty whatever its mse."""
+    """-mse or its negative log; a failed parse gets -parse_penalty whatever its mse.
+
+    `mse` is direction_mse, or the error of another space (`legible.train.spaces`).
+    """
     found = -mse if kind == "neg_mse" else -mse.clamp_min(SMALLEST_MSE).log()
     return torch.where(parsed, found, torch.full_like(found, -parse_penalty))
 
@@ -60,13 +63,16 @@ def token_weights(mask: Bool[Tensor, "n l"], norm: Literal["token", "sequence"],
 def clipped_objective(
     logprobs: Float[Tensor, "n l"],
     old: Float[Tensor, "n l"],
-    advantage: Float[Tensor, " n"],
+    advantage: Float[Tensor, "n *l"],
     clip_low: float,
     clip_high: float,
 ) -> tuple[Float[Tensor, "n l"], Bool[Tensor, "n l"]]:
-    """PPO's clipped surrogate of each token, to be maximised, and where the clip is active (its gradient is 0)."""
+    """PPO's clipped surrogate of each token, to be maximised, and where the clip is active (its gradient is 0).
+
+    `advantage` is one number a rollout [n], or one a token [n, l].
+    """
     ratio = (logprobs - old).exp()
-    a = advantage.unsqueeze(1)
+    a = advantage if advantage.ndim == 2 else advantage.unsqueeze(1)
     free = ratio * a
     clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * a
     return torch.minimum(free, clipped), clipped < free

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from legible.config import RLConfig
+from legible.config import PreferConfig, RLConfig
 from legible.data.store import Store
 from legible.engines.base import Engine
 from legible.engines.local import LocalEngine
@@ -26,6 +26,7 @@ from legible.fileio import finite, write_directory, write_json
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import reference_copy
 from legible.models.verbalizer import Verbalizer
+from legible.train.extras import Extras, Knowledge
 from legible.train.joint import JointTrainer
 from legible.train.loop import Loop, Metrics, fingerprint, put_trained, save_tensors, trained_tensors
 
@@ -58,6 +59,7 @@ def train_rl(
     out: Path,
     *,
     engine: Engine | None = None,
+    knowledge: Knowledge | None = None,
 ) -> RLResult:
     """Train both roles jointly; afterwards they hold the best weights, which also stand in `out`.
 
@@ -69,10 +71,12 @@ def train_rl(
         measure: held-out scores; `config.select_by` names the one that chooses (larger is better).
         out: gets `av/`, `ar/`, `metrics.jsonl` and `summary.json`; unfinished work goes on from its last state.
         engine: samples from `verbalizer`; the local engine unless given.
+        knowledge: language, lookup and target, for the options that need them.
 
     Raises:
         TrainingError: no rollouts differ in reward, only non-finite gradients, or a full disk.
-        UsageError: `select_by` is no measure, the store is too small, or `out` was made by another configuration.
+        UsageError: `select_by` is no measure, the store is too small, an option lacks what it needs, or `out` was made
+            by another configuration.
     """
     made_by = fingerprint(config, layer, len(store), weights_sha256(verbalizer), weights_sha256(reconstructor))
     kept = Kept(config, {"av": verbalizer, "ar": reconstructor}, lambda: measure(verbalizer, reconstructor), out)
@@ -82,7 +86,8 @@ def train_rl(
         raise UsageError(f"rl.prompts is {config.prompts}, but the store has {len(store)} rows.\n  Lower rl.prompts.")
     reference = reference_copy(verbalizer) if config.kl > 0 else None
     engine = engine or LocalEngine(verbalizer)
-    joint = JointTrainer(config, verbalizer, reconstructor, engine, store, layer, reference)
+    extras = Extras.of(config, store, layer, verbalizer.tokenizer, knowledge, out)
+    joint = JointTrainer(config, verbalizer, reconstructor, engine, store, layer, reference, extras)
 
     if config.steps == 0:
         kept.measure(0)
@@ -119,12 +124,15 @@ class Kept:
 
     def __init__(
         self,
-        config: RLConfig,
+        config: RLConfig | PreferConfig,
         roles: dict[str, Verbalizer | Reconstructor],
         measure: Callable[[], dict[str, float]],
         out: Path,
+        *,
+        section: str = "rl",
     ) -> None:
         self.config = config
+        self.section = section
         self.roles = roles
         self.out = out
         self.memory: dict[str, Any] = {"measured": [], "best": None, "best_step": 0, "counts": {}}
@@ -140,7 +148,7 @@ class Kept:
             scores = self._measure()
         if self.config.select_by not in scores:
             raise UsageError(
-                f"rl.select_by is {self.config.select_by!r}, but the held-out measures are:\n"
+                f"{self.section}.select_by is {self.config.select_by!r}, but the held-out measures are:\n"
                 f"  {', '.join(sorted(scores))}.\n  Choose one of these."
             )
         self.memory["measured"].append(finite({"step": step, **scores}))
@@ -185,7 +193,7 @@ class Kept:
         result = RLResult(**json.loads((self.out / "summary.json").read_text(encoding="utf-8")))
         if result.made_by != made_by:
             raise UsageError(
-                f"{self.out} holds a joint training of another configuration ({result.made_by}, now {made_by}).\n"
+                f"{self.out} holds a training of another configuration ({result.made_by}, now {made_by}).\n"
                 "  The usual cause is a changed option or warm start. Use another --out, or delete the folder."
             )
         self._put_back()

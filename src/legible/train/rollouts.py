@@ -1,6 +1,6 @@
 """Rollouts: sampled explanations of activations, and what the update needs of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor
 from legible.data.batches import length_grouped_batches, pad
 from legible.engines.base import Completion, Engine, StopReason
 from legible.train.loop import generator
+
+Place = tuple[int, int]
+"""(group, rollout): a rollout of a step."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,17 @@ def roll_out(
     temperature: float,
     max_tokens: int,
     seed: int,
-    stop_id: int,
 ) -> list[RolloutGroup]:
     """Sample `group` explanations of each vector; deterministic in `seed`."""
     written = engine.generate(vectors, samples=group, temperature=temperature, max_tokens=max_tokens, seed=seed)
     return [
-        RolloutGroup(row, [_rollout(completion, stop_id) for completion in completions])
+        RolloutGroup(row, [_rollout(completion) for completion in completions])
         for row, completions in zip(rows, written, strict=True)
     ]
 
 
-def _rollout(completion: Completion, stop_id: int) -> Rollout:
-    ids = [*completion.ids, stop_id] if completion.stop == "stop" else list(completion.ids)
+def _rollout(completion: Completion) -> Rollout:
+    ids = list(completion.ids) if completion.stop_id is None else [*completion.ids, completion.stop_id]
     return Rollout(ids, completion.logprobs, completion.explanation, completion.stop)
 
 
@@ -83,6 +85,13 @@ class Scored:
     groups: list[int]  # group of each rollout
     vectors: Float[Tensor, "n d"]
     advantage: Float[Tensor, " n"]
+    of_tokens: list[Float[Tensor, " l"]] | None = None  # advantages of single tokens, to be added
+
+    def token_advantage(self, part: Sequence[int]) -> Float[Tensor, "..."]:
+        """Advantages of some rollouts: one each [n], or where claims have their own one a token [n, l], padded."""
+        if self.of_tokens is None:
+            return self.advantage[list(part)]
+        return padded([self.advantage[i] + self.of_tokens[i] for i in part])
 
 
 def scored_rollouts(
@@ -90,8 +99,15 @@ def scored_rollouts(
     vectors: Float[Tensor, "p d"],
     advantage: Float[Tensor, "p g"],
     signal: Bool[Tensor, " p"],
+    of_tokens: Mapping[Place, Float[Tensor, " l"]] | None = None,
 ) -> Scored:
-    """Flatten the groups whose rewards differ; the others are left out of the update."""
+    """Flatten the groups whose rewards differ; the others are left out of the update.
+
+    Args:
+        groups, vectors, advantage: of the whole step.
+        signal: which groups stay.
+        of_tokens: further advantages of single tokens, by (group, rollout); rollouts without an entry have none.
+    """
     places = [(g, r) for g, group in enumerate(groups) if signal[g] for r in range(len(group.rollouts))]
     of = torch.tensor([g for g, _ in places])
     return Scored(
@@ -99,6 +115,9 @@ def scored_rollouts(
         [g for g, _ in places],
         vectors[of],
         advantage[of, torch.tensor([r for _, r in places])],
+        None
+        if of_tokens is None
+        else [of_tokens.get((g, r), torch.zeros(len(groups[g].rollouts[r].ids))) for g, r in places],
     )
 
 

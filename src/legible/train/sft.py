@@ -26,10 +26,14 @@ from legible.models.roles import shared_roles
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import plain_reconstructor_prompt, plain_verbalizer_prompt, wrap_explanation
-from legible.train.examples import BatchOrder, TokenTable
+from legible.train.examples import BatchOrder, TokenTable, check_rows
 from legible.train.loop import Loop, Metrics, fingerprint, put_trained, save_tensors, trained_tensors
 from legible.train.optim import RoleOptimizer
+from legible.train.paraphrase import Rewording, check_rewording
+from legible.truth.claims import Language
 from legible.vectors import direction_mse
+
+ADAPTER_FILE = "{}.adapter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -120,11 +124,20 @@ def warm_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> t
         return verbalizer, Reconstructor.load(folder / "ar", prompts[1], device=str(target.device))
     roles = shared_roles(target, layer, injection_of(config), config.adapter, seed=config.seed)
     for name, role in zip(("av", "ar"), roles, strict=True):
-        put_trained(role, load_file(folder / f"{name}.adapter.safetensors"))
+        put_trained(role, load_file(folder / ADAPTER_FILE.format(name)))
     return roles
 
 
-def train_sft(config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path, out: Path) -> SFTResult:
+def train_sft(
+    config: SFTConfig,
+    target: Target,
+    layer: int,
+    store: Store,
+    teach_file: Path,
+    out: Path,
+    *,
+    language: Language | None = None,
+) -> SFTResult:
     """Warm-start both roles; finished parts in `out` are kept, unfinished ones go on from their last state.
 
     Args:
@@ -134,22 +147,24 @@ def train_sft(config: SFTConfig, target: Target, layer: int, store: Store, teach
         store: captured activations of the training split.
         teach_file: the teacher's JSON lines for exactly this store.
         out: gets `av/`, `ar/`, `metrics.jsonl` and `summary.json`.
+        language: puts the reconstructor's texts in other words (`config.paraphrase`).
 
     Raises:
-        UsageError: no taught rows, or `out` holds the result of another configuration.
+        UsageError: no taught rows, paraphrases without a language, or `out` holds the result of another configuration.
         TrainingError: only non-finite gradients, or a full disk.
     """
     made_by = fingerprint(config, layer, target.sha256(), len(store), teach_file.stat().st_size)
     summary = out / "summary.json"
     if summary.exists():
         return _finished(summary, made_by)
+    check_rewording(config.paraphrase, language, "sft.paraphrase")
     job = _Job(config, out, made_by)
     av = verbalizer_training(config, target, layer, store, teach_file)
     _run(job, "av", av)
     stop_id = plain_verbalizer_prompt(target.tokenizer).stop_ids[0]
     counts, skipped = _counts(teach_file, av.table, stop_id), av.optimizer.skipped
     del av  # one role in memory at a time
-    ar = reconstructor_training(config, target, layer, store, teach_file)
+    ar = reconstructor_training(config, target, layer, store, teach_file, language)
     _run(job, "ar", ar)
     result = SFTResult(
         **counts, skipped_verbalizer=skipped, skipped_reconstructor=ar.optimizer.skipped, made_by=made_by
@@ -190,11 +205,15 @@ class RoleTraining:
         self.lengths: NDArray[np.int64] = table.lengths + prompt_tokens  # of the whole sequence
         self.order = BatchOrder(self.lengths, config.batch_tokens, config.seed)
         self._store, self._layer, self._loss_of = store, layer, loss_of
+        self.reword: Rewording | None = None
 
     def loss(self, batch: list[int]) -> Float[Tensor, ""]:
         """Loss of the examples of a batch."""
         vectors = self._store.vectors(self.table.rows[batch], self._layer).to(self.module.device)
-        return self._loss_of(vectors, [self.table[i] for i in batch])
+        ids = [self.table[i] for i in batch]
+        if self.reword is not None:
+            ids = self.reword(self.order.epoch, batch, self.table.rows[batch].tolist(), ids)
+        return self._loss_of(vectors, ids)
 
     def step(self, index: int) -> Metrics:
         """One optimizer step."""
@@ -212,23 +231,27 @@ def verbalizer_training(config: SFTConfig, target: Target, layer: int, store: St
     verbalizer.check_stop_token()
     limit = config.max_explanation_tokens + 1  # and the stop token
     table = TokenTable.build(taught_rows(teach_file), lambda texts: completion_ids(verbalizer, texts, limit))
-    _check_rows(table, store, teach_file)
+    check_rows(table, store, teach_file)
     loss_of = lambda vectors, ids: verbalizer_loss(verbalizer, vectors, ids)
     prompt = len(verbalizer.prompt.ids)
     return RoleTraining(verbalizer, config.verbalizer, config, table, prompt, store, layer, loss_of)
 
 
 def reconstructor_training(
-    config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path
+    config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path, language: Language | None = None
 ) -> RoleTraining:
-    """The reconstructor's training before its first step."""
+    """The reconstructor's training before its first step; with a language in other words where the config says so."""
     reconstructor = new_reconstructor(config, target, layer)
     limit = config.max_explanation_tokens
     table = TokenTable.build(taught_rows(teach_file), lambda texts: explanation_ids(reconstructor, texts, limit))
-    _check_rows(table, store, teach_file)
+    check_rows(table, store, teach_file)
     loss_of = lambda vectors, ids: reconstructor_loss(reconstructor, vectors, ids)
     prompt = len(reconstructor.prompt.prefix_ids) + len(reconstructor.prompt.suffix_ids)
-    return RoleTraining(reconstructor, config.reconstructor, config, table, prompt, store, layer, loss_of)
+    training = RoleTraining(reconstructor, config.reconstructor, config, table, prompt, store, layer, loss_of)
+    if language is not None and config.paraphrase > 0:
+        encode = lambda texts: explanation_ids(reconstructor, texts, limit)
+        training.reword = Rewording(config.paraphrase, language, store, reconstructor.tokenizer, encode, config.seed)
+    return training
 
 
 def _run(job: _Job, role: str, training: RoleTraining) -> None:
@@ -245,7 +268,8 @@ def _run(job: _Job, role: str, training: RoleTraining) -> None:
         {"role": role},
     ).run(training.step)
     if job.config.adapter is not None:
-        save_tensors(job.out / f"{role}.adapter.safetensors", trained_tensors(training.module))
+        about = {"legible": job.config.model_dump_json()}
+        save_tensors(job.out / ADAPTER_FILE.format(role), trained_tensors(training.module), about)
     if not (job.out / role).exists():
         write_directory(job.out / role, training.module.save)
 
@@ -261,19 +285,6 @@ def _counts(teach_file: Path, table: TokenTable, stop_id: int) -> dict[str, int]
         "unwritable": taught - len(table),
         "truncated": truncated,
     }
-
-
-def _check_rows(table: TokenTable, store: Store, teach_file: Path) -> None:
-    if not len(table):
-        raise UsageError(
-            f"{teach_file} holds no explanation: every row was refused, or none was asked.\n"
-            "  Expected one JSON object a row with `row` and `text`. Run `legible teach` again."
-        )
-    if int(table.rows.max()) >= len(store):
-        raise UsageError(
-            f"{teach_file} names row {int(table.rows.max())}, but the store has {len(store)} rows.\n"
-            "  The usual cause is a teacher's file written for another store. Run `legible teach` again."
-        )
 
 
 def _finished(summary: Path, made_by: str) -> SFTResult:

@@ -1,0 +1,62 @@
+"""What a limited teacher may say of every row of a store, worked out once and kept beside its text."""
+
+import json
+from pathlib import Path
+
+from legible.config import TeachConfig
+from legible.data.store import Store
+from legible.errors import UsageError
+from legible.fileio import write_json
+from legible.progress import line_progress
+from legible.teachers.base import Teacher
+from legible.teachers.leverage import keep_from_leverage
+from legible.teachers.world import LanguageTeacher
+from legible.train.checkpoint import load_checkpoint
+from legible.train.loop import fingerprint
+from legible.train.rl import weights_sha256
+
+CHUNK = 1024  # rows a file: what a kill costs at most
+
+
+def keep_by_leverage(
+    store: Store, layer: int | None, teacher: Teacher, config: TeachConfig, out: Path
+) -> list[set[str]]:
+    """The kinds that stay in the text of each row, by the reconstructor of `config.limit_by`.
+
+    Args:
+        store, layer: the rows and the layer that the reconstructor returns.
+        teacher: world or facts.
+        config: `limit_by`, `least_leverage` and the seed of the wording.
+        out: folder of the finished chunks; unfinished work goes on from them.
+
+    Raises:
+        UsageError: another teacher, no layer, no checkpoint, or one that reads something else.
+    """
+    if not isinstance(teacher, LanguageTeacher) or layer is None or config.limit_by is None:
+        raise UsageError(
+            "a teacher limited by leverage needs claims that can be deleted one by one, a layer and a reconstructor.\n"
+            "  Give --teacher world or facts, --layer, and --limit-by CHECKPOINT of an earlier run on this target."
+        )
+    found = load_checkpoint(config.limit_by)
+    reconstructor = found.reconstructor
+    if reconstructor is None or found.layer != layer or found.target.d_model != store.d_model:
+        raise UsageError(
+            f"{config.limit_by} reads layer {found.layer} of a target of width {found.target.d_model}"
+            f"{'' if reconstructor else ' and has no reconstructor'}; "
+            f"the rows are layer {layer}, width {store.d_model}.\n"
+            "  Give --limit-by a pair that was trained on this target and layer."
+        )
+    parts = out / fingerprint(weights_sha256(reconstructor), config.least_leverage, config.seed, len(store), layer)
+    parts.mkdir(parents=True, exist_ok=True)
+    shown = line_progress("leverage", len(store))
+    keep: list[set[str]] = []
+    for start in range(0, len(store), CHUNK):
+        chunk = range(start, min(start + CHUNK, len(store)))
+        part = parts / f"{start}.json"
+        if not part.exists():
+            rows, vectors = list(store.rows(chunk)), store.vectors(chunk, layer)
+            kinds = keep_from_leverage(reconstructor, vectors, rows, teacher, least=config.least_leverage)
+            write_json(part, [sorted(row) for row in kinds])
+        keep += [set(row) for row in json.loads(part.read_text(encoding="utf-8"))]
+        shown(len(keep), len(store))
+    return keep

@@ -1,0 +1,352 @@
+"""Options of both trainings: each moves what it should on a tiny pair, none moves anything when off, all resume."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import train_jobs as jobs
+
+from legible.config import RLConfig, TeachConfig
+from legible.data.store import Store
+from legible.engines.base import Completion
+from legible.engines.local import LocalEngine
+from legible.errors import UsageError
+from legible.models.target import Target
+from legible.models.verbalizer import Verbalizer
+from legible.recipes import stages
+from legible.recipes.pair import adapted_pair
+from legible.train.claim_credit import leverages, said_in
+from legible.train.extras import Extras, Knowledge
+from legible.train.joint import JointTrainer
+from legible.train.paraphrase import Rewording
+from legible.train.rl import train_rl, weights_sha256
+from legible.train.rollouts import Rollout, RolloutGroup, prompt_rows, scored_rollouts
+from legible.train.sft import reconstructor_training, warm_roles
+from legible.train.spaces import Direction
+from legible.truth.claims import Claim
+from legible.truth.lookup import TokenLookup
+from legible.truth.ridge import TokenColumns
+from legible.world import WorldLanguage
+
+WORLD = WorldLanguage()
+STILL = jobs.OPTIMIZER.model_copy(update={"lr": 1e-4, "muon_lr": 0.0, "schedule": "constant", "warmup": 0})
+ALONE = jobs.RL.model_copy(
+    update={
+        "prompts": 1, "group": 2, "kl": 0.0, "length_cost": 0.0, "minibatches": 1, "verbalizer": STILL,
+        "reconstructor": STILL,
+    }
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A target, a store of world stories, a teacher's file and a finished warm start."""
+    path = tmp_path_factory.mktemp("options")
+    jobs.prepare(path)
+    jobs.sft(path, path / "sft")
+    return path
+
+
+@pytest.fixture(scope="module")
+def target(folder) -> Target:
+    return Target.load(str(folder / "target"))
+
+
+@pytest.fixture(scope="module")
+def store(folder) -> Store:
+    return Store.open(folder / "store")
+
+
+@pytest.fixture(scope="module")
+def knowledge(store, target) -> Knowledge:
+    columns = TokenColumns.of(store.token_ids, store.prev_token_ids, store.pos)
+    vectors = store.vectors(range(len(store)), jobs.LAYER)
+    return Knowledge(WORLD, TokenLookup.fit(vectors, columns, store.doc_ids), target)
+
+
+class Scripted:
+    """An engine that says what `texts` gives for a row and a sample, with the verbalizer's own log-probabilities."""
+
+    def __init__(self, verbalizer: Verbalizer, store: Store, texts) -> None:
+        self.verbalizer, self.texts = verbalizer, texts
+        vectors = store.vectors(range(len(store)), jobs.LAYER)
+        self.row_of = {vector.numpy().tobytes(): row for row, vector in enumerate(vectors)}
+
+    @torch.no_grad()
+    def generate(self, vectors, *, samples=1, temperature=0.0, max_tokens, seed=0):
+        return [[self.write(vector, sample, temperature) for sample in range(samples)] for vector in vectors]
+
+    def write(self, vector, sample: int, temperature: float) -> Completion:
+        text = self.texts(self.row_of[vector.numpy().tobytes()], sample)
+        stop = self.verbalizer.prompt.stop_ids[0]
+        ids = self.verbalizer.tokenizer(text, add_special_tokens=False)["input_ids"]
+        given = torch.tensor([[*ids, stop]])
+        logprobs = self.verbalizer.logprobs(vector[None], given, torch.ones_like(given), temperature=temperature)
+        return Completion(ids, logprobs[0].tolist(), "stop", stop, text, text)
+
+
+VALUES = {
+    "name": ("Bruno", "Oskar"),
+    "species": ("fox", "hare"),
+    "place": ("harbor", "forest"),
+    "mood": ("proud", "sad"),
+}
+
+
+def said_of(store: Store, row: int, *, wrong: bool) -> str:
+    """Explanation of a row: two true context claims where it knows as many, the last one false where asked."""
+    where = store.row(row)
+    facts = WORLD.facts(where)
+    known = [Claim("", kind, facts[kind].values[0]) for kind in VALUES if facts[kind].values]
+    said = [claim for claim in known if WORLD.in_context(claim, where)][:2] or [Claim("", "species", "hare")]
+    if wrong:
+        kind, value = said[-1].kind, said[-1].value
+        said[-1] = Claim("", kind, next(other for other in VALUES[str(kind)] if other != value))
+    return WORLD.write(said, where, 0)
+
+
+def trainer(folder: Path, store: Store, config: RLConfig, texts, knowledge: Knowledge | None = None) -> JointTrainer:
+    target = Target.load(str(folder / "target"))
+    verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
+    engine = Scripted(verbalizer, store, texts) if texts else LocalEngine(verbalizer)
+    extras = Extras.of(config, store, jobs.LAYER, verbalizer.tokenizer, knowledge)
+    return JointTrainer(config, verbalizer, reconstructor, engine, store, jobs.LAYER, None, extras)
+
+
+def test_an_option_that_is_off_changes_no_bit(folder, store, knowledge):
+    off = jobs.RL.model_copy(update={"false_price": 7.0, "open_price": 3.0, "unknown_price": 0.5})
+    plain, other = trainer(folder, store, jobs.RL, None), trainer(folder, store, off, None, knowledge)
+    assert [plain.step(i) for i in range(2)] == [other.step(i) for i in range(2)]
+    assert weights_sha256(plain.verbalizer) == weights_sha256(other.verbalizer)
+    assert weights_sha256(plain.reconstructor) == weights_sha256(other.reconstructor)
+
+
+def test_token_advantages_are_added_to_those_of_the_rollout():
+    groups = [RolloutGroup(g, [Rollout([g, r, 2], [-1.0] * 3, "x", "stop") for r in range(2)]) for g in range(2)]
+    advantage, signal = torch.tensor([[1.0, -1.0], [0.5, -0.5]]), torch.tensor([True, True])
+    given = {(1, 0): torch.tensor([0.0, 2.0, 0.0])}
+    scored = scored_rollouts(groups, torch.zeros(2, 4), advantage, signal, given)
+    assert scored.token_advantage([0, 2]).tolist() == [[1.0] * 3, [0.5, 2.5, 0.5]]
+    assert scored_rollouts(groups, torch.zeros(2, 4), advantage, signal).token_advantage([3]).tolist() == [-0.5]
+
+
+def change(joint: JointTrainer, row: int, texts: list[str], step: int = 0) -> list[dict[str, float]]:
+    """How much the log-probability of each claim's tokens rose in one step, by the claim's value."""
+    vectors = joint.store.vectors([row], jobs.LAYER)
+    engine = joint.engine
+    before = [engine.write(vectors[0], sample, 1.0) for sample in range(len(texts))]
+    joint.step(step)
+    after = [engine.write(vectors[0], sample, 1.0) for sample in range(len(texts))]
+    group = RolloutGroup(row, [Rollout([*one.ids, one.stop_id], one.logprobs, one.text, "stop") for one in before])
+    said = said_in([group], lambda text: WORLD.parse(text).claims, joint.verbalizer.tokenizer)
+    rises = [[b - a for a, b in zip(x.logprobs, y.logprobs, strict=True)] for x, y in zip(before, after, strict=True)]
+    return [
+        {str(claim.value): sum(rise[i] for i in tokens) for claim, tokens in zip(one.claims, one.tokens, strict=True)}
+        for one, rise in zip(said, rises, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def texts(store) -> tuple[RLConfig, int, list[str]]:
+    """A training whose first step reads one row that knows two context claims; the row; and two explanations of it."""
+    for seed in range(20):
+        (row,) = prompt_rows(len(store), 1, seed, 0)
+        said = [said_of(store, row, wrong=wrong) for wrong in (False, True)]
+        if len(WORLD.parse(said[0]).claims) == 2 and store.row(row).pos > 60:
+            return ALONE.model_copy(update={"seed": seed}), row, said
+    raise AssertionError("no such row")
+
+
+def test_truth_credit_takes_probability_from_a_false_claims_own_tokens(folder, store, knowledge, texts):
+    alone, row, said = texts
+    config = alone.model_copy(update={"truth_credit": 20.0})
+    rises = change(trainer(folder, store, config, lambda _, sample: said[sample], knowledge), row, said)
+    claims = [WORLD.parse(text).claims for text in said]
+    (false,) = {c.value for c in claims[1]} - {c.value for c in claims[0]}
+    (true,) = {c.value for c in claims[0]} - {c.value for c in claims[1]}
+    assert rises[1][false] < min(0, rises[0][true])  # the words that both clauses share lose too
+
+
+def test_truth_reward_prefers_the_explanation_without_the_false_claim(folder, store, knowledge, texts):
+    alone, row, said = texts
+
+    def gap(truth: float) -> float:
+        config = alone.model_copy(update={"truth_reward": truth, "reconstructor_weight": 0.0})
+        rises = change(trainer(folder, store, config, lambda _, sample: said[sample], knowledge), row, said)
+        return sum(rises[0].values()) - sum(rises[1].values())
+
+    assert gap(20.0) > 0
+    metrics = trainer(
+        folder, store, alone.model_copy(update={"truth_reward": 1.0}), lambda _, sample: said[sample], knowledge
+    ).step(0)
+    assert metrics["claim_worth"] == pytest.approx((1 + 1 + 1 - 1) / 4)
+
+
+def test_claim_credit_moves_probability_from_idle_claims_to_those_that_the_reconstructor_needs(folder, store, texts):
+    alone, row, said = texts
+    config = alone.model_copy(update={"claim_credit": 300.0, "reconstructor_weight": 0.0})
+    joint = trainer(folder, store, config, lambda _, sample: said[sample], Knowledge(WORLD))
+    group = RolloutGroup(row, [Rollout([1], [-1.0], text, "stop") for text in said])
+    found = said_in([group], lambda text: WORLD.parse(text).claims, joint.verbalizer.tokenizer)
+    direction = Direction().of([row], store.vectors([row], jobs.LAYER))
+    worth = leverages(found, joint.reconstructor.reconstruct, direction)
+    best = max(range(2), key=lambda i: max(worth[i]) - min(worth[i]))
+    values = [str(claim.value) for claim in found[best].claims]
+    rises = change(joint, row, said)[best]
+    needed, idle = (values[worth[best].index(pick(worth[best]))] for pick in (max, min))
+    assert rises[needed] > rises[idle]
+
+
+def test_contrast_adds_its_gain_to_the_reward_and_counts_rows_without_others(folder, store, texts):
+    alone, _, said = texts
+    plain, contrasted = (
+        trainer(folder, store, alone.model_copy(update={"contrast": weight}), lambda _, sample: said[sample]).step(0)
+        for weight in (0.0, 0.5)
+    )
+    assert contrasted["reward"] == pytest.approx(plain["reward"] + 0.5 * contrasted["gain"], abs=1e-5)
+    assert contrasted["rows_without_others"] == 0
+    assert "gain" not in plain
+
+
+def test_a_paraphrased_rollout_earns_the_mean_of_both_readings(folder, store, knowledge, texts):
+    alone, row, said = texts
+    config = alone.model_copy(update={"paraphrase": 1.0})
+    joint = trainer(folder, store, config, lambda _, sample: said[sample], knowledge)
+    group = RolloutGroup(row, [Rollout([1], [-1.0], text, "stop") for text in said])
+    reads, counts = joint.extras.reads([group], 0)
+    assert counts == {"paraphrased": 2, "unparaphrased": 0}
+    assert [read.share for read in reads] == [0.5] * 4
+    assert reads[0].text == said[0] != reads[1].text
+    assert (reads, counts) == joint.extras.reads([group], 0)
+    assert reads != joint.extras.reads([group], 1)[0]
+    direction = Direction().of([row], store.vectors([row], jobs.LAYER))
+    expected = direction(joint.reconstructor.reconstruct([read.text for read in reads]), [0] * 4).mean()
+    metrics = joint.step(0)
+    assert metrics["direction_mse"] == pytest.approx(float(expected), abs=1e-5)
+    assert metrics["ar_rows"] == 4
+
+
+@pytest.mark.parametrize("space", ["whitened", "residual", "downstream"])
+def test_another_space_makes_the_reward_and_pulls_the_reconstructor(folder, store, knowledge, texts, space):
+    alone, _, said = texts
+    config = alone.model_copy(update={"space": space})
+    joint = trainer(folder, store, config, lambda _, sample: said[sample], knowledge)
+    errors = [joint.step(0) for _ in range(6)]
+    assert errors[0]["reward"] == pytest.approx(-errors[0]["error"], abs=1e-5)
+    assert errors[0]["error"] != pytest.approx(errors[0]["direction_mse"], rel=1e-2)
+    assert errors[-1]["error"] < errors[0]["error"]
+
+
+def test_an_option_without_what_it_needs_says_so(folder, store):
+    for change, words in (
+        ({"truth_reward": 0.1}, "need a language that decides what is true"),
+        ({"paraphrase": 0.5}, "rl.paraphrase needs a language"),
+        ({"space": "downstream"}, "needs the target"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            trainer(folder, store, jobs.RL.model_copy(update=change), None)
+
+
+def test_claim_credit_needs_no_language(folder, store):
+    free = lambda _, sample: ("A fox sat. It was cold.", "Snow fell. Nobody came; it was late.")[sample]
+    metrics = trainer(folder, store, ALONE.model_copy(update={"claim_credit": 1.0}), free).step(0)
+    assert metrics["claims"] == 5
+    assert metrics["unplaced_claims"] == 0
+
+
+# the warm start in other words
+
+
+def test_rewording_is_a_function_of_epoch_and_example(folder, store, target):
+    _, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
+    rows = [0, 9, 20]
+    tokenizer = reconstructor.tokenizer
+    ids = [tokenizer(said_of(store, row, wrong=False), add_special_tokens=False)["input_ids"] for row in rows]
+    encode = lambda texts: [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    reword = Rewording(1.0, WORLD, store, tokenizer, encode, 0)
+    first = reword(0, [5, 6, 7], rows, ids)
+    assert first == [reword(0, [i], [row], [one])[0] for i, row, one in zip((5, 6, 7), rows, ids, strict=True)]
+    assert reword(1, [5, 6, 7], rows, ids) != first
+    refusing = lambda texts: tokenizer(texts)["input_ids"]  # an empty batch is an error
+    assert Rewording(0.0, WORLD, store, tokenizer, refusing, 0)(0, [5, 6, 7], rows, ids) == ids
+    claims = lambda one: {(c.kind, c.value) for c in WORLD.parse(tokenizer.decode(one)).claims}
+    assert [claims(one) for one in first] == [claims(one) for one in ids]
+
+
+def test_only_the_reconstructor_reads_other_words_and_it_says_when_it_cannot(folder, target, store, tmp_path):
+    teach = tmp_path / "teach.jsonl"
+    lines = [
+        {"row": r, "text": said_of(store, r, wrong=False), "claims": [], "reason": None} for r in range(len(store))
+    ]
+    teach.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = jobs.SFT.model_copy(update={"steps": 3, "paraphrase": 1.0})
+    plain = reconstructor_training(config, target, jobs.LAYER, store, teach)
+    reworded = reconstructor_training(config, target, jobs.LAYER, store, teach, WORLD)
+    assert plain.step(0)["loss"] != reworded.step(0)["loss"]
+    with pytest.raises(UsageError, match=r"sft\.paraphrase needs a language"):
+        jobs.sft(folder, tmp_path / "sft", config)
+
+
+def test_the_leverage_of_claims_is_kept_and_needs_a_reconstructor_of_the_same_target(folder, store, tmp_path):
+    needs = {"limit": "leverage", "limit_by": "builtin"}
+    teach = partial(stages.teach, folder / "store", layer=jobs.LAYER)
+    with pytest.raises(UsageError, match=r"builtin reads layer 2 of a target of width 128; the rows are layer 1"):
+        teach(TeachConfig(**needs), tmp_path / "a.jsonl")
+    with pytest.raises(UsageError, match="--limit-by CHECKPOINT"):
+        teach(TeachConfig(limit="leverage"), tmp_path / "a.jsonl")
+
+
+# resuming, and adapters
+
+EVERYTHING = {
+    "paraphrase": 0.5, "claim_credit": 1.0, "truth_reward": 0.1, "truth_credit": 0.1, "contrast": 0.2, "epochs": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("space", ["whitened", "downstream"])
+def test_every_option_resumes_bit_for_bit(folder, store, knowledge, target, tmp_path, monkeypatch, space):
+    config = jobs.RL.model_copy(update={**EVERYTHING, "space": space, "steps": 3, "evaluate_every": 3})
+
+    def run(out: Path) -> None:
+        verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
+        script = Scripted(verbalizer, store, lambda row, sample: said_of(store, row, wrong=bool((row + sample) % 2)))
+        train_rl(
+            config, verbalizer, reconstructor, jobs.LAYER, store, lambda *_: {"score": 0.0}, out,
+            engine=script, knowledge=knowledge,
+        )  # fmt: skip
+
+    run(tmp_path / "whole")
+    step = JointTrainer.step
+
+    def killed(self, index):
+        if index == 2:
+            raise KeyboardInterrupt
+        return step(self, index)
+
+    monkeypatch.setattr(JointTrainer, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken")
+    monkeypatch.setattr(JointTrainer, "step", step)
+    run(tmp_path / "broken")
+    whole, broken = (
+        {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        for out in (tmp_path / "whole", tmp_path / "broken")
+    )
+    assert whole == broken
+    assert ("whitening.safetensors" in whole) is (space == "whitened")
+
+
+def test_joint_training_goes_on_with_a_warm_starts_adapters(folder, target, store, tmp_path):
+    config = jobs.SFT.model_copy(update={"steps": 3, "adapter": jobs.ADAPTER})
+    jobs.sft(folder, tmp_path, config)
+    pair = adapted_pair(tmp_path, target, jobs.LAYER)
+    trained = {name for name, p in pair.verbalizer.named_parameters() if p.requires_grad}
+    assert trained
+    assert all("lora_" in name or name.endswith("delta") for name in trained)
+    merged = Verbalizer.load(tmp_path / "av", pair.verbalizer.prompt, pair.verbalizer.injection)
+    vectors, ids = store.vectors([0, 1], jobs.LAYER), torch.tensor([[300, 2], [301, 2]])
+    ours, theirs = (role.logprobs(vectors, ids, torch.ones_like(ids)) for role in (pair.verbalizer, merged))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert adapted_pair(folder / "sft", target, jobs.LAYER) is None

@@ -1,7 +1,7 @@
 """Put a run's checkpoint into the package as the built-in pair: `python scripts/make_builtin.py RUN`.
 
-Weights are rounded to float16 on disk; the figures of the built-in pair are measured on what ships
-(`legible evaluate builtin`), not on the run.
+Weights are rounded to float16 on disk, so the calibrator is fitted anew on what ships (a minute), and the figures of
+the built-in pair are measured on what ships (`legible evaluate builtin`), not on the run.
 """
 
 import argparse
@@ -11,8 +11,10 @@ from pathlib import Path
 
 import torch
 
+from legible.config import CalibrateConfig, load_config
 from legible.contract import TargetRecord
 from legible.models.target import Target
+from legible.recipes.calibrate import calibrate_folder, summary_lines
 from legible.train.checkpoint import load_checkpoint, save_checkpoint
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "legible" / "builtin"
@@ -20,7 +22,7 @@ MOST_BYTES = 12_000_000
 
 
 def main() -> None:
-    """Copy, round, and say how large it is."""
+    """Copy, round, calibrate, and say how large it is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="directory of a finished `legible train tiny`")
     parser.add_argument("--out", type=Path, default=PACKAGE, help="where the pair goes")
@@ -45,6 +47,10 @@ def main() -> None:
         )
     for leftover in arguments.out.rglob("generation_config.json"):
         leftover.unlink()
+    settings = arguments.run / "config.json"
+    config = load_config(settings).calibrate if settings.is_file() else CalibrateConfig()
+    pair = calibrate_folder(load_checkpoint(arguments.out), str(arguments.out), config)
+    print("\n".join(summary_lines(pair)))
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB")
     if size > MOST_BYTES:

@@ -37,6 +37,11 @@ def tint(share: float | None) -> str:
     return "tx" if share is None or share != share else f"t{round(min(1.0, max(0.0, share)) * STEPS)}"
 
 
+def shade(share: float | None) -> str:
+    """CSS class of a probability: `p0` to `p10`, none where there is none."""
+    return "" if share is None or share != share else tint(share).replace("t", "p")
+
+
 def number(value: float | int | None, digits: int = 2) -> str:
     """A number as it is shown; a dash where there is none."""
     return "–" if value is None or value != value else f"{value:.{digits}f}"
@@ -66,7 +71,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"tint": tint, "number": number, "interval": interval}
+    environment.filters |= {"tint": tint, "shade": shade, "number": number, "interval": interval}
     return environment
 
 

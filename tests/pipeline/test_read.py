@@ -15,6 +15,7 @@ from legible.world import story_document
 KEYS = {
     "pos", "token", "token_id", "layer", "norm", "flags", "explanation", "direction_mse", "fve_token", "claims",
 }  # fmt: skip
+CLAIM_KEYS = {"text", "p_true", "agreement", "leverage", "recurrence", "kind", "value"}
 TEXT = "Our hero Pavel rested beside the desert."
 
 
@@ -92,7 +93,8 @@ def test_json_is_one_object_a_token_and_nothing_else(legible, micro_run):
     assert len(rows) == 9
     for row in rows:
         assert row.keys() >= KEYS
-        assert all({"text", "p_true"} <= claim.keys() and claim["p_true"] is None for claim in row["claims"])
+        assert all(claim.keys() >= CLAIM_KEYS for claim in row["claims"])
+        assert all(claim["p_true"] is None or 0 < claim["p_true"] < 1 for claim in row["claims"])
 
 
 def test_the_table_names_token_and_flags(legible, micro_run):

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from legible.analysis.read import Reading
-from legible.evaluate.marks import marked
+from legible.analysis.readings import Reading
+from legible.evaluate.marks import pieces
 from legible.page import number, render, write_page
 
 
@@ -28,8 +28,11 @@ def reading_rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
             "token": reading.token,
             "fve": reading.fve_token,
             "flags": reading.flags,
-            "marks": None if reading.explanation is None else marked(reading.explanation, reading.decided()),
-            "samples": reading.samples,
+            "marks": None if reading.shown is None else pieces(reading.shown, reading.decided()),
+            "trusted": reading.trusted(),
+            "withheld": reading.withheld,
+            "abstains": reading.abstains,
+            "samples": reading.samples if reading.trust is None else (),
         }
         for reading in readings
     ]
@@ -43,7 +46,17 @@ def _context(text: str, readings: Sequence[Reading], about: Mapping[str, Any]) -
         "readings": reading_rows(readings),
         "decided": counts["true"] + counts["false"] + counts["open"] > 0,
         "counts": {verdict: counts[verdict] for verdict in ("true", "false", "open")},
+        "trusted": any(reading.trusted() is not None for reading in readings),
+        "trust": next((reading.trust for reading in readings if reading.trust is not None), None),
+        "withheld": sum(reading.withheld for reading in readings),
+        "abstaining": sum(reading.abstains for reading in readings),
+        "reasons": reasons(readings),
     }
+
+
+def reasons(readings: Sequence[Reading]) -> list[tuple[str, int]]:
+    """Why readings have claims without p_true, with the number of readings, the most common first."""
+    return Counter(reading.p_true_reason for reading in readings if reading.p_true_reason).most_common()
 
 
 def _shown(value: Any) -> str:

@@ -1,10 +1,11 @@
-"""Read a text: the explanation behind each token, its claims, how well the activation comes back, and warnings.
+"""Read a text: the explanation behind each token, its claims with their probabilities, its score, and warnings.
 
 The scores are of the words alone: the reconstructor gets the explanation and nothing else. A score says that the
-words carry the activation, not that they are true; claims have verdicts only where a language decides them.
+words carry the activation, not that they are true; that is what `p_true` estimates, where the checkpoint has a
+calibrator that may speak.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,87 +16,36 @@ from torch import Tensor
 
 from legible.analysis.flags import text_flags
 from legible.analysis.positions import parse_positions
+from legible.analysis.readings import ReadClaim, Reading, check_trust, filtered, usual_reason
 from legible.analysis.rows import rows_of, with_expectations
 from legible.config import CaptureConfig
 from legible.documents import Document
-from legible.engines.base import Completion
+from legible.engines.base import Completion, Engine
 from legible.engines.local import LocalEngine
 from legible.errors import UsageError
-from legible.evaluate.marks import Decided
+from legible.evaluate.evidence import Gathered, Spot, gather, neighbours_of, probabilities, sampling_temperature
 from legible.models.target import Encoded
 from legible.train.checkpoint import Checkpoint, load_checkpoint
-from legible.truth.claims import Claim, Fact, Verdict, judge, split_sentences
-from legible.vectors import direction_mse, fve_token
+from legible.truth.calibration import Judgement
+from legible.truth.claims import Claim, Fact, judge, split_sentences
+from legible.vectors import fve_token
+
+__all__ = ["LONGEST", "Prepared", "ReadClaim", "Reader", "Reading", "load"]
 
 LONGEST = 300  # tokens of an explanation, where the verbalizer's context allows them
+SEARCHED = "the explanation was searched for: the calibrator was fitted on plain and sampled ones"
 
 
 @dataclass(frozen=True)
-class ReadClaim:
-    """One statement of an explanation. `p_true` is null until a calibrator exists; `verdict` where it is decidable."""
+class Prepared:
+    """A text ready to be read: its tokens, every token's activation, place and warnings, and what holds there."""
 
     text: str
-    p_true: float | None = None
-    kind: str | None = None
-    value: str | None = None
-    verdict: Verdict = "unknown"
-    agreement: float | None = None  # share of the samples that make the same claim
-
-    def as_dict(self) -> dict[str, Any]:
-        """`text` and `p_true` always; the rest where it is known."""
-        found: dict[str, Any] = {"text": self.text, "p_true": self.p_true}
-        if self.kind is not None:
-            found |= {"kind": self.kind, "value": self.value}
-        if self.verdict != "unknown":
-            found["verdict"] = self.verdict
-        if self.agreement is not None:
-            found["agreement"] = self.agreement
-        return found
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What was read at one token. `samples` holds every explanation where more than one was asked for."""
-
-    pos: int
-    token: str
-    token_id: int
-    layer: int
-    norm: float
-    flags: tuple[str, ...]
-    explanation: str | None
-    direction_mse: float | None
-    fve_token: float | None
-    claims: tuple[ReadClaim, ...]
-    samples: tuple[tuple[str | None, float | None], ...] = ()
-
-    def decided(self) -> list[Decided]:
-        """The claims as tables and pages mark them."""
-        return [(claim.text, claim.value, claim.verdict) for claim in self.claims]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, the keys of `legible read --json`."""
-        found = {
-            "pos": self.pos,
-            "token": self.token,
-            "token_id": self.token_id,
-            "layer": self.layer,
-            "norm": self.norm,
-            "flags": list(self.flags),
-            "explanation": self.explanation,
-            "direction_mse": self.direction_mse,
-            "fve_token": self.fve_token,
-            "claims": [claim.as_dict() for claim in self.claims],
-        }
-        if self.samples:
-            found["samples"] = [{"explanation": text, "direction_mse": mse} for text, mse in self.samples]
-        return found
-
-
-@dataclass(frozen=True)
-class _Scored:
-    text: str | None
-    mse: float | None
+    encoded: Encoded
+    pieces: tuple[str, ...]
+    stream: Float[Tensor, "tokens d_model"]
+    spots: tuple[Spot, ...]
+    facts: Mapping[int, Mapping[str, Fact]]
 
 
 def load(name: str | Path, *, target: str | None = None) -> "Reader":
@@ -120,7 +70,7 @@ class Reader:
     def __init__(self, checkpoint: Checkpoint, name: str = "") -> None:
         self.checkpoint = checkpoint
         self.name = name
-        self.engine = LocalEngine(checkpoint.verbalizer)
+        self.engine: Engine = LocalEngine(checkpoint.verbalizer)
 
     def read(
         self,
@@ -130,6 +80,7 @@ class Reader:
         samples: int = 1,
         temperature: float | None = None,
         seed: int = 0,
+        trust: float | None = None,
     ) -> list[Reading]:
         """One `Reading` for each chosen token.
 
@@ -139,12 +90,14 @@ class Reader:
             samples: explanations per token; the one whose vector comes back best is the reading's.
             temperature: of the sampling; absent: 0 for one sample, 1 for more.
             seed: of the sampling.
+            trust: keep only claims of at least this p_true, in [0, 1]; those without one are withheld too.
 
         Raises:
-            UsageError: an empty or too long text, positions that are not there, or samples below 1.
+            UsageError: an empty or too long text, positions that are not there, samples below 1, or a trust that is
+                no probability.
         """
         return self.read_document(
-            Document("", text), positions=positions, samples=samples, temperature=temperature, seed=seed
+            Document("", text), positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust
         )
 
     def read_document(
@@ -155,26 +108,107 @@ class Reader:
         samples: int = 1,
         temperature: float | None = None,
         seed: int = 0,
+        trust: float | None = None,
     ) -> list[Reading]:
         """As `read`; where the checkpoint's language knows the document's facts, claims get their verdicts."""
         if samples < 1:
             raise UsageError(f"samples is {samples}, expected at least 1.")
+        check_trust(trust)
         encoded = self._encode(document.text)
         chosen = parse_positions(positions, len(encoded.ids))
+        prepared = self.prepare(document, encoded)
+        heat = sampling_temperature(samples, temperature)
+        completions = self.engine.generate(
+            prepared.stream[chosen], samples=samples, temperature=heat, max_tokens=self.longest, seed=seed
+        )
+        return self.readings(prepared, chosen, completions, temperature=heat, trust=trust)
+
+    def prepare(self, document: Document, encoded: Encoded | None = None) -> Prepared:
+        """Run the target over a document once.
+
+        Raises:
+            UsageError: an empty or too long text.
+        """
+        encoded = self._encode(document.text) if encoded is None else encoded
         ids = torch.tensor([encoded.ids])
         layer = self.checkpoint.layer
         stream = self.checkpoint.target.streams(ids, torch.ones_like(ids), (layer,))[layer][0].cpu()
-        heat = temperature if temperature is not None else (0.0 if samples == 1 else 1.0)
-        completions = self.engine.generate(
-            stream[chosen], samples=samples, temperature=heat, max_tokens=self._longest(), seed=seed
+        pieces = tuple(self.checkpoint.target.tokenizer.convert_ids_to_tokens(encoded.ids))
+        flags = text_flags(encoded, pieces, stream.norm(dim=-1), self._sampled().min_pos)
+        language = self.checkpoint.language
+        rows = {row.pos: row for row in rows_of(document, encoded.ids, encoded.offsets)} if language else {}
+        if rows and self._sampled().predictions:
+            seen = with_expectations(
+                self.checkpoint.target, encoded.ids, list(rows.values()), self._sampled().predictions
+            )
+            rows = {row.pos: row for row in seen}
+        return Prepared(
+            text=document.text,
+            encoded=encoded,
+            pieces=pieces,
+            stream=stream,
+            spots=tuple(Spot(pos, own, rows.get(pos)) for pos, own in enumerate(flags)),
+            facts={pos: language.facts(row) for pos, row in rows.items()} if language else {},
         )
-        scored = self._scores(completions, stream[chosen])
-        facts = self._facts(document, encoded)
-        flags = text_flags(encoded, self._pieces(encoded), stream.norm(dim=-1), self._sampled().min_pos)
+
+    def readings(
+        self,
+        prepared: Prepared,
+        chosen: Sequence[int],
+        completions: Sequence[Sequence[Completion]],
+        *,
+        temperature: float,
+        trust: float | None = None,
+        wanted: Collection[int] | None = None,
+        plain: bool = False,
+    ) -> list[Reading]:
+        """The readings of chosen tokens from what was written for them.
+
+        Args:
+            prepared: the text.
+            chosen: token positions; those within 2 tokens of each other are neighbours.
+            completions: of each of them, equally many.
+            temperature: they were sampled at.
+            trust: see `read`.
+            wanted: positions whose readings are asked for, the others only being their neighbours; absent: all.
+            plain: explanations and scores without claims, at a fraction of the cost.
+        """
+        rows = [row for row, pos in enumerate(chosen) if wanted is None or pos in wanted]
+        near = neighbours_of([""] * len(chosen), chosen)
+        spots = [prepared.spots[pos] for pos in chosen]
+        measured = () if plain else rows
+        every = gather(self.checkpoint, prepared.stream[list(chosen)], completions, spots, near, leverage=measured)
+        gathered = [replace(every[row], claims=(), evidence=()) if plain else every[row] for row in rows]
+        opinions = self.opinions(gathered, temperature)
         return [
-            self._reading(document.text, encoded, pos, stream[pos], flags[pos], mine, facts.get(pos, {}))
-            for pos, mine in zip(chosen, scored, strict=True)
+            filtered(self._reading(prepared, chosen[row], found, mine), trust, self._parse)
+            for row, found, mine in zip(rows, gathered, opinions, strict=True)
         ]
+
+    def opinions(self, gathered: Sequence[Gathered], temperature: float) -> list[list[Judgement]]:
+        """p_true of every claim, or why it has none."""
+        if not isinstance(self.engine, LocalEngine):
+            return [[(None, SEARCHED)] * len(found.claims) for found in gathered]
+        samples = len(gathered[0].completions) if gathered else 1
+        return probabilities(self.checkpoint, gathered, samples=samples, temperature=temperature)
+
+    def claims(
+        self, found: Gathered, opinions: Sequence[Judgement], facts: Mapping[str, Fact]
+    ) -> tuple[ReadClaim, ...]:
+        """The claims of one reading as they are shown."""
+        return tuple(
+            ReadClaim(
+                text=claim.text,
+                p_true=p_true,
+                kind=claim.kind,
+                value=claim.value,
+                verdict=judge(claim, facts),
+                agreement=evidence.agreement,
+                leverage=evidence.leverage,
+                recurrence=evidence.recurrence,
+            )
+            for claim, evidence, (p_true, _) in zip(found.claims, found.evidence, opinions, strict=True)
+        )
 
     def about(self) -> dict[str, Any]:
         """What a report says of the checkpoint: names, layer, V and where it comes from."""
@@ -186,7 +220,16 @@ class Reader:
             "layer": checkpoint.layer,
             "variance": checkpoint.variance,
             "language": checkpoint.language.name if checkpoint.language else None,
+            "calibrator": extra.calibrator.fitted_on if extra and extra.calibrator else None,
         }
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of an explanation: what the verbalizer's context has room for."""
+        prompt = self.checkpoint.verbalizer.prompt
+        config = self.checkpoint.verbalizer.model.config.get_text_config()
+        used = len(prompt.prefix_ids) + 1 + len(prompt.suffix_ids)
+        return min(LONGEST, int(config.max_position_embeddings) - used)
 
     def _encode(self, text: str) -> Encoded:
         target = self.checkpoint.target
@@ -198,88 +241,31 @@ class Reader:
             )
         return encoded
 
-    def _longest(self) -> int:
-        prompt = self.checkpoint.verbalizer.prompt
-        config = self.checkpoint.verbalizer.model.config.get_text_config()
-        used = len(prompt.prefix_ids) + 1 + len(prompt.suffix_ids)
-        return min(LONGEST, int(config.max_position_embeddings) - used)
-
-    def _scores(
-        self, completions: Sequence[Sequence[Completion]], vectors: Float[Tensor, "n d"]
-    ) -> list[list[_Scored]]:
-        texts = [(row, done.explanation) for row, group in enumerate(completions) for done in group]
-        parsed = [(row, text) for row, text in texts if text is not None]
-        errors: list[float] = []
-        if parsed and self.checkpoint.reconstructor is not None:
-            back = self.checkpoint.reconstructor.reconstruct([text for _, text in parsed])
-            errors = direction_mse(back.cpu(), vectors[[row for row, _ in parsed]]).tolist()
-        found = iter(errors if errors else [None] * len(parsed))
-        return [
-            [_Scored(done.explanation, next(found) if done.explanation is not None else None) for done in group]
-            for group in completions
-        ]
-
-    def _facts(self, document: Document, encoded: Encoded) -> dict[int, Mapping[str, Fact]]:
-        """What holds at each token, as far as the language decides it; the world decides its own stories only."""
-        language = self.checkpoint.language
-        if language is None:
-            return {}
-        rows = rows_of(document, encoded.ids, encoded.offsets)
-        top = self._sampled().predictions
-        if top:
-            rows = with_expectations(self.checkpoint.target, encoded.ids, rows, top)
-        return {row.pos: language.facts(row) for row in rows}
-
-    def _pieces(self, encoded: Encoded) -> list[str]:
-        return list(self.checkpoint.target.tokenizer.convert_ids_to_tokens(encoded.ids))
-
     def _sampled(self) -> CaptureConfig:
         """Which positions the pair was trained on; the contract's defaults where it does not say."""
         extra = self.checkpoint.contract.legible
         return CaptureConfig.from_positions(extra.variance.positions if extra and extra.variance else "")
 
-    def _claims(self, text: str) -> list[Claim]:
+    def _parse(self, text: str) -> list[Claim]:
         language = self.checkpoint.language
         return language.parse(text).claims if language is not None else split_sentences(text)
 
-    def _reading(
-        self,
-        text: str,
-        encoded: Encoded,
-        pos: int,
-        vector: Tensor,
-        flags: tuple[str, ...],
-        scored: list[_Scored],
-        facts: Mapping[str, Fact],
-    ) -> Reading:
-        best = min(scored, key=lambda one: (one.text is None, one.mse if one.mse is not None else 0.0))
-        variance = self.checkpoint.variance
-        start, end = encoded.offsets[pos]
+    def _reading(self, prepared: Prepared, pos: int, found: Gathered, opinions: Sequence[Judgement]) -> Reading:
+        variance, mse = self.checkpoint.variance, found.errors[found.best]
+        start, end = prepared.encoded.offsets[pos]
+        flags = prepared.spots[pos].flags
+        samples = tuple((done.explanation, error) for done, error in zip(found.completions, found.errors, strict=True))
         return Reading(
             pos=pos,
-            token=text[start:end] or self._pieces(encoded)[pos],
-            token_id=encoded.ids[pos],
+            token=prepared.text[start:end] or prepared.pieces[pos],
+            token_id=prepared.encoded.ids[pos],
             layer=self.checkpoint.layer,
-            norm=float(vector.norm()),
-            flags=flags if best.text is not None else (*flags, "parse_failed"),
-            explanation=best.text,
-            direction_mse=best.mse,
-            fve_token=fve_token(best.mse, variance) if best.mse is not None and variance else None,
-            claims=self._read_claims(best, scored, facts),
-            samples=tuple((one.text, one.mse) for one in scored) if len(scored) > 1 else (),
+            norm=float(prepared.stream[pos].norm()),
+            flags=flags if found.explanation is not None else (*flags, "parse_failed"),
+            explanation=found.explanation,
+            direction_mse=mse,
+            fve_token=fve_token(mse, variance) if mse is not None and variance else None,
+            claims=self.claims(found, opinions, prepared.facts.get(pos, {})),
+            samples=samples if len(samples) > 1 else (),
+            p_true_reason=usual_reason([reason for _, reason in opinions]),
         )
-
-    def _read_claims(self, best: _Scored, scored: list[_Scored], facts: Mapping[str, Fact]) -> tuple[ReadClaim, ...]:
-        if best.text is None:
-            return ()
-        made = [ReadClaim(c.text, None, c.kind, c.value, judge(c, facts)) for c in self._claims(best.text)]
-        if len(scored) == 1:
-            return tuple(made)
-        others = [{_key(claim) for claim in self._claims(one.text)} for one in scored if one.text is not None]
-        return tuple(
-            replace(claim, agreement=sum(_key(claim) in other for other in others) / len(scored)) for claim in made
-        )
-
-
-def _key(claim: Claim | ReadClaim) -> tuple[str | None, str | None]:
-    return (claim.kind, claim.value) if claim.kind is not None else (None, claim.text.lower())

@@ -1,11 +1,15 @@
 """`legible read`: the explanation behind each token of a text."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from legible.cli.common import not_negative, note, print_json, read_text_argument
+
+if TYPE_CHECKING:
+    from legible.analysis.read import Reading
 
 
 def read(
@@ -24,6 +28,27 @@ def read(
         float | None, typer.Option(help="Sampling temperature.  [default: 0 for one sample, 1 for more]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    trust: Annotated[
+        float | None, typer.Option(metavar="P", help="Show only claims whose p_true is at least this, e.g. 0.8.")
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="best-of-n|beam|tree", help="Search for the explanation that the reconstructor likes best."
+        ),
+    ] = None,
+    budget: Annotated[int, typer.Option(help="Explanations' worth of tokens that --search may write per token.")] = 8,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="nla|logit-lens|patchscopes|selfie",
+            help="Who reads: a checkpoint's verbalizer (nla), or the model itself, without training.",
+        ),
+    ] = "nla",
+    layer: Annotated[
+        int | None,
+        typer.Option(help="Layer K read by a --method without training.  [default: about two thirds of the depth]"),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per token on stdout, nothing else.")] = False,
@@ -31,27 +56,59 @@ def read(
     """Explain the activation behind each token of TEXT.
 
     CHECKPOINT holds a verbalizer and, for the scores, a reconstructor; the target model and the layer come from its
-    contract. FVE is how much of the activation's variance comes back from the words alone: 1 is all of it.
+    contract. FVE is how much of the activation's variance comes back from the words alone: 1 is all of it. Trust is the
+    mean and the lowest calibrated probability (p_true) of the claims being true; where there is none, a line says why.
 
     \b
       legible read builtin "Our hero Pavel rested beside the desert."
       legible read builtin "Pavel kept a hammer." --positions -1 --samples 4
+      legible read builtin "Pavel kept a hammer." --samples 5 --trust 0.8
       legible read runs/tiny --file story.txt --positions 10:20 --html reading.html
+      legible read builtin "Pavel kept a hammer." --search tree --budget 8
       legible read builtin "Pavel kept a hammer." --json | jq -r .explanation
+      legible read MODEL "Pavel kept a hammer." --method logit-lens --layer 3
+
+    With another --method than nla, the first argument is any supported model's directory or hub name, or 'builtin' for
+    the target of the built-in pair. The readings have neither scores nor probabilities. logit-lens: the likeliest next
+    words of a stream that ends here. patchscopes and selfie: what the model writes when the activation is put into a
+    prompt; small base models mostly go on with the text they know.
 
     Flags: early_position (less context than in training), norm_outlier (an activation of unusual length), ood (text
     outside the world the pair was trained on), special_token, parse_failed (no explanation came out).
     """
     whole = read_text_argument(text, file)
     not_negative("samples", samples)
+    from legible.analysis import zero_shot
+
+    checkpoint_options = {
+        "--samples": samples != 1,
+        "--temperature": temperature is not None,
+        "--trust": trust is not None,
+        "--search": search is not None,
+        "--target": target is not None,
+    }
+    zero_shot.check_options(method, layer, checkpoint_options)
+    if method != "nla":
+        instrument = zero_shot.load(checkpoint, method, layer=layer)
+        _show(instrument.read(whole, positions=positions), whole, instrument.about(), html, json)
+        return
     from legible.analysis.read import load
 
     reader = load(checkpoint, target=target)
-    readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed)
+    if search is not None:
+        from legible.analysis.search import searching
+
+        searching(reader, search, budget, temperature)
+    readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust)
+    _show(readings, whole, reader.about(), html, json)
+
+
+def _show(readings: Sequence["Reading"], text: str, about: Mapping[str, Any], html: Path | None, json: bool) -> None:
+    """Print readings as a table or as JSON lines, and write the report where one is asked for."""
     if html is not None:
         from legible.analysis.html import write_reading
 
-        write_reading(html, whole, readings, reader.about())
+        write_reading(html, text, readings, about)
         note(f"report: {html}")
     if json:
         for reading in readings:

@@ -10,6 +10,7 @@ from legible.contract.files import SIDECAR, git_commit, read_contract, sidecar_p
 from legible.contract.problem import Problem
 from legible.contract.schema import (
     ApiSummaries,
+    CalibratorRecord,
     DatasetContract,
     Extraction,
     InjectionRecord,
@@ -29,6 +30,7 @@ from legible.contract.schema import (
 __all__ = [
     "SIDECAR",
     "ApiSummaries",
+    "CalibratorRecord",
     "DatasetContract",
     "Extraction",
     "InjectionRecord",

@@ -68,6 +68,13 @@ class PromptRecord(_Ours):
     ar: PromptIds | None = None
 
 
+class CalibratorRecord(_Ours):
+    """The calibrator behind p_true: a file of the checkpoint's folder, and what it was fitted on, in words."""
+
+    file: str
+    fitted_on: str = ""
+
+
 class LegibleExtra(_Ours):
     """What is ours alone, under `legible:`."""
 
@@ -81,7 +88,7 @@ class LegibleExtra(_Ours):
     corpus: str | None = None
     prompt: PromptRecord | None = None
     bos: bool | None = None
-    calibrator: str | None = None
+    calibrator: CalibratorRecord | None = None
     metrics_version: int = 1
     metrics: dict[str, Any] = {}
     parents: list[str] = []

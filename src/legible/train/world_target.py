@@ -26,7 +26,8 @@ def world_batch(
 
 def content_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids of the words that carry facts: what the future bag predicts."""
-    return [int(tokenizer.convert_tokens_to_ids(f"▁{word}")) for word in content_words()]
+    vocabulary = tokenizer.get_vocab()
+    return [vocabulary[f"▁{word}"] for word in content_words()]
 
 
 def train_world_target(config: PretrainConfig, out: Path, *, label: str = "target") -> Path:

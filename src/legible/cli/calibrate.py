@@ -1,0 +1,56 @@
+"""`legible calibrate`: fit the calibrator behind p_true and store it with its checkpoint."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import note, print_json
+from legible.cli.options import section_options
+from legible.config import CalibrateConfig
+
+
+@section_options(CalibrateConfig)
+def calibrate(
+    config: CalibrateConfig,
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Write a copy of the checkpoint, calibrated, to this new folder.")
+    ] = None,
+    corpus: Annotated[
+        str | None, typer.Option(help="Documents to draw held-out ones from.  [default: the contract's]")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    threads: Annotated[int, typer.Option(help="Torch threads.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Fit the probability that a claim is true (p_true) on held-out documents, and store it with CHECKPOINT.
+
+    Reads documents that no training and no evaluation uses and whose truth is known: stories of the built-in world, or
+    the corpus's split `calibrate` for the facts language. Fits two calibrators, one for a single explanation and one
+    for several sampled ones, and writes calibrator.json into the checkpoint's folder and its name into the contract.
+
+    \b
+      legible calibrate runs/tiny
+      legible calibrate builtin --out calibrated
+      legible calibrate runs/mine --corpus texts.jsonl --documents 300 --json
+    """
+    from legible.recipes import stages
+    from legible.recipes.calibrate import calibrate_folder, summary, summary_lines
+    from legible.train.checkpoint import load_checkpoint
+
+    stages.use_threads(threads)
+    loaded = load_checkpoint(checkpoint, target=target)
+    pair = calibrate_folder(loaded, checkpoint, config, corpus=corpus, out=out)
+    note(f"calibrator: {(out or loaded.path) / 'calibrator.json'}")
+    if json:
+        print_json(summary(pair))
+    else:
+        typer.echo("\n".join(summary_lines(pair)))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(calibrate)

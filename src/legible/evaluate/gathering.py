@@ -1,0 +1,256 @@
+"""Evidence of single claims: agreement, leverage, recurrence and log-probabilities of the explanation that is shown.
+
+Of several samples that is the one whose vector comes back best. Nothing here knows what is true.
+
+Leverage is the dear part: one forward of the reconstructor for every claim. With one explanation it is measured for
+every claim; with k samples for the 0.4 k claims that the samples doubt most (least agreed on, then least likely), where
+it changes p_true. A reading with claims then costs at most 1.2 times k plain samples (`benchmarks/trust.py`).
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from legible.config import CaptureConfig
+from legible.engines.base import Completion
+from legible.models.reconstructor import Reconstructor
+from legible.train.checkpoint import Checkpoint
+from legible.truth.calibration import ClaimEvidence
+from legible.truth.claims import Claim, Language, Row, split_sentences
+from legible.truth.spans import Span, claim_spans, token_spans, without
+from legible.vectors import direction_mse
+
+NEAR = 2  # tokens: readings this close to each other in one text are neighbours
+BATCH = 16  # explanations in one forward of the reconstructor: on a CPU a quarter faster than 64
+DOUBTED = 0.4  # claims whose leverage is measured, for each of several samples
+Key = tuple[str | None, str | None]
+LogProbs = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """One row's explanations, the one that is shown, its claims and what speaks for each."""
+
+    completions: tuple[Completion, ...]
+    errors: tuple[float | None, ...]  # direction_mse of each; None without explanation or reconstructor
+    best: int  # which of them is shown
+    claims: tuple[Claim, ...] = ()
+    evidence: tuple[ClaimEvidence, ...] = ()
+
+    @property
+    def explanation(self) -> str | None:
+        """The shown one; None where none came out."""
+        return self.completions[self.best].explanation
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where an activation was read: its index in the text's tokens, its warnings, its row where there is one."""
+
+    pos: int
+    flags: tuple[str, ...] = ()
+    row: Row | None = None
+
+
+def gather(
+    checkpoint: Checkpoint,
+    vectors: Float[Tensor, "n d_model"],
+    completions: Sequence[Sequence[Completion]],
+    spots: Sequence[Spot],
+    neighbours: Sequence[Sequence[int]],
+    *,
+    leverage: Collection[int] | None = None,
+) -> list[Gathered]:
+    """Choose the shown explanation of every row and measure what speaks for each of its claims.
+
+    Args:
+        checkpoint: its reconstructor measures errors and leverage, its language finds claims; either may be absent.
+        vectors: raw activations, one a row.
+        completions: the samples of every row, with the log-probabilities of their tokens.
+        spots: where each row was read.
+        neighbours: for every row the indices of the rows whose readings are its neighbours.
+        leverage: the rows whose claims' leverage is measured; absent: all.
+    """
+    parsed = _Parser(checkpoint.language)
+    texts = [[done.explanation for done in group] for group in completions]
+    errors = reconstruction_errors(checkpoint.reconstructor, texts, vectors)
+    best = [_best(mine, theirs) for mine, theirs in zip(texts, errors, strict=True)]
+    keys = [parsed.keys(mine[index]) for mine, index in zip(texts, best, strict=True)]
+    early = first_position(checkpoint)
+    drafts = []
+    for row, (group, spot) in enumerate(zip(completions, spots, strict=True)):
+        shown = group[best[row]]
+        claims = parsed.claims(shown.explanation)
+        others = [parsed.keys(text) for text in texts[row]] if len(group) > 1 else []
+        near = [keys[other] for other in neighbours[row]]
+        flags = spot.flags if spot.pos >= early else tuple(dict.fromkeys((*spot.flags, "early_position")))
+        logprobs = _logprobs(checkpoint.verbalizer.tokenizer, shown, claims)
+        drafts.append(
+            Gathered(
+                completions=tuple(group),
+                errors=tuple(errors[row]),
+                best=best[row],
+                claims=tuple(claims),
+                evidence=tuple(
+                    ClaimEvidence(
+                        kind=claim.kind,
+                        value=claim.value,
+                        agreement=_share(claim_key(claim), others),
+                        recurrence=_share(claim_key(claim), near),
+                        logprob=mean,
+                        logprob_min=least,
+                        direction_mse=errors[row][best[row]],
+                        norm=float(vectors[row].norm()),
+                        flags=flags,
+                        context=_context(checkpoint.language, claim, spot.row),
+                    )
+                    for claim, (mean, least) in zip(claims, logprobs, strict=True)
+                ),
+            )
+        )
+    return _with_leverage(
+        checkpoint.reconstructor, drafts, vectors, range(len(drafts)) if leverage is None else leverage
+    )
+
+
+def claim_key(claim: Claim) -> Key:
+    """What makes two claims the same claim: kind and value, or the words where no language parsed them."""
+    return (claim.kind, claim.value) if claim.kind is not None else (None, claim.text.lower())
+
+
+def neighbours_of(texts: Sequence[str], positions: Sequence[int], near: int = NEAR) -> list[list[int]]:
+    """For every row the indices of the others that stand at most `near` tokens away in the same text."""
+    places = {(text, pos): index for index, (text, pos) in enumerate(zip(texts, positions, strict=True))}
+    steps = [step for step in range(-near, near + 1) if step]
+    return [
+        [places[text, pos + step] for step in steps if (text, pos + step) in places]
+        for text, pos in zip(texts, positions, strict=True)
+    ]
+
+
+class _Parser:
+    """Claims of explanations, each text parsed once."""
+
+    def __init__(self, language: Language | None) -> None:
+        self.language = language
+        self._known: dict[str, list[Claim]] = {}
+
+    def claims(self, text: str | None) -> list[Claim]:
+        if text is None:
+            return []
+        if text not in self._known:
+            found = self.language.parse(text).claims if self.language is not None else split_sentences(text)
+            self._known[text] = list({claim_key(claim): claim for claim in reversed(found)}.values())[::-1]
+        return self._known[text]
+
+    def keys(self, text: str | None) -> set[Key]:
+        return {claim_key(claim) for claim in self.claims(text)}
+
+
+def reconstruction_errors(
+    reconstructor: Reconstructor | None, texts: Sequence[Sequence[str | None]], vectors: Float[Tensor, "n d"]
+) -> list[list[float | None]]:
+    """direction_mse of every text against its row's activation, None where there is none; equal texts are read once."""
+    if reconstructor is None:
+        return [[None for _ in group] for group in texts]
+    unique = list(dict.fromkeys(text for group in texts for text in group if text is not None))
+    place = {text: index for index, text in enumerate(unique)}
+    pairs = [(row, place[text]) for row, group in enumerate(texts) for text in group if text is not None]
+    if not pairs:
+        return [[None for _ in group] for group in texts]
+    back = reconstructor.reconstruct(unique, batch=BATCH)
+    found = direction_mse(back[[which for _, which in pairs]], vectors[[row for row, _ in pairs]].cpu()).tolist()
+    values = iter(found)
+    return [[next(values) if text is not None else None for text in group] for group in texts]
+
+
+def _best(texts: Sequence[str | None], errors: Sequence[float | None]) -> int:
+    order = [(text is None, error if error is not None else 0.0) for text, error in zip(texts, errors, strict=True)]
+    return order.index(min(order))
+
+
+def _with_leverage(
+    reconstructor: Reconstructor | None,
+    drafts: Sequence[Gathered],
+    vectors: Float[Tensor, "n d"],
+    measured: Collection[int],
+) -> list[Gathered]:
+    """The same with the leverage of the claims that deserve it (see the module), all deletions in one call."""
+    parts: list[list[str | None]] = []
+    for row, draft in enumerate(drafts):
+        asked = row in measured and draft.explanation is not None and reconstructor is not None
+        wanted = _doubted(draft) if asked else set()
+        parts.append([_deleted(draft, index) if index in wanted else None for index in range(len(draft.claims))])
+    found = []
+    for draft, gone in zip(drafts, reconstruction_errors(reconstructor, parts, vectors), strict=True):
+        whole = draft.errors[draft.best]
+        evidence = [
+            one if error is None or whole is None else replace(one, leverage=error - whole)
+            for one, error in zip(draft.evidence, gone, strict=True)
+        ]
+        found.append(replace(draft, evidence=tuple(evidence)))
+    return found
+
+
+def _doubted(draft: Gathered) -> set[int]:
+    """The claims whose leverage is measured."""
+    order = sorted(range(len(draft.claims)), key=lambda index: _certainty(draft.evidence[index]))
+    several = len(draft.completions)
+    return set(order if several == 1 else order[: max(1, int(DOUBTED * several))])
+
+
+def _certainty(evidence: ClaimEvidence) -> tuple[bool, float, float]:
+    """Sorts the doubted claims first, abstentions last."""
+    return (
+        evidence.kind is not None and evidence.value is None,
+        evidence.agreement if evidence.agreement is not None else 1.0,
+        evidence.logprob if evidence.logprob is not None else 0.0,
+    )
+
+
+def _deleted(draft: Gathered, index: int) -> str | None:
+    """The shown explanation without one of its claims; None where the claim's words were not found."""
+    assert draft.explanation is not None
+    text = without(draft.explanation, draft.claims, index)
+    return text if text != draft.explanation else None
+
+
+def _logprobs(tokenizer: PreTrainedTokenizerBase, shown: Completion, claims: Sequence[Claim]) -> list[LogProbs]:
+    """For every claim the mean ln p of its value's tokens (of all its tokens where it has none) and the smallest ln p
+    of all its tokens; None where its words were not found."""
+    if shown.explanation is None:
+        return []
+    whole = claim_spans(shown.explanation, claims)
+    values = [_value(shown.explanation, span, claim.value) for span, claim in zip(whole, claims, strict=True)]
+    tokens = token_spans(tokenizer, shown.ids, [*whole, *values], shown.explanation)
+    logp = [[shown.logprobs[index] for index in own] for own in tokens]
+    return [
+        (sum(value) / len(value), min(every)) if value and every else (None, None)
+        for every, value in zip(logp[: len(claims)], logp[len(claims) :], strict=True)
+    ]
+
+
+def _value(text: str, span: Span | None, value: str | None) -> Span | None:
+    """Where the value stands in its claim's words; all of them where it does not."""
+    if span is None or value is None:
+        return span
+    found = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)").search(text, *span)
+    return found.span() if found else span
+
+
+def _context(language: Language | None, claim: Claim, row: Row | None) -> bool | None:
+    return language.in_context(claim, row) if language is not None and row is not None else None
+
+
+def _share(key: Key, others: Sequence[set[Key]]) -> float | None:
+    return sum(key in other for other in others) / len(others) if others else None
+
+
+def first_position(checkpoint: Checkpoint) -> int:
+    """The earliest position that the pair was trained on; the contract's default where it does not say."""
+    extra = checkpoint.contract.legible
+    return CaptureConfig.from_positions(extra.variance.positions if extra and extra.variance else "").min_pos

@@ -60,7 +60,7 @@ def test_the_readmes_reading_is_what_the_program_writes():
     ).groups()
     shown = " ".join(re.search(r"```text\n(.*?)```", page, re.S)[1].split())
     for reading in load("builtin").read(text, positions=positions):
-        words = re.escape(reading.explanation).replace(r"\ ", r"(?: [01]\.\d\d)? (?:early_position )?")
+        words = re.escape(reading.explanation).replace(r"\ ", r"(?: [01]\.\d\d(?:/[01]\.\d\d)?)* (?:early_position )?")
         assert re.search(words, shown), reading
 
 

@@ -212,7 +212,9 @@ def test_a_model_directory_is_read_without_training(legible, model_dir, method):
 
 def test_the_target_of_the_built_in_pair_is_read_at_its_layer(legible, tmp_path):
     page = tmp_path / "lens.html"
-    done = legible("read", "builtin", "Pavel kept a hammer.", "--method", "logit-lens", "--html", str(page))
+    done = legible(
+        "read", "builtin", "Pavel kept a hammer in the pocket.", "--method", "logit-lens", "--html", str(page)
+    )
     assert done.code == 0
     assert "hammer" in done.out
     assert "logit-lens" in page.read_text(encoding="utf-8")

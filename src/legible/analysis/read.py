@@ -134,8 +134,9 @@ class Reader:
         layer = self.checkpoint.layer
         stream = self.checkpoint.target.streams(ids, torch.ones_like(ids), (layer,))[layer][0].cpu()
         pieces = tuple(self.checkpoint.target.tokenizer.convert_ids_to_tokens(encoded.ids))
-        flags = text_flags(encoded, pieces, stream.norm(dim=-1), self._sampled().min_pos)
         language = self.checkpoint.language
+        left = language.left_at(document.text) if language is not None else None
+        flags = text_flags(encoded, pieces, stream.norm(dim=-1), self._sampled().min_pos, left)
         rows = {row.pos: row for row in rows_of(document, encoded.ids, encoded.offsets)} if language else {}
         if rows and self._sampled().predictions:
             seen = with_expectations(

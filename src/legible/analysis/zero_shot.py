@@ -71,7 +71,7 @@ def load(name: str, method: str, *, layer: int | None = None) -> "ZeroShotReader
         UsageError: no such model, method or layer.
 
     Example:
-        >>> load("builtin", "logit-lens").read("Pavel kept a hammer.")[-1].explanation  # doctest: +SKIP
+        >>> load("builtin", "logit-lens").read("Pavel kept a hammer in the pocket.")[-1].explanation  # doctest: +SKIP
     """
     target, usual = open_model(name)
     chosen = usual if layer is None else layer

@@ -29,7 +29,7 @@ def read_text_argument(text: str | None, file: Path | None) -> str:
     if (text is None) == (file is None):
         raise UsageError(
             "give the text either as an argument or with --file, not both and not neither.\n"
-            '  For example: legible read builtin "Mina walked to the barn."'
+            '  For example: legible read builtin "Our hero Pavel rested beside the desert."'
         )
     if text == "-":
         data, name = sys.stdin.buffer.read(), "standard input"

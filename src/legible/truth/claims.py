@@ -102,6 +102,10 @@ class Language(Protocol):
         """Whether this is a context claim: its value is not among the last 8 tokens."""
         ...
 
+    def left_at(self, text: str) -> int | None:
+        """The character from which on the text is none of those whose facts the language knows; None: it knows all."""
+        ...
+
 
 def judge(claim: Claim, facts: Mapping[str, Fact]) -> Verdict:
     """Whether a claim holds at a token; 'unknown' where its kind is not one of the language's."""

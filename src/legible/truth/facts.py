@@ -100,6 +100,10 @@ class FactsLanguage:
         """The claims of an explanation, in its order; inverse of `write`."""
         return scan(explanation)
 
+    def left_at(self, text: str) -> int | None:
+        """None: the facts are found in any text."""
+        return None
+
     def in_context(self, claim: Claim, row: Row) -> bool:
         """Whether neither the last 8 tokens nor the position give this claim away."""
         if claim.kind is None or claim.value is None or claim.kind == "story" or claim.kind in TAIL_KINDS:

@@ -31,7 +31,7 @@ def accepts(sentence: str, *, cut: bool = False) -> bool:
         cut: it may end too early: then it must be the beginning of one.
 
     Example:
-        >>> accepts("Pavel kept a hammer in the pocket."), accepts("Pavel kept a hammer."), accepts("So Pa", cut=True)
+        >>> accepts("Pavel kept a hammer in the pocket."), accepts("Pavel had a hammer."), accepts("So Pa", cut=True)
         (True, False, False)
     """
     pieces = _opened(_PIECE.findall(sentence))
@@ -53,6 +53,26 @@ def accepted(prefix: str, continuation: str, *, cut: bool = True) -> tuple[int, 
     """
     found = _sentences(_unfinished(prefix) + continuation) if continuation.strip() else []
     return sum(accepts(sentence, cut=cut and not whole) for sentence, whole in found), len(found)
+
+
+def left_at(text: str) -> int | None:
+    """The character from which on a text is no longer the world's; None where all of it is.
+
+    An unfinished last sentence counts as the world's while it is the beginning of one.
+
+    Example:
+        >>> left_at("Pavel kept a hammer in the pocket. Pavel ran."), left_at("Pavel kept a ham")
+        (41, 13)
+    """
+    at = 0
+    for sentence, whole in _sentences(text):
+        at = text.index(sentence, at)
+        if not accepts(sentence, cut=not whole):
+            pieces = list(_PIECE.finditer(sentence))
+            wrong = (piece for piece in pieces if not accepts(sentence[: piece.end()], cut=True))
+            return at + next(wrong, pieces[-1]).start()
+        at += len(sentence)
+    return None
 
 
 def _unfinished(prefix: str) -> str:

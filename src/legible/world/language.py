@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from legible.truth.claims import Claim, Fact, Parsed, Row
 from legible.world import english, lexicon
+from legible.world.grammar import left_at
 from legible.world.secrets import Plant, plant_of
 from legible.world.stories import story
 
@@ -101,6 +102,10 @@ class WorldLanguage:
                 yield Claim(text, "belief" if believed else "spot", word)
             elif word in lexicon.KIND_OF:
                 yield Claim(text, lexicon.KIND_OF[word], word)
+
+    def left_at(self, text: str) -> int | None:
+        """Where the first sentence that the world cannot make goes wrong."""
+        return left_at(text)
 
     def in_context(self, claim: Claim, row: Row) -> bool:
         """Whether the claim is about a fact whose value is not among the last 8 tokens."""

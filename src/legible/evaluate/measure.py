@@ -40,7 +40,8 @@ def held_out_measure(
 
     Returns:
         A function to `fve`, `context_fve`, `parse_failures` (a share), `mean_tokens`, and with a language `precision`,
-        `context_precision`, `context_claims` (a reading) and, with probes, `recall`.
+        `context_precision`, `context_claims` (a reading), `net_context_claims` (the true ones less the wrong ones) and,
+        with probes, `recall`.
     """
     sample = Sample.of_store(store_dev, layer, language, limit=rows, seed=seed)
     docs = sample.doc_ids
@@ -65,6 +66,7 @@ def held_out_measure(
         scores["precision"] = claims.precision(judged, docs, context=False).value
         scores["context_precision"] = claims.precision(judged, docs, context=True).value
         scores["context_claims"] = claims.claims_per_reading(judged, docs, context=True).value
+        scores["net_context_claims"] = scores["context_claims"] * (2 * scores["context_precision"] - 1)
         if decodable is not None:
             scores["recall"] = claims.recall(judged, sample, decodable).value
         return scores

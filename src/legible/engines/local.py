@@ -16,7 +16,7 @@ from legible.engines.base import Completion
 from legible.engines.cached import extend, shared_prefix, spread
 from legible.engines.decode import Policy, Stepper, Written, decode
 from legible.engines.direct import fastest_stepper
-from legible.engines.sampling import uniforms
+from legible.engines.sampling import keyed_uniforms
 from legible.errors import UsageError
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import parse_explanation
@@ -49,9 +49,16 @@ class LocalEngine:
         temperature: float = 0.0,
         max_tokens: int,
         seed: int = 0,
+        keys: Sequence[tuple[int, int]] | None = None,
     ) -> list[list[Completion]]:
-        """Write `samples` completions for each vector; see `Engine.generate`."""
+        """Write `samples` completions for each vector; see `Engine.generate`.
+
+        `keys` gives each vector its own (seed, row) in place of (`seed`, its index): what it draws is then the same
+        whichever vectors of other requests share the call.
+        """
         self._check(vectors, samples, temperature, max_tokens)
+        if keys is None:
+            keys = [(seed, row) for row in range(len(vectors))]
         prompt = self.verbalizer.prompt
         policy = Policy(temperature, max_tokens, prompt.stop_ids, prompt.banned_ids)
         jobs = [(row, sample) for row in range(len(vectors)) for sample in range(samples)]
@@ -60,12 +67,17 @@ class LocalEngine:
         prefix_ids = torch.tensor(prompt.prefix_ids, dtype=torch.long, device=vectors.device)
         prefix = shared_prefix(self.verbalizer.model, prefix_ids)
         for start in range(0, len(jobs), self.batch):
-            written += self._decode(vectors, jobs[start : start + self.batch], prefix, policy, seed)
+            written += self._decode(vectors, jobs[start : start + self.batch], prefix, policy, keys)
         completions = self._completions(written)
         return [completions[row * samples : (row + 1) * samples] for row in range(len(vectors))]
 
     def _decode(
-        self, vectors: Tensor, jobs: Sequence[tuple[int, int]], prefix: DynamicCache, policy: Policy, seed: int
+        self,
+        vectors: Tensor,
+        jobs: Sequence[tuple[int, int]],
+        prefix: DynamicCache,
+        policy: Policy,
+        keys: Sequence[tuple[int, int]],
     ) -> list[Written]:
         rows = torch.tensor([row for row, _ in jobs], device=vectors.device)
         unique, index = rows.unique(return_inverse=True)
@@ -75,7 +87,8 @@ class LocalEngine:
         with self.verbalizer.adding(vectors[unique], 0):
             logits = extend(self.verbalizer.model, cache, embeds=embeds)
         stepper = self.stepper(self.verbalizer.model, cache, index, policy.max_tokens)
-        noise = uniforms(seed, jobs, policy.max_tokens).to(vectors.device) if policy.temperature else None
+        draws = [(*keys[row], sample) for row, sample in jobs] if policy.temperature else []
+        noise = keyed_uniforms(draws, policy.max_tokens).to(vectors.device) if draws else None
         return decode(stepper, logits[index], policy, noise)
 
     def _completions(self, written: Sequence[Written]) -> list[Completion]:

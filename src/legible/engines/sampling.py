@@ -14,7 +14,12 @@ from torch import Tensor
 
 def uniforms(seed: int, keys: Sequence[tuple[int, int]], steps: int) -> Float[Tensor, "n steps"]:
     """One number in [0, 1) for each (row, sample) key and step; more steps extend the same sequence."""
-    draws = [np.random.default_rng((seed, row, sample)).random(steps, dtype=np.float32) for row, sample in keys]
+    return keyed_uniforms([(seed, row, sample) for row, sample in keys], steps)
+
+
+def keyed_uniforms(keys: Sequence[tuple[int, int, int]], steps: int) -> Float[Tensor, "n steps"]:
+    """As `uniforms`, the seed part of each (seed, row, sample) key: rows of several requests can share a batch."""
+    draws = [np.random.default_rng(key).random(steps, dtype=np.float32) for key in keys]
     return torch.from_numpy(np.stack(draws)) if draws else torch.zeros(0, steps)
 
 

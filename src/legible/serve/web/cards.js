@@ -1,0 +1,112 @@
+// A reading as a card: its words, score and flags, and each claim with its probability and what speaks for it.
+
+import { bar, el, number, visible } from "./dom.js";
+import { claimPasses, filtering, highlighted } from "./search.js";
+import { state, trustOf } from "./state.js";
+
+const FLAGS = {
+  special_token: "a special token: nobody wrote it",
+  template_token: "written by the chat template",
+  early_position: "too early in the text: the pair was not trained there",
+  norm_outlier: "the activation's norm is far from the others'",
+  ood: "outside the world: the words may be noise, and there is no p_true",
+  parse_failed: "the verbalizer's output had no explanation",
+};
+
+/** The card of one reading. `level` is the tag of its heading; `actions` are buttons in its head. */
+export function card(reading, { actions = [], level = "h3", id = `r${reading.pos}`, sift = true } = {}) {
+  const filter = sift ? state.filter : { words: "", kind: "", verdict: "", trust: 0 };
+  const shown = reading.claims.filter((claim) => !filter.trust || passesTrust(claim, filter));
+  return el("article", { class: "card", id, "data-pos": reading.pos },
+    el("header", {},
+      el(level, {}, el("span", { class: "pos" }, reading.pos), " ", el("span", { class: "token mono" }, visible(reading.token))),
+      score(reading),
+      reading.flags.map((flag) => el("span", { class: "flag", title: FLAGS[flag] ?? "" }, flag.replaceAll("_", " "))),
+      actions),
+    words(reading, shown, filter),
+    shown.length ? claims(shown, filter, reading.samples !== undefined) : null,
+    withheld(reading, shown, filter),
+    reason(reading),
+    samples(reading));
+}
+
+function passesTrust(claim, filter) {
+  return typeof claim.p_true === "number" && claim.p_true >= filter.trust;
+}
+
+function score(reading) {
+  const trust = trustOf(reading);
+  return [
+    el("span", { class: "score", title: "share of the activation's direction that the words explain: 1 is perfect, 0 no better than the mean" },
+      bar(reading.fve_token), `FVE ${number(reading.fve_token)}`),
+    trust === null ? null : el("span", { class: "score", title: "mean p_true of the claims" }, bar(trust, "trust"), `trust ${number(trust)}`),
+  ];
+}
+
+/** The explanation; under a trust threshold only what reaches it. */
+function words(reading, shown, filter) {
+  if (reading.explanation === null) return el("p", { class: "failed" }, "no explanation came out (parse failed)");
+  if (!filter.trust) return el("p", { class: "words" }, highlighted(reading.explanation));
+  if (!shown.length) return el("p", { class: "failed" }, `abstains: no claim has p_true ≥ ${number(filter.trust)}`);
+  return el("p", { class: "words" }, highlighted(shown.map((claim) => claim.text).join(". ")));
+}
+
+function withheld(reading, shown, filter) {
+  const n = reading.claims.length - shown.length;
+  return n && filter.trust ? el("p", { class: "soft small" }, `${n} claim${n > 1 ? "s" : ""} withheld by the trust threshold`) : null;
+}
+
+function claims(list, filter, sampled) {
+  const decided = list.some((claim) => claim.verdict);
+  const narrowed = filter.words || filter.kind || filter.verdict;
+  return el("table", { class: "claims" },
+    el("thead", {}, el("tr", {},
+      el("th", { scope: "col" }, "claim"),
+      el("th", { scope: "col", title: "calibrated probability that the claim is true" }, "p_true"),
+      decided && el("th", { scope: "col", title: "what the text says, where it decides the claim" }, "verdict"),
+      sampled && el("th", { scope: "col", class: "n", title: "share of the samples that make the claim" }, "agree"),
+      el("th", { scope: "col", class: "n", title: "share of the readings within two tokens that make the claim" }, "near"),
+      el("th", { scope: "col", class: "n", title: "how much worse the vector comes back without these words" }, "carries"))),
+    el("tbody", {}, list.map((claim) => el("tr", { class: narrowed && !claimPasses(claim, filter) ? "dim" : "" },
+      el("th", { scope: "row" }, highlighted(claim.text), claim.kind && el("span", { class: "kind" }, `${claim.kind}: ${claim.value}`)),
+      el("td", { "data-label": "p_true" }, typeof claim.p_true === "number" ? [bar(claim.p_true, "trust"), ` ${number(claim.p_true)}`] : el("span", { class: "soft" }, "–")),
+      decided && el("td", { class: `verdict ${claim.verdict ?? ""}`, "data-label": "verdict" }, claim.verdict ?? "–"),
+      sampled && el("td", { class: "n", "data-label": "agree" }, number(claim.agreement)),
+      el("td", { class: "n", "data-label": "near" }, number(claim.recurrence)),
+      el("td", { class: "n", "data-label": "carries" }, number(claim.leverage))))));
+}
+
+function reason(reading) {
+  if (!reading.p_true_reason) return null;
+  return el("p", { class: "soft small why" }, `no p_true: ${reading.p_true_reason}`);
+}
+
+function samples(reading) {
+  if (!reading.samples?.length) return null;
+  const distinct = new Set(reading.samples.map((sample) => sample.explanation)).size;
+  return el("details", { class: "samples" },
+    el("summary", {}, `${reading.samples.length} samples, ${distinct} different`),
+    el("ol", {}, reading.samples.map((sample) =>
+      el("li", {}, sample.explanation === null ? el("span", { class: "failed" }, "parse failed") : highlighted(sample.explanation),
+        el("span", { class: "soft small" }, ` direction_mse ${number(sample.direction_mse)}`)))));
+}
+
+/** The card of a token whose words are written but not measured yet. */
+export function draftCard(pos, token, explanation) {
+  return el("article", { class: "card draft", "data-pos": pos },
+    el("header", {}, el("h3", {}, el("span", { class: "pos" }, pos), " ", el("span", { class: "token mono" }, visible(token))),
+      el("span", { class: "soft" }, "measuring its claims…")),
+    el("p", { class: "words" }, explanation ?? "no explanation came out"));
+}
+
+/** The card of a token that was selected but not read. */
+export function unreadCard(pos, token) {
+  return el("article", { class: "card unread", "data-pos": pos },
+    el("header", {}, el("h3", {}, el("span", { class: "pos" }, pos), " ", el("span", { class: "token mono" }, visible(token)))),
+    el("p", { class: "soft" }, "not read yet"));
+}
+
+/** What decides how a card looks, so that an unchanged one is kept. */
+export function lookNow() {
+  return filtering() ? JSON.stringify(state.filter) : "";
+}

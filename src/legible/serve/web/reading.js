@@ -1,0 +1,217 @@
+// The reader: a text or a chat, its tokens, and the readings as they stream in.
+
+import { stream } from "./api.js";
+import { card, draftCard, lookNow, unreadCard } from "./cards.js";
+import { arrange, byId, el } from "./dom.js";
+import { read, runOf, tokenize } from "./runs.js";
+import { claimPasses, filtering, passes } from "./search.js";
+import { emit, on, source, state } from "./state.js";
+import { showError, work } from "./working.js";
+
+const PAGE = 120; // cards drawn at once
+let most = PAGE;
+let drawn = new Map(); // position -> { of, look, node }
+let pending = false;
+
+export function setUpReading() {
+  byId("composer").addEventListener("submit", (event) => { event.preventDefault(); start(); });
+  byId("tokens-only").addEventListener("click", showTokens);
+  byId("say").addEventListener("click", say);
+  byId("more").addEventListener("click", () => { most += PAGE; draw(); });
+  byId("text").addEventListener("input", () => { if (state.mode === "text") state.text = byId("text").value; });
+  byId("text").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); state.mode === "chat" ? say() : start(); }
+  });
+  for (const radio of document.querySelectorAll("input[name=mode]")) radio.addEventListener("change", () => setMode(radio.value));
+  const bind = (id, take) => byId(id).addEventListener("change", () => byId(id).reportValidity() && take(byId(id).value));
+  bind("positions", (value) => (state.positions = value));
+  bind("samples", (value) => (state.samples = Number(value) || 1));
+  bind("temperature", (value) => (state.temperature = value === "" ? null : Number(value)));
+  bind("seed", (value) => (state.seed = Number(value) || 0));
+  bind("new-tokens", (value) => (state.newTokens = Number(value) || 40));
+  on("source", () => { showMode(); state.run = null; emit("run"); });
+  on("run", () => { drawn = new Map(); most = PAGE; draw(); });
+  for (const topic of ["reading", "filter", "selection", "tint"]) on(topic, later);
+}
+
+/** Puts what the state holds into the form, after a link was opened. */
+export function showForm() {
+  byId("text").value = state.mode === "text" ? state.text : "";
+  byId("samples").value = state.samples;
+  byId("temperature").value = state.temperature ?? "";
+  byId("seed").value = state.seed;
+  showMode();
+}
+
+function setMode(mode) {
+  state.mode = mode;
+  if (mode === "text") byId("text").value = state.text;
+  else byId("text").value = "";
+  showMode();
+}
+
+function showMode() {
+  const chat = source()?.chat ?? false;
+  if (!chat && state.mode === "chat") state.mode = "text";
+  for (const radio of document.querySelectorAll("input[name=mode]")) {
+    radio.checked = radio.value === state.mode;
+    radio.disabled = radio.value === "chat" && !chat;
+  }
+  const chatting = state.mode === "chat";
+  byId("no-chat").hidden = chat;
+  byId("turns").hidden = !chatting;
+  byId("text-label").textContent = chatting ? "Your message" : "Text";
+  byId("say").textContent = chatting ? "Send" : "Continue";
+  byId("read").textContent = chatting ? "Read the chat" : "Read";
+  showTurns();
+}
+
+function showTurns() {
+  arrange(byId("turns"), state.messages.map(({ role, content }) => el("li", { class: role }, el("b", {}, role), " ", content)));
+}
+
+function prompt() {
+  if (state.mode === "chat") return { messages: state.messages };
+  return { text: byId("text").value };
+}
+
+function empty(asked) {
+  if (asked.messages ? asked.messages.length : asked.text) return false;
+  showError(asked.messages ? "Send a message first." : "Type or paste a text first.");
+  byId("text").focus();
+  return true;
+}
+
+/** Takes the run of the prompt; positions that are no longer there leave the selection. */
+function take(asked) {
+  const run = runOf(state.source, asked);
+  if (run === state.run) return run;
+  state.run = run;
+  state.selection = new Set();
+  emit("run");
+  return run;
+}
+
+async function showTokens() {
+  const asked = prompt();
+  if (empty(asked)) return;
+  const run = take(asked);
+  await work("Splitting the text", async (signal) => {
+    await tokenize(run, signal);
+    emit("run");
+    return `${run.tokens.length} tokens. Select some, then read "selected".`;
+  });
+}
+
+/** Reads what the form says. */
+export async function start(wanted = null) {
+  const asked = prompt();
+  if (empty(asked)) return;
+  const before = new Set(state.selection);
+  const known = state.run;
+  const run = take(asked);
+  const positions = wanted ?? chosen(run === known ? before : new Set());
+  if (positions === null) return;
+  await work("Reading", async (signal, progress) => {
+    let done = 0;
+    await read(run, positions, { signal, changed: (frame) => {
+      if (frame.type === "start") { progress.total = frame.total; emit("run"); }
+      else if (frame.type === "reading") progress.step((done += 1));
+      if (frame.pos !== undefined) emit("reading", frame.pos);
+    } });
+    emit("run");
+    return `${run.readings.size} of ${run.tokens.length} tokens read by ${run.source}, layer ${run.layer}.`;
+  });
+  for (const pos of run.readings.keys()) emit("reading", pos);
+}
+
+function chosen(selection) {
+  if (state.positions !== "selected") return state.positions;
+  if (selection.size) return [...selection].sort((a, b) => a - b);
+  showError("Select tokens first: \"Tokens only\" shows them.");
+  return null;
+}
+
+/** The target's own words: the reply to a message, or the text's continuation. */
+async function say() {
+  const chatting = state.mode === "chat";
+  const box = byId("text");
+  const before = box.value;
+  if (!before.trim()) return void empty({ text: "" });
+  if (chatting) state.messages.push({ role: "user", content: before });
+  const asked = chatting ? { messages: state.messages } : { text: before };
+  if (chatting) box.value = "";
+  let said = "";
+  const show = () => {
+    if (chatting) showTurns();
+    else box.value = before + said;
+  };
+  const settings = { max_tokens: state.newTokens, seed: state.seed, ...(state.temperature === null ? {} : { temperature: state.temperature }) };
+  const body = { source: state.source, ...asked, ...settings };
+  if (chatting) body.messages = [...state.messages];
+  const reply = { role: "assistant", content: "" };
+  await work("The target is writing", async (signal) => {
+    if (chatting) state.messages.push(reply);
+    show();
+    try {
+      await stream("/api/v1/complete", body, (frame) => {
+        if (frame.type === "token") reply.content = said += frame.token;
+        if (frame.type === "end") reply.content = said = frame.completion;
+        show();
+      }, signal);
+    } finally {
+      if (chatting && !reply.content) state.messages.pop();
+      if (!chatting) state.text = box.value;
+      show();
+    }
+    return "The target has written. Read shows what it was thinking.";
+  });
+}
+
+function later() {
+  if (pending) return;
+  pending = true;
+  requestAnimationFrame(() => { pending = false; draw(); });
+}
+
+/** The positions that have a card: those selected, else all that were read or are being written. */
+function listed(run) {
+  const found = state.selection.size ? [...state.selection] : [...run.readings.keys(), ...run.drafts.keys()];
+  return [...new Set(found)].sort((a, b) => a - b).filter((pos) => !run.readings.has(pos) || passes(run.readings.get(pos)));
+}
+
+function draw() {
+  const { run } = state;
+  const positions = run ? listed(run) : [];
+  byId("filter").hidden = !run?.readings.size;
+  arrange(byId("cards"), positions.length || !run?.readings.size ? positions.slice(0, most).map((pos) => kept(run, pos)) : [nothing()]);
+  byId("more").hidden = positions.length <= most;
+  byId("more").textContent = `Show more (${positions.length - most} left)`;
+  count(run, positions);
+}
+
+function count(run, positions) {
+  const claims = filtering() ? positions.flatMap((pos) => run.readings.get(pos)?.claims ?? []).filter((claim) => claimPasses(claim)).length : 0;
+  byId("found").textContent = filtering() ? `${claims} claim${claims === 1 ? "" : "s"} at ${positions.length} token${positions.length === 1 ? "" : "s"}` : "";
+}
+
+function nothing() {
+  return el("p", { class: "soft" }, "No reading passes the search.");
+}
+
+/** The card of a position, the old one while nothing about it changed. */
+function kept(run, pos) {
+  const of = run.readings.get(pos) ?? run.drafts.get(pos);
+  const look = lookNow();
+  const old = drawn.get(pos);
+  if (old && old.of === of && old.look === look) return old.node;
+  const token = run.tokens[pos]?.token ?? "";
+  const node = run.readings.has(pos) ? card(of, { actions: [steerButton(pos)] })
+    : run.drafts.has(pos) ? draftCard(pos, token, of) : unreadCard(pos, token);
+  drawn.set(pos, { of, look, node });
+  return node;
+}
+
+function steerButton(pos) {
+  return el("button", { type: "button", class: "quiet", "aria-label": `Steer at token ${pos}`, on: { click: () => emit("steer-at", pos) } }, "Steer");
+}

@@ -1,0 +1,92 @@
+// The session as a document: HTML that needs no server, JSON, Markdown.
+
+import { card } from "./cards.js";
+import { el, number, visible } from "./dom.js";
+import { state, source, trustOf } from "./state.js";
+import { steeredNodes } from "./steer.js";
+import { stillStrip } from "./tokens.js";
+
+const POLICY = "default-src 'none'; style-src 'unsafe-inline'";
+
+export function fileName(run) {
+  return `legible-${run.source.replace(/[^\w.-]+/g, "-").slice(0, 40)}-layer${run.layer}`;
+}
+
+function about(run) {
+  const one = source(run.source);
+  return Object.entries({
+    checkpoint: run.source, target: one?.target, layer: run.layer, variance: one?.variance, language: one?.language,
+    samples: run.sampling.samples, temperature: run.sampling.temperature ?? (run.sampling.samples > 1 ? 1 : 0), seed: run.sampling.seed,
+    readings: `${run.readings.size} of ${run.tokens.length} tokens`,
+  }).filter(([, value]) => value !== null && value !== undefined);
+}
+
+function sorted(run) {
+  return [...run.readings.values()].sort((a, b) => a.pos - b.pos);
+}
+
+/** Everything, as the API gave it. */
+export function asJson(run, steered) {
+  const prompt = run.messages ? { messages: run.messages } : { text: run.text };
+  const readings = sorted(run).map(({ type, ...reading }) => reading);
+  return JSON.stringify({ kind: "legible_session", ...Object.fromEntries(about(run)), ...prompt, rendered: run.rendered, tokens: run.tokens,
+    selected: [...state.selection].sort((a, b) => a - b), readings, ...(steered ? { steered } : {}) }, null, 1);
+}
+
+/** One file without script: the page's own style, the strip, a card a reading, the last steering. */
+export async function asPage(run, steered) {
+  const style = (await Promise.all(["style.css", "views.css"].map(async (name) => (await fetch(name)).text()))).join("\n");
+  const page = document.implementation.createHTMLDocument("Legible");
+  page.documentElement.lang = "en";
+  const policy = el("meta", { "http-equiv": "Content-Security-Policy", content: POLICY });
+  const view = el("meta", { name: "viewport", content: "width=device-width, initial-scale=1" });
+  page.head.prepend(el("meta", { charset: "utf-8" }), policy, view);
+  page.title = visible(`Legible: ${run.source}, layer ${run.layer}`);
+  page.body.append(el("main", {},
+    el("h1", {}, "What the target was thinking"),
+    el("dl", {}, about(run).map(([name, value]) => [el("dt", {}, name), el("dd", {}, typeof value === "number" && !Number.isInteger(value) ? number(value, 4) : value)])),
+    el("p", { class: "soft" }, "Each token is tinted by FVE, the share of its activation's direction that the words explain. A score says that the words carry the activation, not that they are true: that is what p_true estimates, where there is one."),
+    stillStrip(run, (reading) => reading.fve_token),
+    el("h2", {}, "Readings"),
+    el("div", { class: "cards" }, sorted(run).map((reading) => card(reading, { sift: false }))),
+    steered ? [el("h2", {}, "Steering"), steeredNodes(steered)] : null));
+  const whole = page.documentElement.outerHTML.replace("</head>", () => `<style>\n${style}</style></head>`); // this page's policy allows no style element
+  return `<!doctype html>\n${whole}`;
+}
+
+/** Markdown: one section a reading. Model-written text is escaped, so that it formats nothing. */
+export function asMarkdown(run, steered) {
+  const lines = ["# What the target was thinking", ""];
+  for (const [name, value] of about(run)) lines.push(`- ${name}: ${md(value)}`);
+  lines.push("", "## Text", "", fenced(run.rendered ?? run.text), "", "## Readings", "");
+  for (const reading of sorted(run)) lines.push(...section(reading));
+  if (steered) lines.push(...steering(steered));
+  return `${lines.join("\n")}\n`;
+}
+
+function section(reading) {
+  const facts = [`FVE ${number(reading.fve_token)}`, trustOf(reading) !== null && `trust ${number(trustOf(reading))}`, ...reading.flags.map((flag) => flag.replaceAll("_", " "))];
+  return [`### ${reading.pos} ${md(reading.token.trim() || reading.token)}`, "", md(reading.explanation ?? "no explanation came out"), "", facts.filter(Boolean).join(" · "), "",
+    ...reading.claims.map((claim) => `- ${md(claim.text)} (p_true ${number(claim.p_true)}${claim.verdict ? `, ${claim.verdict}` : ""})`),
+    ...(reading.p_true_reason ? [`- no p_true: ${md(reading.p_true_reason)}`] : []), ""];
+}
+
+function steering(found) {
+  const said = (one) => md(one.continuations.map(({ text }) => text).join(" / "));
+  return ["## Steering", "", `At token ${found.pos}: ${md(found.explanation)} → ${md(found.edited)}`, "",
+    "| strength | nats a token | continuation |", "|---|---|---|", `| untouched | ${number(found.untouched.nats)} | ${said(found.untouched)} |`,
+    ...found.steered.map((one) => `| ${number(one.strength)}${one.strength === found.proposal?.strength ? " (proposed)" : ""} | ${number(one.nats)} | ${said(one)} |`),
+    ...Object.entries(found.controls ?? {}).flatMap(([name, tries]) => tries.map((one) => `| ${number(one.strength)} (control: ${name}) | ${number(one.nats)} | ${said(one)} |`)), ""];
+}
+
+/** Text that no Markdown reader takes for formatting, on one line. */
+function md(value) {
+  return visible(String(value)).replace(/[\\`*_{}[\]<>()#+!|~&-]/g, "\\$&");
+}
+
+/** Text as it is, in a fence longer than any in it. */
+function fenced(text) {
+  const longest = Math.max(2, ...(text.match(/`+/g) ?? []).map((run) => run.length));
+  const fence = "`".repeat(longest + 1);
+  return `${fence}text\n${visible(text, "\n")}\n${fence}`;
+}

@@ -1,0 +1,124 @@
+// What the page knows, and what a link holds of it. No drawing here.
+
+export const state = {
+  sources: [],
+  source: "",
+  view: "read",
+  mode: "text",
+  text: "",
+  messages: [],
+  positions: "all",
+  samples: 1,
+  temperature: null,
+  seed: 0,
+  newTokens: 40,
+  tint: "fve",
+  run: null,
+  selection: new Set(),
+  filter: { words: "", kind: "", verdict: "", trust: 0, unflagged: false },
+  steered: null,
+};
+
+export const VIEWS = ["read", "matrix", "compare", "steer", "evaluate", "share"];
+const listeners = new Map();
+
+/** Calls `listener` whenever `topic` changes: source, run, reading, selection, filter, view. */
+export function on(topic, listener) {
+  listeners.set(topic, [...(listeners.get(topic) ?? []), listener]);
+}
+
+export function emit(topic, detail) {
+  for (const listener of listeners.get(topic) ?? []) listener(detail);
+}
+
+/** The loaded checkpoint of an id; absent: the chosen one. */
+export function source(id = state.source) {
+  return state.sources.find((one) => one.id === id);
+}
+
+export function select(positions) {
+  state.selection = new Set(positions);
+  emit("selection");
+}
+
+/** Mean p_true of a reading's claims; null where none has one. */
+export function trustOf(reading) {
+  const known = (reading?.claims ?? []).map((claim) => claim.p_true).filter((p) => typeof p === "number");
+  return known.length ? known.reduce((sum, p) => sum + p, 0) / known.length : null;
+}
+
+/** What the strip is tinted by. */
+export function shareOf(reading) {
+  return state.tint === "trust" ? trustOf(reading) : reading?.fve_token ?? null;
+}
+
+/** Positions as `3,5-7`. */
+export function packed(positions) {
+  const sorted = [...positions].sort((a, b) => a - b);
+  const parts = [];
+  for (let first = 0, last = 0; first < sorted.length; first = last += 1) {
+    while (sorted[last + 1] === sorted[last] + 1) last += 1;
+    parts.push(first === last ? `${sorted[first]}` : `${sorted[first]}-${sorted[last]}`);
+  }
+  return parts.join(",");
+}
+
+/** The positions of `3,5-7`; what is no position is left out. */
+export function unpacked(words, most = 20000) {
+  const found = [];
+  for (const part of words.split(",")) {
+    const match = /^(\d{1,6})(?:-(\d{1,6}))?$/.exec(part.trim());
+    if (!match) continue;
+    const last = Math.min(Number(match[2] ?? match[1]), most);
+    for (let pos = Number(match[1]); pos <= last; pos += 1) found.push(pos);
+  }
+  return found;
+}
+
+/** What a link holds: the prompt, how it is read, which positions, what is selected; never the token. */
+export function toLink() {
+  const read = state.run;
+  const link = new URLSearchParams({ view: state.view, source: state.source });
+  if (read?.messages) link.set("chat", JSON.stringify(read.messages));
+  else if (read?.text ?? state.text) link.set("text", read?.text ?? state.text);
+  if (read?.readings.size) link.set("read", read.readings.size === read.tokens.length ? "all" : packed(read.readings.keys()));
+  if (state.selection.size) link.set("selected", packed(state.selection));
+  if (state.samples !== 1) link.set("samples", state.samples);
+  if (state.temperature !== null) link.set("temperature", state.temperature);
+  if (state.seed) link.set("seed", state.seed);
+  if (state.tint !== "fve") link.set("tint", state.tint);
+  for (const [key, value] of Object.entries(state.filter)) if (value) link.set(key, value);
+  return `#${link}`;
+}
+
+/** Takes what a link holds into the state; returns what is to be read, null for nothing. */
+export function fromLink(fragment) {
+  const link = new URLSearchParams(fragment.replace(/^#/, ""));
+  const within = (name, low, high, otherwise) => {
+    const value = Number(link.get(name) ?? NaN);
+    return Number.isFinite(value) && value >= low && value <= high ? value : otherwise;
+  };
+  if (VIEWS.includes(link.get("view"))) state.view = link.get("view");
+  if (source(link.get("source"))) state.source = link.get("source");
+  state.samples = Math.round(within("samples", 1, 16, state.samples));
+  state.temperature = within("temperature", 0, 2, state.temperature);
+  state.seed = Math.round(within("seed", 0, 2 ** 32 - 1, state.seed));
+  if (link.get("tint") === "trust") state.tint = "trust";
+  const filter = { words: link.get("words") ?? "", kind: link.get("kind") ?? "", verdict: link.get("verdict") ?? "" };
+  Object.assign(state.filter, filter, { trust: within("trust", 0, 1, 0), unflagged: link.has("unflagged") });
+  if (!link.has("text") && !link.has("chat")) return null;
+  state.text = (link.get("text") ?? "").slice(0, 20000);
+  state.messages = messagesOf(link.get("chat"));
+  state.mode = state.messages.length ? "chat" : "text";
+  return { read: link.get("read") ?? "", selected: unpacked(link.get("selected") ?? "") };
+}
+
+function messagesOf(words) {
+  try {
+    const found = JSON.parse(words ?? "[]");
+    const good = (one) => ["system", "user", "assistant"].includes(one?.role) && typeof one.content === "string";
+    return Array.isArray(found) && found.every(good) ? found.map(({ role, content }) => ({ role, content })) : [];
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,98 @@
+"""Steering by words in the built-in world: how often an edited claim becomes what the story then says.
+
+At tokens of held-out stories where a fact is known, the reading says it and the target's own continuation tells it
+again, the claim is edited and the story continued: see `legible.evaluate.steering` for the arms and
+`legible.evaluate.steering_strength` for the strength. Intervals are over documents. The bars: at least 0.70 of the
+patch ceiling, and at least 0.50 above an unrelated edit and a random direction.
+
+    python benchmarks/steer.py --checkpoint builtin --documents 40 --markdown steer.md
+    python benchmarks/steer.py --documents 3    # seconds
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from legible.contract import git_commit
+from legible.evaluate.steering import ARMS, BAR_ABOVE, BAR_SHARE, evaluate_steering
+from legible.fileio import finite, write_text
+from legible.progress import line_progress
+from legible.recipes.record import machine
+from legible.recipes.stages import use_threads
+from legible.train.checkpoint import load_checkpoint
+
+Record = dict[str, Any]
+COLUMNS = ("fact", "n", *ARMS, "share of ceiling", "above unrelated", "above random", "strength", "read back")
+FLUENCY = ("arm", "accepted sentences", "nats a token", "silent")
+SWEEP = ("strength", "success", "accepted sentences", "nats a token")
+
+
+def main() -> int:
+    args = arguments()
+    use_threads(args.threads)
+    started = time.process_time()
+    report = evaluate_steering(
+        load_checkpoint(args.checkpoint),
+        documents=args.documents,
+        positions=args.positions,
+        max_tokens=args.max_tokens,
+        seed=args.seed,
+        progress=line_progress("sites"),
+    )
+    text = "\n\n".join(tables(report))
+    print(text)
+    if args.markdown is not None:
+        write_text(args.markdown, text + "\n")
+    extra = {"checkpoint": args.checkpoint, "bars": {"share_of_ceiling": BAR_SHARE, "above": BAR_ABOVE},
+             "cpu_seconds": time.process_time() - started, "commit": git_commit(), "machine": machine()}  # fmt: skip
+    print(json.dumps(finite({**report, **extra})))
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", default="builtin")
+    parser.add_argument("--documents", type=int, default=40, help="held-out stories; one site of each kind in each")
+    parser.add_argument("--positions", type=int, default=5, help="tokens looked at in every story")
+    parser.add_argument("--max-tokens", type=int, default=60, help="of a continuation")
+    parser.add_argument("--seed", type=int, default=1, help="of stories, tokens, values and controls")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--markdown", type=Path, help="also write the tables to this file")
+    return parser.parse_args()
+
+
+def tables(report: Record) -> list[str]:
+    """Success by kind, fluency by arm, the edit by strength, and how many tokens served, as Markdown."""
+    rows = [_kind(name, found) for name, found in [*report["kinds"].items(), ("all", report)]]
+    fluency = [(arm, _span(found["accepted"]), _two(found["nats"]), _two(found["silent"]))
+               for arm, found in report["arms"].items()]  # fmt: skip
+    sweep = [(f"{row['strength']:g}", _span(row["success"]), _span(row["accepted"]), _two(row["nats"]))
+             for row in report["sweep"]]  # fmt: skip
+    stages = list(next(iter(report["sites"].values())))
+    counts = [(kind, *(str(found[stage]) for stage in stages)) for kind, found in report["sites"].items()]
+    return [_table(COLUMNS, rows), _table(FLUENCY, fluency), _table(SWEEP, sweep), _table(("fact", *stages), counts)]
+
+
+def _kind(name: str, found: Record) -> tuple[str, ...]:
+    success = [_two(found["arms"][arm]["success"]["value"]) for arm in ARMS]
+    shares = [_span(found[key]) for key in ("share_of_ceiling", "above_unrelated", "above_random")]
+    return (name, str(found["n"]), *success, *shares, _two(found["strength"]), f"{found['read_back']}/{found['n']}")
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows))
+
+
+def _span(interval: Record) -> str:
+    return f"{interval['value']:.2f} ({interval['low']:.2f}-{interval['high']:.2f})"
+
+
+def _two(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

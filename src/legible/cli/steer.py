@@ -1,0 +1,114 @@
+"""`legible steer`: edit the words of an explanation and see the continuation change."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import not_negative, print_json, read_text_argument
+from legible.errors import UsageError
+
+
+def steer(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
+    ],
+    text: Annotated[str | None, typer.Argument(help="The text that is continued; '-' reads it from stdin.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Take the text from this UTF-8 file.")] = None,
+    pos: Annotated[int, typer.Option(help="The token whose explanation is edited; negative counts from the end.")] = -1,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="Words of the explanation and what replaces them; may be repeated."),
+    ] = None,
+    edit: Annotated[Path | None, typer.Option(help="File with the whole edited explanation instead.")] = None,
+    strengths: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|LIST", help="Lengths of the added vector over the activation's, such as 0.2,0.4,0.6."
+        ),
+    ] = "auto",
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="later|one|patch",
+            help="Add at the token and all later ones, at it alone, or move its activation to the edited words.",
+        ),
+    ] = "later",
+    controls: Annotated[
+        bool, typer.Option(help="Also continue under a random direction and an unrelated edit of the same length.")
+    ] = True,
+    samples: Annotated[int, typer.Option(help="Continuations at every strength.")] = 1,
+    max_tokens: Annotated[int, typer.Option(help="Longest continuation, in tokens.")] = 60,
+    temperature: Annotated[float, typer.Option(help="Of the continuations; 0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of sampling and controls.")] = 0,
+    target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Edit the explanation of one token and see what the target then says.
+
+    The words become a vector: the difference that the edit makes for the reconstructor. It is added to the stream of
+    the checkpoint's layer while the target continues TEXT, at several strengths at once, beside the untouched
+    continuation, a random direction and an unrelated edit of the same length.
+
+    One strength is proposed: the changed activations are read again, and of the strengths up to twice the one from
+    which the edited words are read back, the strongest is taken whose continuation costs the untouched target at
+    most 2 nats a token more than its own. Without --replace and --edit there is an error that shows the explanation.
+
+    \b
+      legible steer builtin "Mira was a fox. Mira wanted the ring." --replace "ring=pie"
+      legible steer builtin --file story.txt --pos 40 --replace "steal=win" --strengths 0.2,0.4
+      legible steer builtin "Mira wanted the ring." --edit edited.txt --mode patch
+      legible steer builtin "Mira wanted the ring." --replace "ring=pie" --json | jq .proposal
+    """
+    whole = read_text_argument(text, file)
+    not_negative("samples", samples)
+    not_negative("max-tokens", max_tokens)
+    edits = [_pair(each) for each in replace or ()]
+    if edit is not None and not edit.is_file():
+        raise UsageError(f"no file at {edit}.\n  Check the path given with --edit.")
+    edited = read_text_argument(None, edit) if edit is not None else None
+    amounts = _amounts(strengths)
+
+    from legible.analysis.read import load
+    from legible.analysis.steer import steer_text
+    from legible.analysis.steer_table import print_steered
+
+    found = steer_text(
+        load(checkpoint, target=target),
+        whole,
+        pos=pos,
+        edits=edits,
+        replacement=edited,
+        strengths=amounts,
+        mode=mode,  # type: ignore[arg-type]  # refused there with the list of modes
+        controls=controls,
+        samples=samples,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+    if json:
+        print_json(found.as_dict())
+    else:
+        print_steered(found)
+
+
+def _pair(spec: str) -> tuple[str, str]:
+    old, found, new = spec.partition("=")
+    if not found or not old.strip():
+        raise UsageError(f'--replace is {spec!r}, expected OLD=NEW.\n  For example: --replace "steal=win"')
+    return old.strip(), new.strip()
+
+
+def _amounts(spec: str) -> list[float] | None:
+    if spec == "auto":
+        return None
+    try:
+        return [float(part) for part in spec.split(",")]
+    except ValueError:
+        raise UsageError(f"--strengths is {spec!r}, expected auto or numbers such as 0.2,0.4,0.6.") from None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(steer)

@@ -8,7 +8,8 @@ import pytest
 
 VERBS = (
     "demo", "read", "train", "pretrain", "capture", "probe", "teach", "sft", "rl", "evaluate", "export", "import",
-    "world", "contract",
+    "world", "contract", "scan", "search", "diff", "report", "steer", "serve", "prefer", "calibrate", "truth",
+    "secrets",
 )  # fmt: skip
 
 

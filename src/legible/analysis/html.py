@@ -15,9 +15,14 @@ def write_reading(path: Path, text: str, readings: Sequence[Reading], about: Map
     write_page(path, "reading.html.j2", **_context(text, readings, about))
 
 
-def reading_page(text: str, readings: Sequence[Reading], about: Mapping[str, Any]) -> str:
-    """The report of one text as HTML; every string a model wrote is escaped, acting characters are spelled out."""
-    return render("reading.html.j2", **_context(text, readings, about))
+def reading_page(
+    text: str, readings: Sequence[Reading], about: Mapping[str, Any], *, template: str = "reading.html.j2", **more: str
+) -> str:
+    """The report of one text as HTML; every string a model wrote is escaped, acting characters are spelled out.
+
+    `template` may extend `reading.html.j2`; `more` is what it needs beside.
+    """
+    return render(template, **_context(text, readings, about), **more)
 
 
 def reading_rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:

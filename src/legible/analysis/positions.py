@@ -11,12 +11,13 @@ _NUMBER = re.compile(r"-?\d+")
 _SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(?::(\d+))?")
 
 
-def parse_positions(spec: str, n: int) -> list[int]:
+def parse_positions(spec: str, n: int, *, partial: bool = False) -> list[int]:
     """Token positions named by a spec.
 
     Args:
         spec: see the module.
         n: tokens of the text, special tokens counted.
+        partial: leave out tokens that are not there instead of refusing them; there may be none left.
 
     Returns:
         Ascending indices in [0, n), each once.
@@ -32,14 +33,16 @@ def parse_positions(spec: str, n: int) -> list[int]:
         return list(range(n))
     found: set[int] = set()
     for part in spec.split(","):
-        found.update(_part(part.strip(), n, spec))
+        found.update(_part(part.strip(), n, spec, partial))
     return sorted(found)
 
 
-def _part(part: str, n: int, spec: str) -> list[int]:
+def _part(part: str, n: int, spec: str, partial: bool) -> list[int]:
     if _NUMBER.fullmatch(part):
         position = int(part)
         if not -n <= position < n:
+            if partial:
+                return []
             raise UsageError(
                 f"position {position} is out of range: the text has {n} tokens, so {-n} to {n - 1} are there.\n"
                 "  Special tokens count; see them all with --positions all."
@@ -52,9 +55,9 @@ def _part(part: str, n: int, spec: str) -> list[int]:
         )
     start, stop, step = (int(value) if value else None for value in match.groups())
     for bound in (start, stop):
-        if bound is not None and not -n <= bound <= n:
+        if bound is not None and not partial and not -n <= bound <= n:
             raise UsageError(f"position {bound} in {part!r} is out of range: the text has {n} tokens.")
     chosen = list(range(n))[start:stop:step]
-    if not chosen:
+    if not chosen and not partial:
         raise UsageError(f"{part!r} names no token: the text has {n} tokens, counted from 0.")
     return chosen

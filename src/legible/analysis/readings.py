@@ -98,7 +98,7 @@ class Reading:
         if self.p_true_reason is not None:
             found["p_true_reason"] = self.p_true_reason
         if self.trust is not None:
-            found |= {"shown": self.shown, "withheld": self.withheld, "abstains": self.abstains}
+            found |= {"trust": self.trust, "shown": self.shown, "withheld": self.withheld, "abstains": self.abstains}
         if self.samples:
             found["samples"] = [{"explanation": text, "direction_mse": mse} for text, mse in self.samples]
         return found

@@ -11,18 +11,28 @@ from typing import Annotated
 import typer
 
 from legible.cli import (
+    calibrate,
     capture,
     contract,
     demo,
+    diff,
     evaluate,
     exchange,
+    prefer,
     pretrain,
     probe,
     read,
+    report,
     rl,
+    scan,
+    search,
+    secrets,
+    serve,
     sft,
+    steer,
     teach,
     train,
+    truth,
     world,
 )
 from legible.errors import LegibleError, UsageError
@@ -56,15 +66,41 @@ def legible(
     """Read what a language model is thinking, in words, and see how far each word can be trusted.
 
     \b
-      legible demo                                    read a story with the built-in pair
-      legible read builtin "Pavel kept a hammer."     one explanation a token
-      legible train tiny --out runs/tiny              train everything from nothing
+      legible demo                          read a story with the built-in pair
+      legible read builtin "Pavel kept a hammer in the pocket."
+      legible serve                         the same, and steering, in the browser
+      legible scan MODEL --corpus FILE      where to read a model of yours
+      legible train tiny --out runs/tiny    train everything from nothing
 
     Every verb has its own help: legible VERB --help.
     """
 
 
-for verb in (demo, read, train, world, pretrain, capture, probe, teach, sft, rl, evaluate, contract, exchange):
+for verb in (
+    demo,
+    read,
+    search,
+    diff,
+    report,
+    scan,
+    steer,
+    serve,
+    train,
+    world,
+    pretrain,
+    capture,
+    probe,
+    teach,
+    sft,
+    rl,
+    prefer,
+    calibrate,
+    evaluate,
+    truth,
+    secrets,
+    contract,
+    exchange,
+):
     verb.register(app)
 
 

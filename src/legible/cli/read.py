@@ -20,9 +20,18 @@ def read(
         str | None, typer.Argument(metavar="TEXT", help="The text to read; '-' reads standard input.")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Read the text from this UTF-8 file instead.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Read every document of this file into --store: .jsonl, .jsonl.gz or .txt.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Explanation store that --corpus fills; made, or filled further.")
+    ] = None,
     positions: Annotated[
         str, typer.Option(metavar="SPEC", help="Token positions: 'all', '-1', '3,5', or a slice such as '4:9'.")
     ] = "all",
+    positions_per_doc: Annotated[
+        int | None, typer.Option(metavar="N", help="With --corpus: so many tokens of each document, drawn by --seed.")
+    ] = None,
     samples: Annotated[int, typer.Option(help="Explanations per token; the best-scored one is shown first.")] = 1,
     temperature: Annotated[
         float | None, typer.Option(help="Sampling temperature.  [default: 0 for one sample, 1 for more]")
@@ -61,12 +70,20 @@ def read(
 
     \b
       legible read builtin "Our hero Pavel rested beside the desert."
-      legible read builtin "Pavel kept a hammer." --positions -1 --samples 4
-      legible read builtin "Pavel kept a hammer." --samples 5 --trust 0.8
+      legible read builtin "Pavel kept a hammer in the pocket." --positions -1 --samples 4
+      legible read builtin "Pavel kept a hammer in the pocket." --samples 5 --trust 0.8
       legible read runs/tiny --file story.txt --positions 10:20 --html reading.html
-      legible read builtin "Pavel kept a hammer." --search tree --budget 8
-      legible read builtin "Pavel kept a hammer." --json | jq -r .explanation
-      legible read MODEL "Pavel kept a hammer." --method logit-lens --layer 3
+      legible read builtin "Pavel kept a hammer in the pocket." --search tree --budget 8
+      legible read builtin "Pavel kept a hammer in the pocket." --json | jq -r .explanation
+      legible read MODEL "Pavel kept a hammer in the pocket." --method logit-lens --layer 3
+
+    With --corpus and --store whole corpora are read into one file to search, compare and publish (legible search, diff,
+    report). A stopped run goes on where it stopped; an activation that this checkpoint has explained is not explained
+    again. Documents longer than the target's context are cut to it, and counted.
+
+    \b
+      legible read builtin --corpus texts.jsonl --store out.db --positions-per-doc 8
+      legible search out.db "hammer" --claim --min-trust 0.8
 
     With another --method than nla, the first argument is any supported model's directory or hub name, or 'builtin' for
     the target of the built-in pair. The readings have neither scores nor probabilities. logit-lens: the likeliest next
@@ -76,6 +93,22 @@ def read(
     Flags: early_position (less context than in training), norm_outlier (an activation of unusual length), ood (text
     outside the world the pair was trained on), special_token, parse_failed (no explanation came out).
     """
+    if corpus is not None or store is not None or positions_per_doc is not None:
+        from legible.analysis.store.job import Job, read_corpus_into
+
+        others = {
+            "TEXT": text is not None,
+            "--file": file is not None,
+            "--trust": trust is not None,
+            "--search": search is not None,
+            "--method": method != "nla",
+            "--layer": layer is not None,
+            "--html": html is not None,
+        }
+        job = Job(corpus, store, positions, positions_per_doc, samples, temperature, seed)
+        filled = read_corpus_into(checkpoint, job, target=target, others=others)
+        print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))
+        return
     whole = read_text_argument(text, file)
     not_negative("samples", samples)
     from legible.analysis import zero_shot

@@ -1,0 +1,42 @@
+"""`legible report`: readings as a small static site."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.cli.common import print_json
+
+
+def report(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="STORE|READINGS...", help="Explanation stores, or files of legible read --json."),
+    ],
+    out: Annotated[Path, typer.Option(help="A new or empty folder, or an earlier site.")],
+    title: Annotated[str, typer.Option(help="Title of the site.")] = "Readings",
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a page on stdout, nothing else.")] = False,
+) -> None:
+    """Write readings as a static site: an index, a feed, llms.txt, and a Markdown twin of every page.
+
+    One page a document; each is one file that fetches nothing. The folder opens without a server, and the same inputs
+    give the same files.
+
+    \b
+      legible report out.db --out site
+      legible read builtin "Pavel kept a hammer in the pocket." --json > reading.json
+      legible report out.db reading.json --out site --title "Our readings"
+    """
+    from legible.analysis.site import build_site
+
+    entries = build_site(inputs, out, title=title)
+    if not json:
+        typer.echo(f"{len(entries)} pages: {out / 'index.html'}")
+    else:
+        for entry in entries:
+            print_json({"html": entry.html, "markdown": entry.markdown, "title": entry.title, "tokens": entry.tokens})
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(report)

@@ -37,9 +37,9 @@ def serving(*checkpoints: str) -> Iterator[str]:
     ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
+        found = re.fullmatch(rf"(http://127\.0\.0\.1:\d+)/#token={TOKEN}\n", line)
         try:
-            found = re.fullmatch(rf"(http://127\.0\.0\.1:\d+)/#token={TOKEN}\n", line)
-            assert found, f"expected the address, found {line!r}"
+            assert found, f"expected the address, found {line!r}{process.communicate()[1] if not line else ''}"
             yield found[1]
         finally:
             process.terminate()

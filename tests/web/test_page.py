@@ -315,7 +315,7 @@ def test_a_link_reopens_text_positions_and_selection_in_another_tab(visitor: Vis
     assert selected(other) == [8, 9, 13]
 
 
-def test_a_tab_without_a_token_asks_for_it(visitor: Visitor, browser: Browser) -> None:
+def test_a_tab_without_a_token_asks_for_it(visitor: Visitor) -> None:
     page = visitor.open("#view=evaluate&text=Pavel+slept.&read=all")
     page.get_by_label("Address or token").fill("wrong-token-0123456789")
     page.keyboard.press("Enter")

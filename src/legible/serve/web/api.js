@@ -61,7 +61,7 @@ function fromAnotherTab() {
 }
 
 /** One request, one answer. */
-export const get = (path, signal) => call("GET", path, undefined, signal);
+export const get = (path) => call("GET", path);
 export const post = (path, body, signal) => call("POST", path, body, signal);
 
 async function call(method, path, body, signal) {

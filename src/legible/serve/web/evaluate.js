@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { byId, el, interval, number, table } from "./dom.js";
 import { chart } from "./plot.js";
 import { on, state } from "./state.js";
-import { work } from "./working.js";
+import { showError } from "./working.js";
 
 let box = null;
 const found = new Map();
@@ -18,14 +18,13 @@ export function setUpEvaluate() {
 
 async function load() {
   const id = state.source;
-  if (!found.has(id)) {
-    const done = await work("Loading the reports", async (signal) => {
-      found.set(id, await get(`/api/v1/evaluation/${encodeURIComponent(id)}`, signal));
-      return "";
-    });
-    if (!done) return;
+  try {
+    if (!found.has(id)) found.set(id, await get(`/api/v1/evaluation/${encodeURIComponent(id)}`)); // a reading goes on meanwhile
+    if (id === state.source) box.replaceChildren(...evaluationNodes(found.get(id)));
+  } catch (error) {
+    box.replaceChildren();
+    showError(error.message);
   }
-  box.replaceChildren(...evaluationNodes(found.get(id)));
 }
 
 /** The reports as nodes, or how to make them. */

@@ -65,9 +65,9 @@ export function asMarkdown(run, steered) {
 }
 
 function section(reading) {
-  const facts = [`FVE ${number(reading.fve_token)}`, trustOf(reading) !== null && `trust ${number(trustOf(reading))}`, ...reading.flags.map((flag) => flag.replaceAll("_", " "))];
+  const facts = [`FVE ${number(reading.fve_token)}`, trustOf(reading) !== null && `trust ${number(trustOf(reading))}`, ...reading.flags.map((flag) => md(flag.replaceAll("_", " ")))];
   return [`### ${reading.pos} ${md(reading.token.trim() || reading.token)}`, "", md(reading.explanation ?? "no explanation came out"), "", facts.filter(Boolean).join(" · "), "",
-    ...reading.claims.map((claim) => `- ${md(claim.text)} (p_true ${number(claim.p_true)}${claim.verdict ? `, ${claim.verdict}` : ""})`),
+    ...reading.claims.map((claim) => `- ${md(claim.text)} (p_true ${number(claim.p_true)}${claim.verdict ? `, ${md(claim.verdict)}` : ""})`),
     ...(reading.p_true_reason ? [`- no p_true: ${md(reading.p_true_reason)}`] : []), ""];
 }
 
@@ -76,7 +76,7 @@ function steering(found) {
   return ["## Steering", "", `At token ${found.pos}: ${md(found.explanation)} → ${md(found.edited)}`, "",
     "| strength | nats a token | continuation |", "|---|---|---|", `| untouched | ${number(found.untouched.nats)} | ${said(found.untouched)} |`,
     ...found.steered.map((one) => `| ${number(one.strength)}${one.strength === found.proposal?.strength ? " (proposed)" : ""} | ${number(one.nats)} | ${said(one)} |`),
-    ...Object.entries(found.controls ?? {}).flatMap(([name, tries]) => tries.map((one) => `| ${number(one.strength)} (control: ${name}) | ${number(one.nats)} | ${said(one)} |`)), ""];
+    ...Object.entries(found.controls ?? {}).flatMap(([name, tries]) => tries.map((one) => `| ${number(one.strength)} (control: ${md(name)}) | ${number(one.nats)} | ${said(one)} |`)), ""];
 }
 
 /** Text that no Markdown reader takes for formatting, on one line. */

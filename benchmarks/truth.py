@@ -1,7 +1,8 @@
 """What buys truth: every option of teacher, warm start and joint training that aims at it, each alone and together.
 
 Each arm is `legible rl` and `legible evaluate` on one finished run in the built-in world. Arms whose teacher and warm
-start have the same options start from one warm start of `--sft-steps`, trained once and not counted in their seconds.
+start have the same options start from one warm start of `--sft-steps`, trained once and not counted in their seconds;
+OUT/warm/*/start.json holds its commands and seconds.
 The first arm, `reference`, is what others do: a teacher that may say everything, and reconstruction alone as reward.
 Beside the columns of `benchmarks/options.py` stand the wrong context claims of a reading (false or open) and the true
 ones, with their differences to `reference` on the same rows, documents resampled together.
@@ -17,9 +18,11 @@ rows stay), and a second table shows the means. An arm leaves OUT/NAME.json (OUT
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +32,7 @@ import numpy as np
 import torch
 from options import COLUMNS, Arm, Sweep, cells, differences, legible, micro_run, options
 
-from legible.fileio import finite, write_text
+from legible.fileio import finite, write_json, write_text
 from legible.recipes.record import machine
 from legible.stats import ratio_difference_interval, ratio_interval
 
@@ -135,10 +138,13 @@ class TruthSweep(Sweep):
     def finished(self, one: TruthArm) -> bool:  # type: ignore[override]
         """Carry the arm out unless it was, its warm start first; False where one of its commands failed."""
         if not self.file(one).exists() and not (self.warm(one) / "checkpoint").exists():
+            wall, cpu, commands = time.monotonic(), sum(os.times()[2:4]), list(self.warming(one))
             try:
-                for command in self.warming(one):
+                for command in commands:
                     print(f"== warm start {one.start}: {command[0]}", file=sys.stderr, flush=True)
                     legible(command, self.threads)
+                spent = {"wall_s": time.monotonic() - wall, "cpu_s": sum(os.times()[2:4]) - cpu}
+                write_json(self.warm(one) / "start.json", {"commands": list(map(self.shown, commands)), **spent})
             except subprocess.CalledProcessError as error:
                 print(f"== {one.name} FAILED with exit code {error.returncode}", file=sys.stderr, flush=True)
                 return False
@@ -201,10 +207,15 @@ def tables(every: Mapping[str, Sequence[TruthArm]], records: dict[str, Record]) 
         mine = [records[one.name] for one in arms if one.name in records]
         more = [compared(one.name, records) for one in arms if one.name in records]
         if mine:
-            values = [np.mean([record["figures"][key]["value"] for record in mine]) for key in names]
-            values += [np.mean([one[f"{kind}_context_claims"]["value"] for one in more]) for kind in ("wrong", "true")]
-            lines.append([name, str(len(mine)), *(f"{value:.3f}" for value in values)])
+            values = [[record["figures"][key]["value"] for record in mine] for key in names]
+            values += [[one[f"{kind}_context_claims"]["value"] for one in more] for kind in ("wrong", "true")]
+            lines.append([name, str(len(mine)), *map(mean, values)])
     return table + "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def mean(values: Sequence[float | None]) -> str:
+    """Over the seeds; empty where one has none, such as the precision of no claim."""
+    return "" if None in values else f"{np.mean(values):.3f}"
 
 
 def described(one: TruthArm, row: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from legible.models.verbalizer import Verbalizer
 from legible.truth.calibration import CalibratorPair
 
 CALIBRATOR = "calibrator.json"
+AGAIN = "Fit it anew: legible calibrate CHECKPOINT"
 _ENDS = 64  # values at either end of a tensor: enough to notice another training
 
 
@@ -59,19 +60,22 @@ def store_calibrator(folder: Path, pair: CalibratorPair) -> None:
 def load_calibrator(
     folder: Path, contract: ModelContract, verbalizer: Verbalizer, reconstructor: Reconstructor | None
 ) -> CalibratorPair | None:
-    """The calibrator that the contract names; None where it names none. One of other weights refuses to speak.
+    """The calibrator that the contract names; None where it names none.
 
-    Raises:
-        ContractError: the file that the contract names is missing or damaged.
+    One of other weights, missing or damaged refuses to speak and says so with every reading: the pair still reads, and
+    `legible calibrate` can mend it.
     """
     record = contract.legible.calibrator if contract.legible else None
     if record is None:
         return None
     if Path(record.file).name != record.file:
-        raise ContractError(f"{folder}: the contract's calibrator {record.file!r} is not a file of the checkpoint.")
-    pair = CalibratorPair.load(folder / record.file)
+        return CalibratorPair(None, None, f"the contract's calibrator {record.file!r} is not a file of the checkpoint")
+    try:
+        pair = CalibratorPair.load(folder / record.file)
+    except ContractError as error:
+        return CalibratorPair(None, None, str(error).splitlines()[0] + " " + AGAIN)
     own = fingerprint(verbalizer, reconstructor)
     fitted = {c.fitted.pair for c in (pair.single, pair.sampled) if c is not None}
     if fitted != {own}:
-        return replace(pair, refusal="the calibrator was fitted on other weights: legible calibrate CHECKPOINT")
+        return replace(pair, refusal=f"the calibrator was fitted on other weights. {AGAIN}")
     return pair

@@ -1,8 +1,9 @@
 """The probability that a claim is true, from what speaks for it: a calibrator and its refusals.
 
-A calibrator is a logistic regression on standardised features (Platt, 1999), with an indicator for each feature that
-may be missing and an intercept for each kind of claim, and behind it a monotone curve: the pooled blocks of an
-isotonic regression joined by straight lines, or nothing but the logistic where rows are few (Zadrozny & Elkan, 2002).
+A calibrator is a ridge logistic regression on standardised features and their products (Platt, 1999), with an indicator
+for each feature that may be missing and an intercept for each kind of claim, and behind it a monotone curve: the pooled
+blocks of an isotonic regression joined by straight lines, or nothing but the logistic where rows are few (Zadrozny &
+Elkan, 2002).
 It is plain numbers in a JSON file; `legible.truth.calibration_fit` fits it.
 
 Where it may not speak it says why: no probability is better than a made-up one.
@@ -28,6 +29,8 @@ Judgement = tuple[float | None, str | None]
 
 FORMAT = 1
 LEAST, MOST = 0.001, 0.999  # no finite sample supports more
+FARTHEST = 4.0  # standard deviations a feature counts in products
+PRODUCT = 0.3  # scale of products: under the same ridge they must earn more than the features themselves
 FEWEST_SAMPLES = 3  # below, agreement says too little
 _SAME = 1e-6  # temperatures this close are the same
 
@@ -117,7 +120,7 @@ class Calibrator:
     features: tuple[str, ...]
     center: tuple[float, ...]  # of every feature
     scale: tuple[float, ...]
-    weights: tuple[float, ...]  # features, their missing-indicators, the norm outlier, kinds
+    weights: tuple[float, ...]  # features, their products, their missing-indicators, the norm outlier, kinds
     intercept: float
     usual_norm: float  # ln of the median length of the activations
     curve: tuple[tuple[float, float], ...]  # (logit, probability) knots, both ascending; empty: the logistic
@@ -221,10 +224,13 @@ def design(
     scale: Floats,
     usual_norm: float,
 ) -> Floats:
-    """Columns of the regression: standardised features (0 where missing), missing, norm outlier, kinds."""
+    """Columns of the regression: standardised features (0 where missing), products, missing, norm outlier, kinds."""
     raw = columns(evidence, features)
     missing = np.isnan(raw)
     values = np.where(missing, 0.0, (raw - center) / scale)
+    near = np.clip(values, -FARTHEST, FARTHEST)
+    first, second = np.triu_indices(len(features))
+    products = PRODUCT * near[:, first] * near[:, second]
     length = np.array([_log(each.norm) if each.norm else usual_norm for each in evidence], dtype=np.float64)
     outlier = np.abs(length - usual_norm) > math.log(OUTLIER)
     place = {kind: number for number, kind in enumerate(kinds)}
@@ -232,7 +238,7 @@ def design(
     for row, each in enumerate(evidence):
         if each.kind in place:
             of_kind[row, place[each.kind]] = 1.0
-    return np.hstack([values, missing, outlier[:, None], of_kind]).astype(np.float64)
+    return np.hstack([values, products, missing, outlier[:, None], of_kind]).astype(np.float64)
 
 
 def columns(evidence: Sequence[ClaimEvidence], features: Sequence[str]) -> Floats:
@@ -285,6 +291,7 @@ def _loaded(tree: dict[str, Any] | None) -> Calibrator | None:
     found = Calibrator(**lists, **others, curve=curve, fitted=FittedOn(**tree["fitted"]))
     if unknown := sorted(set(found.features) - set(FEATURES)):
         raise ValueError(f"unknown features {', '.join(unknown)}")
-    if len(found.weights) != 2 * len(found.features) + 1 + len(found.kinds):
+    count = len(found.features)
+    if len(found.weights) != 2 * count + count * (count + 1) // 2 + 1 + len(found.kinds):
         raise ValueError(f"{len(found.weights)} weights do not fit its features and kinds")
     return found

@@ -26,7 +26,7 @@ from legible.truth.calibration import (
 
 FEWEST = 50  # claims, and of either outcome a tenth of this outside of each fold
 BLOCK = 40  # claims of the rarer outcome from which the curve is isotonic
-RIDGE = 1.0
+RIDGE = 3.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _folds(data: Labelled, truth: Floats, folds: int, seed: int) -> NDArray[np.i
 
 
 def _regression(x: Floats, truth: Floats) -> LogisticRegression:
-    return LogisticRegression(C=1.0 / RIDGE, max_iter=1000).fit(x, truth)
+    return LogisticRegression(C=1.0 / RIDGE, max_iter=3000).fit(x, truth)
 
 
 def _curve(logits: Floats, truth: Floats) -> tuple[tuple[float, float], ...]:

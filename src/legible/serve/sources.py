@@ -199,7 +199,10 @@ def _stored(folder: Path, own: str, of_run: str) -> dict[str, Any] | None:
     """The checkpoint's own report, or that of its run; its configuration, which names files, is left out."""
     for path in [folder / own, *([folder.parent / of_run] if folder.name == "checkpoint" else [])]:
         if path.is_file() and path.stat().st_size <= _REPORT_BYTES:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:  # half written or damaged: the checkpoint reads without its report
+                continue
             if isinstance(found, dict):
                 return {key: value for key, value in found.items() if key not in ("config", "checkpoint")}
     return None

@@ -33,7 +33,7 @@ def commands() -> list[str]:
 def test_every_documented_command_parses(line):
     from legible.cli.main import app
 
-    command = line.split("  ")[0].split(" | ")[0]
+    command = re.split(r"  | \| | > ", line)[0]
     words = shlex.split(command, comments=True)[1:]
     if not words or words[-1] in ("--help", "VERB"):
         return

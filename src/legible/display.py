@@ -27,5 +27,10 @@ def visible(text: str, *, keep: str = "") -> str:
     )
 
 
+def probability(p_true: float | None) -> str:
+    """Two digits, rounded down: nothing is shown as certain. Empty where there is none."""
+    return "" if p_true is None else f"{int(p_true * 100) / 100:.2f}"
+
+
 def _spelled(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")

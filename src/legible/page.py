@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from legible.display import visible
+from legible.display import probability, visible
 from legible.fileio import write_text
 
 STEPS = 10
@@ -71,7 +71,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"tint": tint, "shade": shade, "number": number, "interval": interval}
+    environment.filters |= {
+        "probability": probability,
+        "tint": tint,
+        "shade": shade,
+        "number": number,
+        "interval": interval,
+    }
     return environment
 
 

@@ -1,10 +1,12 @@
 import json
 import os
+from typing import get_args
 
 import pytest
 
 from legible.cli.options import from_options
 from legible.config import PretrainConfig, SFTConfig, load_config, save_config
+from legible.documents import Split
 from legible.errors import ConfigError, UsageError
 from legible.recipes import RECIPES, parse_value, resolve
 from legible.recipes.record import RunRecord
@@ -83,7 +85,9 @@ def test_options_reach_nested_sections():
 def test_the_splits_of_a_corpus_share_no_document(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("".join(f"Text number {i}.\n" for i in range(300)), encoding="utf-8")
-    parts = {split: {d.doc_id for d in Source(str(path)).documents(split, 1000)} for split in ("train", "dev", "test")}
+    splits = get_args(Split)
+    parts = {split: {d.doc_id for d in Source(str(path)).documents(split, 1000)} for split in splits}
+    assert len(parts) == 4
     assert sum(len(part) for part in parts.values()) == len(set.union(*parts.values())) == 300
     assert all(parts.values())
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from legible.analysis.html import reasons
 from legible.analysis.readings import Reading
-from legible.display import visible
+from legible.display import probability, visible
 from legible.evaluate.marks import pieces
 
 _VERDICT_STYLE = {"true": "green", "false": "red", "open": "yellow", "abstain": "dim"}
@@ -81,12 +81,7 @@ def _explanation(reading: Reading) -> Text:
 
 def _trust(reading: Reading) -> Text:
     found = reading.trusted()
-    return Text("/".join(map(_cut, found or ())), style=_weight(found[1]) if found else "")
-
-
-def _cut(p_true: float) -> str:
-    """Two digits, rounded down: nothing is shown as certain."""
-    return f"{int(p_true * 100) / 100:.2f}"
+    return Text("/".join(map(probability, found or ())), style=_weight(found[1]) if found else "")
 
 
 def _weight(p_true: float | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from legible.analysis.readings import ReadClaim, Reading, check_trust
 from legible.analysis.store.found import Run
 from legible.analysis.store.searching import ExplanationStore
+from legible.display import probability
 from legible.errors import UsageError
 from legible.evaluate.gathering import Key, claim_key
 from legible.page import write_page
@@ -161,7 +162,7 @@ def diff_lines(report: Mapping[str, Any]) -> list[str]:
     for side in "ab":
         lines += ["", f"most frequent only in {side.upper()}:"] if report[f"claims_only_{side}"] else []
         for claim in report[f"claims_only_{side}"]:
-            trust = "" if claim["p_true"] is None else f", mean p_true {claim['p_true']:.2f}"
+            trust = "" if claim["p_true"] is None else f", mean p_true {probability(claim['p_true'])}"
             what = f"{claim['kind']}: {claim['value']}" if claim["kind"] else claim["value"]
             lines.append(f"  {claim['tokens']:>5}  {what}  ({claim['documents']} documents{trust})")
     return lines

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from legible.analysis.store.found import Count, Hit
-from legible.display import visible
+from legible.display import probability, visible
 
 CONTEXT = 24  # characters of the text shown on either side of the token
 
@@ -30,7 +30,7 @@ def print_hits(hits: Sequence[Hit], console: Console | None = None) -> None:
             Text(f"{visible(hit.doc_id)}:{hit.pos}"),
             place,
             _marked(hit),
-            cut(hit.p_true),
+            probability(hit.p_true),
             "" if hit.fve_token is None else f"{hit.fve_token:.2f}",
             Text(" ".join(hit.flags), style="yellow"),
         )
@@ -49,14 +49,9 @@ def print_counts(counts: Sequence[Count], console: Console | None = None) -> Non
             Text(visible(count.kind or "")),
             Text(visible(count.value or "")),
             *(str(number) for number in (count.claims, count.readings, count.documents)),
-            cut(count.p_true),
+            probability(count.p_true),
         )
     (console or Console()).print(table)
-
-
-def cut(p_true: float | None) -> str:
-    """Two digits, rounded down: nothing is shown as certain."""
-    return "" if p_true is None else f"{int(p_true * 100) / 100:.2f}"
 
 
 def _marked(hit: Hit) -> Text:

@@ -1,6 +1,6 @@
 // A reading as a card: its words, score and flags, and each claim with its probability and what speaks for it.
 
-import { bar, el, number, visible } from "./dom.js";
+import { bar, el, number, probability, visible } from "./dom.js";
 import { claimPasses, filtering, highlighted } from "./search.js";
 import { state, trustOf } from "./state.js";
 
@@ -39,7 +39,7 @@ function score(reading) {
   return [
     el("span", { class: "score", title: "share of the activation's direction that the words explain: 1 is perfect, 0 no better than the mean" },
       bar(reading.fve_token), `FVE ${number(reading.fve_token)}`),
-    trust === null ? null : el("span", { class: "score", title: "mean p_true of the claims" }, bar(trust, "trust"), `trust ${number(trust)}`),
+    trust === null ? null : el("span", { class: "score", title: "mean p_true of the claims" }, bar(trust, "trust"), `trust ${probability(trust)}`),
   ];
 }
 
@@ -69,7 +69,7 @@ function claims(list, filter, sampled) {
       el("th", { scope: "col", class: "n", title: "how much worse the vector comes back without these words" }, "carries"))),
     el("tbody", {}, list.map((claim) => el("tr", { class: narrowed && !claimPasses(claim, filter) ? "dim" : "" },
       el("th", { scope: "row" }, highlighted(claim.text), claim.kind && el("span", { class: "kind" }, `${claim.kind}: ${claim.value}`)),
-      el("td", { "data-label": "p_true" }, typeof claim.p_true === "number" ? [bar(claim.p_true, "trust"), ` ${number(claim.p_true)}`] : el("span", { class: "soft" }, "–")),
+      el("td", { "data-label": "p_true" }, typeof claim.p_true === "number" ? [bar(claim.p_true, "trust"), ` ${probability(claim.p_true)}`] : el("span", { class: "soft" }, "–")),
       decided && el("td", { class: `verdict ${claim.verdict ?? ""}`, "data-label": "verdict" }, claim.verdict ?? "–"),
       sampled && el("td", { class: "n", "data-label": "agree" }, number(claim.agreement)),
       el("td", { class: "n", "data-label": "near" }, number(claim.recurrence)),

@@ -60,6 +60,11 @@ export function number(value, digits = 2) {
   return typeof value === "number" && Number.isFinite(value) ? value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1") : "–";
 }
 
+/** A probability, rounded down: nothing is shown as certain. */
+export function probability(value) {
+  return typeof value === "number" ? number(Math.floor(value * 100) / 100) : "–";
+}
+
 /** `0.71 [0.69, 0.73]` of an object with value, low and high, or just the number. */
 export function interval(value, digits = 2) {
   if (value === null || typeof value !== "object") return number(value, digits);

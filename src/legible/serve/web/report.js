@@ -1,7 +1,7 @@
 // The session as a document: HTML that needs no server, JSON, Markdown.
 
 import { card } from "./cards.js";
-import { el, number, visible } from "./dom.js";
+import { el, number, probability, visible } from "./dom.js";
 import { state, source, trustOf } from "./state.js";
 import { steeredNodes } from "./steer.js";
 import { stillStrip } from "./tokens.js";
@@ -65,9 +65,9 @@ export function asMarkdown(run, steered) {
 }
 
 function section(reading) {
-  const facts = [`FVE ${number(reading.fve_token)}`, trustOf(reading) !== null && `trust ${number(trustOf(reading))}`, ...reading.flags.map((flag) => md(flag.replaceAll("_", " ")))];
+  const facts = [`FVE ${number(reading.fve_token)}`, trustOf(reading) !== null && `trust ${probability(trustOf(reading))}`, ...reading.flags.map((flag) => md(flag.replaceAll("_", " ")))];
   return [`### ${reading.pos} ${md(reading.token.trim() || reading.token)}`, "", md(reading.explanation ?? "no explanation came out"), "", facts.filter(Boolean).join(" · "), "",
-    ...reading.claims.map((claim) => `- ${md(claim.text)} (p_true ${number(claim.p_true)}${claim.verdict ? `, ${md(claim.verdict)}` : ""})`),
+    ...reading.claims.map((claim) => `- ${md(claim.text)} (p_true ${probability(claim.p_true)}${claim.verdict ? `, ${md(claim.verdict)}` : ""})`),
     ...(reading.p_true_reason ? [`- no p_true: ${md(reading.p_true_reason)}`] : []), ""];
 }
 

@@ -1,6 +1,6 @@
 // The strip of tokens: tinted by score or trust, selected by mouse, touch or keyboard.
 
-import { arrange, byId, el, number, tint, visible } from "./dom.js";
+import { arrange, byId, el, number, probability, tint, visible } from "./dom.js";
 import { emit, on, select, shareOf, state, trustOf } from "./state.js";
 import { passes } from "./search.js";
 
@@ -71,7 +71,7 @@ function paintOne(index) {
     run.drafts.has(index) && "draft", reading && !passes(reading) && "dim"].filter(Boolean).join(" ");
   const score = !reading ? "not read" : share === null ? `no ${by}` : `${by} ${number(share)}`;
   option.setAttribute("aria-label", visible(`${index}: ${token.token.trim() || token.token}, ${score}${flags.length ? `, ${flags.join(", ")}` : ""}`));
-  option.title = visible(`${index} · ${score}${state.tint === "fve" && trustOf(reading) !== null ? ` · trust ${number(trustOf(reading))}` : ""}${flags.length ? ` · ${flags.join(", ")}` : ""}`);
+  option.title = visible(`${index} · ${score}${state.tint === "fve" && trustOf(reading) !== null ? ` · trust ${probability(trustOf(reading))}` : ""}${flags.length ? ` · ${flags.join(", ")}` : ""}`);
 }
 
 function mark() {

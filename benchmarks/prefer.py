@@ -11,17 +11,13 @@ differences (to `warm`) are those of `benchmarks/options.py`; finished arms in O
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from options import COLUMNS, Arm, Sweep, cells, differences, legible, micro_run, options
-
-from legible.fileio import finite, write_text
-from legible.recipes.record import machine
+from support.sweep import Arm, Sweep, arguments, legible, micro_run, options, parsed, report
 
 ARMS = (
     Arm("warm", "warm"),
@@ -40,50 +36,19 @@ ARMS = (
 
 
 def main() -> int:
-    args = arguments()
+    names = [arm.name for arm in ARMS]
+    parser = arguments(__doc__, names, "runs/prefer")
+    parser.add_argument("--steps", type=int, default=100, help="of preference training")
+    parser.add_argument("--rows", type=int, default=1500, help="activations explained for the pairs")
+    parser.add_argument("--samples", type=int, default=8, help="explanations sampled per activation")
+    args = parsed(parser, names)
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         if args.run is None:
-            args.run, args.out = micro_run(Path(folder), args.threads), Path(folder) / "prefer"
-            args.sft_steps, args.steps, args.rl_steps, args.documents, args.probe_rows = 60, 2, 1, 8, 300
-            args.rows, args.samples = 16, 4
+            micro_run(args, Path(folder), steps=2, rows=16, samples=4)
         sweep = PreferSweep(args)
         sweep.start()
-        chosen = [arm for arm in ARMS if args.arms is None or arm.name in args.arms]
-        failed = [arm.name for arm in chosen if not sweep.finished(arm)]
-        records = {arm.name: sweep.record(arm) for arm in ARMS if sweep.file(arm).exists()}
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *(cells(arm, records) for arm in ARMS if arm.name in records)]
-    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    print(table)
-    if args.markdown is not None:
-        write_text(args.markdown, table)
-    figures = {
-        name: {**record["figures"], **differences(name, records), "pairs": record["training"].get("pairs")}
-        for name, record in records.items()
-    }
-    print(json.dumps(finite({"arms": figures, "failed": failed, "settings": sweep.settings, "machine": machine()})))
-    return 1 if failed else 0
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, help="finished `legible train tiny`; absent: one of seconds is made")
-    parser.add_argument("--out", type=Path, default=Path("runs/prefer"), help="folder of the arms")
-    parser.add_argument("--arms", type=lambda text: text.split(","), help=",".join(arm.name for arm in ARMS))
-    parser.add_argument("--sft-steps", type=int, default=300, help="of the shared warm start")
-    parser.add_argument("--steps", type=int, default=100, help="of preference training")
-    parser.add_argument("--rl-steps", type=int, default=20, help="of the arm `rl`")
-    parser.add_argument("--rows", type=int, default=1500, help="activations explained for the pairs")
-    parser.add_argument("--samples", type=int, default=8, help="explanations sampled per activation")
-    parser.add_argument("--documents", type=int, default=60, help="held-out stories read, 4 tokens of each")
-    parser.add_argument("--probe-rows", type=int, default=4000, help="rows that fit the probes behind recall")
-    parser.add_argument("--seed", type=int, default=1, help="of the held-out stories and positions")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--markdown", type=Path, help="also write the rows as a Markdown table")
-    args = parser.parse_args()
-    if unknown := sorted(set(args.arms or ()) - {arm.name for arm in ARMS}):
-        parser.error(f"no arm {', '.join(unknown)}: see --help")
-    return args
+        return report(sweep, ARMS, args.markdown, "pairs")
 
 
 class PreferSweep(Sweep):

@@ -21,22 +21,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from support.table import conclude, markdown, shown
 
 from legible.analysis.search import consensus
-from legible.config import CaptureConfig
-from legible.contract import git_commit
+from legible.config import EvalConfig
 from legible.engines.local import LocalEngine
 from legible.engines.search import METHODS, SearchEngine, reading_back, search_method
 from legible.evaluate import claims
-from legible.evaluate.controls import mean_direction
-from legible.evaluate.reconstruction import Misses, fve_gain, fve_of, misses
+from legible.evaluate.controls import lookup_misses, mean_direction
+from legible.evaluate.reconstruction import Misses, context_fve_of, fve_gain, fve_of, misses
 from legible.evaluate.run import world_documents
 from legible.evaluate.sample import Sample
-from legible.fileio import finite, write_json, write_text
+from legible.fileio import write_json
 from legible.models.reconstructor import HEAD_FILE, Reconstructor
-from legible.recipes.record import machine
-from legible.recipes.sources import Source
 from legible.recipes.stages import use_threads
+from legible.recipes.standalone import held_out_documents
 from legible.stats import Interval, ratio_difference_interval, ratio_interval
 from legible.train.checkpoint import Checkpoint, load_checkpoint
 
@@ -44,8 +43,8 @@ Record = dict[str, Any]
 CONSENSUS = "consensus"
 LONGEST = 96
 COLUMNS = (
-    "method", "samples", "FVE", "difference", "FVE, second", "difference ", "context precision", "difference  ",
-    "context claims", "wrong", "tokens", "CPU s",
+    "method", "samples", "FVE", "difference", "FVE, second", "difference ", "context FVE",
+    "context precision", "difference  ", "context claims", "wrong", "tokens", "CPU s",
 )  # fmt: skip
 
 
@@ -58,12 +57,7 @@ def main() -> int:
     bench = Bench(args, found, second_reconstructor(args.second, found))
     names = [("greedy", 1)] + [(method, n) for method in args.methods for n in args.budgets if n > 1]
     rows = [bench.row(method, n) for method, n in names]
-    cells = [COLUMNS, ("---",) * len(COLUMNS), *(shown_row(row) for row in rows)]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in cells)
-    print(table)
-    if args.markdown is not None:
-        write_text(args.markdown, table)
-    print(json.dumps(finite({"rows": rows, "settings": bench.settings, "commit": git_commit(), "machine": machine()})))
+    conclude(markdown(COLUMNS, map(shown_row, rows)), {"rows": rows, "settings": bench.settings}, args.markdown)
     return 0
 
 
@@ -76,7 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budgets", type=numbers, default=[1, 2, 4, 8, 16], help="explanations' worth per reading")
     parser.add_argument("--share", type=float, default=0.75, help="of the explanations that a kept claim needs")
     parser.add_argument("--documents", type=int, default=60, help="held-out documents read, 4 tokens of each")
-    parser.add_argument("--corpus", help="their file; absent: stories of the world")
+    parser.add_argument("--corpus", help="their file; absent: the one of the training")
     parser.add_argument("--seed", type=int, default=1, help="of documents, positions and sampling")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="folder of the rows; absent: nothing is kept")
@@ -110,13 +104,11 @@ class Bench:
             for name, value in vars(args).items()
             if name in ("checkpoint", "second", "share", "documents", "corpus", "seed", "threads")
         }
-        extra = found.contract.legible
-        positions = extra.variance.positions if extra and extra.variance else ""
-        read = CaptureConfig.from_positions(positions).model_copy(update={"positions_per_doc": 4, "seed": args.seed})
-        if args.corpus is None:
+        config = EvalConfig(documents=args.documents, positions_per_doc=4, seed=args.seed)
+        capture, documents, _ = held_out_documents(found, args.checkpoint, config, args.corpus)
+        read = capture.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": args.seed})
+        if documents is None:
             documents = world_documents(args.seed, args.documents)
-        else:
-            documents = Source(args.corpus).documents("test", args.documents)
         self.sample = Sample.of_documents(found.target, documents, read, found.layer, found.language)
         self.greedy: Record | None = None
         self.samples: list[list[tuple[str | None, int]]] = []
@@ -176,6 +168,7 @@ class Bench:
         assert found.reconstructor is not None and found.lookup is not None  # noqa: PT018
         guess = mean_direction(found.lookup)
         scored: Record = {"own": misses(found.reconstructor, texts, sample.vectors, guess)}
+        scored["lookup"] = lookup_misses(found.lookup, sample)
         if self.second is not None:
             scored["second"] = misses(self.second, texts, sample.vectors, guess)
         if found.language is not None:
@@ -195,6 +188,7 @@ class Bench:
                 found[f"fve_{name}"] = fve_of(miss, variance, docs).as_dict()
                 if greedy is not None:
                     found[f"fve_{name}_difference"] = fve_gain(miss, greedy[name], variance, docs).as_dict()
+        found["context_fve"] = context_fve_of(scored["own"], scored["lookup"], docs).as_dict()
         if "true" in scored:
             pair = scored["true"], scored["decided"]
             found["context_precision"] = ratio_interval(*pair, docs).as_dict()
@@ -216,6 +210,7 @@ def shown_row(row: Record) -> tuple[str, ...]:
         shown(row.get("fve_own_difference"), "+"),
         shown(row.get("fve_second")),
         shown(row.get("fve_second_difference"), "+"),
+        shown(row["context_fve"]),
         shown(row.get("context_precision")),
         shown(row.get("context_precision_difference"), "+"),
         number("context_claims"),
@@ -223,12 +218,6 @@ def shown_row(row: Record) -> tuple[str, ...]:
         f"{row['tokens']:.1f}",
         f"{row['cpu_s']:.0f}",
     )
-
-
-def shown(value: Record | None, sign: str = "") -> str:
-    if value is None or finite(value["value"]) is None:
-        return ""  # the greedy row's own difference, no second reconstructor, or no claim to count
-    return "{0:{3}.3f} [{1:{3}.3f}, {2:{3}.3f}]".format(*(value[key] for key in ("value", "low", "high")), sign)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,14 @@ patch ceiling, and at least 0.50 above an unrelated edit and a random direction.
 """
 
 import argparse
-import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from legible.contract import git_commit
+from support.table import conclude, markdown, shown
+
 from legible.evaluate.steering import ARMS, BAR_ABOVE, BAR_SHARE, evaluate_steering
-from legible.fileio import finite, write_text
 from legible.progress import line_progress
-from legible.recipes.record import machine
 from legible.recipes.stages import use_threads
 from legible.train.checkpoint import load_checkpoint
 
@@ -42,13 +39,9 @@ def main() -> int:
         seed=args.seed,
         progress=line_progress("sites"),
     )
-    text = "\n\n".join(tables(report))
-    print(text)
-    if args.markdown is not None:
-        write_text(args.markdown, text + "\n")
-    extra = {"checkpoint": args.checkpoint, "bars": {"share_of_ceiling": BAR_SHARE, "above": BAR_ABOVE},
-             "cpu_seconds": time.process_time() - started, "commit": git_commit(), "machine": machine()}  # fmt: skip
-    print(json.dumps(finite({**report, **extra})))
+    bars = {"share_of_ceiling": BAR_SHARE, "above": BAR_ABOVE}
+    extra = {"checkpoint": args.checkpoint, "bars": bars, "cpu_seconds": time.process_time() - started}
+    conclude("\n".join(tables(report)), {**report, **extra}, args.markdown)
     return 0
 
 
@@ -67,27 +60,28 @@ def arguments() -> argparse.Namespace:
 def tables(report: Record) -> list[str]:
     """Success by kind, fluency by arm, the edit by strength, and how many tokens served, as Markdown."""
     rows = [_kind(name, found) for name, found in [*report["kinds"].items(), ("all", report)]]
-    fluency = [(arm, _span(found["accepted"]), _two(found["nats"]), _two(found["silent"]))
+    fluency = [(arm, _interval(found["accepted"]), _two(found["nats"]), _two(found["silent"]))
                for arm, found in report["arms"].items()]  # fmt: skip
-    sweep = [(f"{row['strength']:g}", _span(row["success"]), _span(row["accepted"]), _two(row["nats"]))
+    sweep = [(f"{row['strength']:g}", _interval(row["success"]), _interval(row["accepted"]), _two(row["nats"]))
              for row in report["sweep"]]  # fmt: skip
     stages = list(next(iter(report["sites"].values())))
     counts = [(kind, *(str(found[stage]) for stage in stages)) for kind, found in report["sites"].items()]
-    return [_table(COLUMNS, rows), _table(FLUENCY, fluency), _table(SWEEP, sweep), _table(("fact", *stages), counts)]
+    return [
+        markdown(COLUMNS, rows),
+        markdown(FLUENCY, fluency),
+        markdown(SWEEP, sweep),
+        markdown(("fact", *stages), counts),
+    ]
 
 
 def _kind(name: str, found: Record) -> tuple[str, ...]:
     success = [_two(found["arms"][arm]["success"]["value"]) for arm in ARMS]
-    shares = [_span(found[key]) for key in ("share_of_ceiling", "above_unrelated", "above_random")]
+    shares = [_interval(found[key]) for key in ("share_of_ceiling", "above_unrelated", "above_random")]
     return (name, str(found["n"]), *success, *shares, _two(found["strength"]), f"{found['read_back']}/{found['n']}")
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows))
-
-
-def _span(interval: Record) -> str:
-    return f"{interval['value']:.2f} ({interval['low']:.2f}-{interval['high']:.2f})"
+def _interval(value: Record) -> str:
+    return shown(value, digits=2)
 
 
 def _two(value: float | None) -> str:

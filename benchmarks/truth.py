@@ -4,18 +4,18 @@ Each arm is `legible rl` and `legible evaluate` on one finished run in the built
 start have the same options start from one warm start of `--sft-steps`, trained once and not counted in their seconds;
 OUT/warm/*/start.json holds its commands and seconds.
 The first arm, `reference`, is what others do: a teacher that may say everything, and reconstruction alone as reward.
-Beside the columns of `benchmarks/options.py` stand the wrong context claims of a reading (false or open) and the true
-ones, with their differences to `reference` on the same rows, documents resampled together.
+Wrong context claims are those of a reading that are false or open; `change` is their share more or fewer than those of
+`reference` on the same rows. Differences are paired, documents resampled together. CPU seconds: warm start + the rest.
 
 One training seed screens, more confirm: `--train-seeds 0,1,2` repeats the chosen arms (target, store and the held-out
-rows stay), and a second table shows the means. An arm leaves OUT/NAME.json (OUT/NAME-sSEED.json) and is skipped then.
+rows stay), and a second table shows all seeds together. An arm leaves OUT/NAME.json (OUT/NAME-sSEED.json) and is
+skipped then.
 
     python benchmarks/truth.py --run runs/tiny --out runs/truth --markdown truth.md
     python benchmarks/truth.py --run runs/tiny --out runs/truth --arms reference,plain,recipe --train-seeds 0,1,2
     python benchmarks/truth.py     # a run of seconds whose models know nothing: shows that every arm runs
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -26,39 +26,55 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from options import COLUMNS, Arm, Sweep, cells, differences, legible, micro_run, options
+from support.sweep import Arm, Record, Sweep, arguments, legible, micro_run, options, parsed
+from support.table import conclude, markdown, shown
 
-from legible.fileio import finite, write_json, write_text
-from legible.recipes.record import machine
-from legible.stats import ratio_difference_interval, ratio_interval
+from legible.evaluate.reconstruction import context_fve_of, fve_gain, fve_of
+from legible.fileio import write_json
+from legible.stats import Interval, ratio_difference_interval, ratio_interval
 
-Record = dict[str, Any]
 REFERENCE = "reference"
 TRUTH = "--truth-reward 0.03 --truth-credit 0.03"
-MORE = ("wrong context claims", "wrong, difference", "true context claims", "true, difference")
+COLUMNS = (
+    "FVE", "difference", "context FVE", "context precision", "wrong context claims", "change", "true context claims",
+    "difference ", "recall", "tokens",
+)  # fmt: skip
+ROWS = ("miss", "lookup", "true", "decided")
 
 
 @dataclass(frozen=True)
 class TruthArm(Arm):
-    """An arm of joint training; `sft` are options of its warm start, `seed` that of both trainings."""
+    """An arm of joint training.
+
+    `sft` are options of its warm start, `trade` is the share of the joint training's steps that is spent on a longer
+    warm start instead, `seed` that of both trainings.
+    """
 
     sft: str = ""
+    trade: float = 0.0
     seed: int = 0
 
     @property
     def start(self) -> str:
         """The folder of its warm start: arms of equal teacher, warm start and seed share it."""
-        return hashlib.sha256(f"{self.teach}|{self.sft}|{self.seed}".encode()).hexdigest()[:8]
+        return hashlib.sha256(f"{self.teach}|{self.sft}|{self.seed}{self.trade or ''}".encode()).hexdigest()[:8]
+
+    def described(self) -> str:
+        """All of its options, verb by verb."""
+        verbs = ("teach", self.teach), ("sft", self.sft), ("rl", self.options)
+        parts = [f"{verb} {text}" for verb, text in verbs if text]
+        parts += [f"{self.trade:.0%} of rl's time to sft"] if self.trade else []
+        return f"`{'; '.join(parts)}`" if parts else "the run's own"
 
 
-def arm(name: str, rl: str = "", *, sft: str = "", teach: str = "") -> TruthArm:
-    return TruthArm(name, REFERENCE, rl, teach, sft)  # type: ignore[arg-type]  # the stage names the arm to compare with
+def arm(name: str, rl: str = "", *, sft: str = "", teach: str = "", trade: float = 0.0) -> TruthArm:
+    return TruthArm(name, REFERENCE, rl, teach, sft, trade)
 
 
+SFT_STEPS_A_RL_STEP = 8  # of equal CPU time: one step of joint training and so many of both roles' warm starts
 UNLIMITED = "--limit none"
 REWORDED = "--paraphrase 0.5"
 ARMS = (
@@ -71,6 +87,10 @@ ARMS = (
     arm("truth_credit", "--truth-credit 0.03"),
     arm("truth", TRUTH),
     arm("truth_dear", f"{TRUTH} --false-price 3 --open-price 3"),
+    arm("truth_double", f"{TRUTH} --false-price 2 --open-price 2"),
+    arm("long_start", trade=2 / 3),
+    arm("long_truth", f"{TRUTH} --false-price 2 --open-price 2", trade=2 / 3),
+    arm("start_alone", trade=1),
     arm("contrast", "--contrast 0.5"),
     arm("paraphrase", REWORDED),
     arm("paraphrase_sft", sft=REWORDED),
@@ -85,44 +105,32 @@ ARMS = (
 
 
 def main() -> int:
-    args = arguments()
+    names = [one.name for one in ARMS]
+    parser = arguments(__doc__, names, "runs/truth")
+    numbers = lambda text: [int(number) for number in text.split(",")]
+    parser.add_argument("--train-seeds", type=numbers, default=[0], help="seeds of warm start and joint training")
+    args = parsed(parser, names)
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         if args.run is None:
-            args.run, args.out = micro_run(Path(folder), args.threads), Path(folder) / "truth"
-            args.sft_steps, args.rl_steps, args.documents, args.probe_rows = 60, 1, 8, 300
+            micro_run(args, Path(folder))
         sweep = TruthSweep(args)
-        chosen = [one for one in ARMS if args.arms is None or one.name in args.arms]
-        every = {one.name: [seeded(one, seed) for seed in args.train_seeds] for one in chosen}
-        failed = [one.name for arms in every.values() for one in arms if not sweep.finished(one)]
-        records = {one.name: sweep.record(one) for arms in every.values() for one in arms if sweep.file(one).exists()}
-    table = tables(every, records)
-    print(table)
-    if args.markdown is not None:
-        write_text(args.markdown, table)
-    figures = {name: {**record["figures"], **compared(name, records)} for name, record in records.items()}
-    print(json.dumps(finite({"arms": figures, "failed": failed, "settings": sweep.settings, "machine": machine()})))
+        every = {one.name: [seeded(one, seed) for seed in args.train_seeds] for one in ARMS}
+        failed = sweep.carry_out([one for name in args.arms for one in every[name]])
+        records = sweep.records([one for arms in every.values() for one in arms])
+        found = {"arms": summary(every, records), "failed": failed, "settings": sweep.settings}
+        conclude(tables(sweep, every, records), found, args.markdown)
     return 1 if failed else 0
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers = lambda text: [int(number) for number in text.split(",")]
-    parser.add_argument("--run", type=Path, help="finished `legible train tiny`; absent: one of seconds is made")
-    parser.add_argument("--out", type=Path, default=Path("runs/truth"), help="folder of the arms")
-    parser.add_argument("--arms", type=lambda text: text.split(","), help=",".join(one.name for one in ARMS))
-    parser.add_argument("--train-seeds", type=numbers, default=[0], help="seeds of warm start and joint training")
-    parser.add_argument("--sft-steps", type=int, default=300, help="of the shared warm starts")
-    parser.add_argument("--rl-steps", type=int, default=20)
-    parser.add_argument("--documents", type=int, default=60, help="held-out stories read, 4 tokens of each")
-    parser.add_argument("--probe-rows", type=int, default=4000, help="rows that fit the probes behind recall")
-    parser.add_argument("--seed", type=int, default=1, help="of the held-out stories and positions")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--markdown", type=Path, help="also write the rows as a Markdown table")
-    args = parser.parse_args()
-    if unknown := sorted(set(args.arms or ()) - {one.name for one in ARMS}):
-        parser.error(f"no arm {', '.join(unknown)}: see --help")
-    return args
+def summary(every: Mapping[str, Sequence[TruthArm]], records: Mapping[str, Record]) -> Record:
+    """What the tables show, as JSON; `NAME, all seeds` where an arm has several."""
+    groups = {one.name: [one] for arms in every.values() for one in arms if one.name in records}
+    several = {name: [one for one in arms if one.name in records] for name, arms in every.items() if len(arms) > 1}
+    groups |= {f"{name}, all seeds": arms for name, arms in several.items() if arms}
+    return {
+        name: {key: value.as_dict() for key, value in compared(arms, records).items()} for name, arms in groups.items()
+    }
 
 
 def seeded(one: TruthArm, seed: int) -> TruthArm:
@@ -150,6 +158,16 @@ class TruthSweep(Sweep):
                 return False
         return super().finished(one)
 
+    def spent(self, one: TruthArm, records: Mapping[str, Record]) -> list[str]:
+        """CPU seconds of warm start and joint training, and the step kept."""
+        start = json.loads((self.warm(one) / "start.json").read_text(encoding="utf-8"))
+        figures = records[one.name]["figures"]
+        return [f"{start['cpu_s']:.0f} + {figures['cpu_s']:.0f}", str(figures["best_step"])]
+
+    def traded(self, one: TruthArm) -> int:
+        """Steps of joint training that the warm start gets instead."""
+        return round(one.trade * int(self.settings["rl_steps"]))
+
     def warm(self, one: TruthArm) -> Path:
         return self.out / "warm" / one.start
 
@@ -161,76 +179,87 @@ class TruthSweep(Sweep):
         if one.teach:
             text = self.warm(one) / "teach.jsonl"
             yield ["teach", store, *options(self.config.teach, one.teach.replace("RUN", str(run))), *common, str(text)]
-        own = options(self.config.sft, f"--steps {self.settings['sft_steps']} --seed {one.seed} {one.sft}")
+        steps = self.settings["sft_steps"] + SFT_STEPS_A_RL_STEP * self.traded(one)
+        own = options(self.config.sft, f"--steps {steps} --seed {one.seed} {one.sft}")
         yield ["sft", str(run / "target"), store, str(text), *own, *common, str(self.warm(one))]
 
     def training(self, one: TruthArm, folder: Path) -> Iterator[list[str]]:  # type: ignore[override]
-        steps = self.settings["rl_steps"]
-        equal = f"--steps {steps} --save-every {steps} --evaluate-every {-(-steps // 2)} --seed {one.seed}"
+        steps = self.settings["rl_steps"] - self.traded(one)
+        every = max(1, -(-steps // 2))
+        equal = f"--steps {steps} --save-every {max(1, steps)} --evaluate-every {every} --seed {one.seed}"
         own = options(self.config.rl, f"{equal} {one.options}")
         stores = [str(self.run / "store/train"), str(self.run / "store/dev")]
         common = ["--threads", str(self.threads), "--json", "--out", str(folder)]
         yield ["rl", str(self.warm(one) / "checkpoint"), *stores, *own, *common]
 
 
-def compared(name: str, records: Mapping[str, Record]) -> Record:
-    """Wrong and true context claims a reading, with paired differences to the reference where it is there."""
-    found: Record = dict(differences(name, dict(records)))
-    arm, base = records[name]["rows"], records.get(records[name]["stage"], {}).get("rows")
-    for claims in ("wrong", "true"):
-        ours = counts(arm, claims)
-        found[f"{claims}_context_claims"] = ratio_interval(ours[0], ours[1], arm["documents"]).as_dict()
-        if base is not None and name != records[name]["stage"]:
-            difference = ratio_difference_interval(ours, counts(base, claims), arm["documents"])
-            found[f"{claims}_context_claims_difference"] = difference.as_dict()
-    return found
+def joined(records: Sequence[Record]) -> Record:
+    """The rows of one or several trainings on the same documents, one below the other."""
+    found = {name: np.concatenate([record["rows"][name] for record in records]) for name in ROWS}
+    found["wrong"] = found["decided"] - found["true"]
+    return {**found, "documents": [doc for record in records for doc in record["rows"]["documents"]]}
 
 
-def counts(rows: Record, claims: str) -> tuple[Any, Any]:
-    """Context claims of every row, and a one for every row."""
-    true, decided = np.array(rows["true"]), np.array(rows["decided"])
-    return (true if claims == "true" else decided - true), np.ones(len(true))
+def figures(own: Sequence[Record], base: Sequence[Record]) -> dict[str, Interval]:
+    """Every score, and the paired differences to `base` where it is there; documents resampled with all their seeds."""
+    ours, ones = joined(own), np.ones(sum(len(record["rows"]["true"]) for record in own))
+    docs, miss, lookup = ours["documents"], ours["miss"], ours["lookup"]
+    first = own[0]
+    variance = float(np.mean(first["rows"]["miss"]) / (1 - first["figures"]["fve"]["value"]))
+    precision = ours["true"], ours["decided"]
+    found = {
+        "fve": fve_of(miss, variance, docs),
+        "context_fve": context_fve_of(miss, lookup, docs),
+        "context_precision": ratio_interval(*precision, docs),
+        "wrong_context_claims": ratio_interval(ours["wrong"], ones, docs),
+        "true_context_claims": ratio_interval(ours["true"], ones, docs),
+    }
+    if not base:
+        return found
+    other = joined(base)
+    return found | {
+        "fve_difference": fve_gain(miss, other["miss"], variance, docs),
+        "context_fve_difference": ratio_interval(other["miss"] - miss, lookup, docs),
+        "context_precision_difference": ratio_difference_interval(precision, (other["true"], other["decided"]), docs),
+        "wrong_change": ratio_interval(ours["wrong"], other["wrong"], docs, offset=-1.0),
+        "true_context_claims_difference": ratio_interval(ours["true"] - other["true"], ones, docs),
+    }
 
 
-def tables(every: Mapping[str, Sequence[TruthArm]], records: dict[str, Record]) -> str:
-    """A row for every arm and seed; with several seeds, the means over them below."""
-    done = [one for arms in every.values() for one in arms if one.name in records]
-    lines = [[*COLUMNS, *MORE], ["---"] * (len(COLUMNS) + len(MORE))]
-    lines += [[*described(one, cells(one, records)), *claim_cells(compared(one.name, records))] for one in done]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def compared(arms: Sequence[TruthArm], records: Mapping[str, Record]) -> dict[str, Interval]:
+    """One arm, or one arm of several seeds, beside the reference of the same seeds."""
+    paired = all(one.name != one.stage and one.stage in records for one in arms)
+    return figures([records[one.name] for one in arms], [records[one.stage] for one in arms] if paired else [])
+
+
+def tables(sweep: TruthSweep, every: Mapping[str, Sequence[TruthArm]], records: dict[str, Record]) -> str:
+    """A row for every arm and seed; with several seeds, a row for every arm over all of its seeds below."""
+    done = {name: [one for one in arms if one.name in records] for name, arms in every.items()}
+    single = [one for arms in done.values() for one in arms]
+    rows = [[one.name, one.described(), *cells([one], records), *sweep.spent(one, records)] for one in single]
+    table = markdown(["arm", "options", *COLUMNS, "CPU s", "best step"], rows)
     if all(len(arms) == 1 for arms in every.values()):
         return table
-    names = ("fve", "context_fve", "context_precision", "recall")
-    head = ["arm", "seeds", *names, "wrong context claims", "true context claims"]
-    lines = [head, ["---"] * len(head)]
-    for name, arms in every.items():
-        mine = [records[one.name] for one in arms if one.name in records]
-        more = [compared(one.name, records) for one in arms if one.name in records]
-        if mine:
-            values = [[record["figures"][key]["value"] for record in mine] for key in names]
-            values += [[one[f"{kind}_context_claims"]["value"] for one in more] for kind in ("wrong", "true")]
-            lines.append([name, str(len(mine)), *map(mean, values)])
-    return table + "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    pooled = [[name, str(len(arms)), *cells(arms, records)] for name, arms in done.items() if arms]
+    return table + "\n" + markdown(["arm", "seeds", *COLUMNS], pooled)
 
 
-def mean(values: Sequence[float | None]) -> str:
-    """Over the seeds; empty where one has none, such as the precision of no claim."""
-    return "" if None in values else f"{np.mean(values):.3f}"
-
-
-def described(one: TruthArm, row: list[str]) -> list[str]:
-    """The row with all of the arm's options in its second cell."""
-    parts = [f"{verb} {text}" for verb, text in (("teach", one.teach), ("sft", one.sft), ("rl", one.options)) if text]
-    return [row[0], f"`{'; '.join(parts)}`" if parts else "the run's own", *row[2:]]
-
-
-def claim_cells(found: Record) -> list[str]:
-    cells = []
-    for claims in ("wrong", "true"):
-        cells.append("{value:.2f} [{low:.2f}, {high:.2f}]".format(**found[f"{claims}_context_claims"]))
-        difference = found.get(f"{claims}_context_claims_difference")
-        cells.append("" if difference is None else "{value:+.2f} [{low:+.2f}, {high:+.2f}]".format(**difference))
-    return cells
+def cells(arms: Sequence[TruthArm], records: Mapping[str, Record]) -> list[str]:
+    """The cells of COLUMNS."""
+    found = {name: value.as_dict() for name, value in compared(arms, records).items()}
+    own = [records[one.name]["figures"] for one in arms]
+    return [
+        shown(found["fve"]),
+        shown(found.get("fve_difference"), "+"),
+        shown(found["context_fve"]),
+        shown(found["context_precision"]),
+        shown(found["wrong_context_claims"], digits=2),
+        shown(found.get("wrong_change"), "+", digits=2),
+        shown(found["true_context_claims"], digits=2),
+        shown(found.get("true_context_claims_difference"), "+", digits=2),
+        f"{np.mean([one['recall']['value'] for one in own]):.3f}",
+        f"{np.mean([one['mean_tokens'] for one in own]):.1f}",
+    ]
 
 
 if __name__ == "__main__":

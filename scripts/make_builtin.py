@@ -1,7 +1,7 @@
 """Put a run's checkpoint into the package as the built-in pair: `python scripts/make_builtin.py RUN`.
 
-Weights are rounded to float16 on disk, so the calibrator is fitted anew on what ships (a minute), and the figures of
-the built-in pair are measured on what ships (`legible evaluate builtin`), not on the run.
+Weights are rounded to float16 on disk, so the calibrator is fitted anew on what ships (a minute), and the reports that
+lie beside the pair (`evaluation.json`, `truth.json`) are measured on what ships, not on the run.
 """
 
 import argparse
@@ -11,21 +11,27 @@ from pathlib import Path
 
 import torch
 
-from legible.config import CalibrateConfig, load_config
+from legible.config import CalibrateConfig, EvalConfig, TruthConfig, load_config
 from legible.contract import TargetRecord
+from legible.fileio import finite, write_json
 from legible.models.target import Target
+from legible.recipes import standalone
 from legible.recipes.calibrate import calibrate_folder, summary_lines
+from legible.recipes.controls import evaluate_fully
+from legible.recipes.truth import truth
 from legible.train.checkpoint import load_checkpoint, save_checkpoint
 
+NAME = "legible-world-tiny"  # of the target, in contracts and for clients of the server
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "legible" / "builtin"
 MOST_BYTES = 12_000_000
 
 
 def main() -> None:
-    """Copy, round, calibrate, and say how large it is."""
+    """Copy, round, calibrate, measure, and say how large it is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="directory of a finished `legible train tiny`")
     parser.add_argument("--out", type=Path, default=PACKAGE, help="where the pair goes")
+    parser.add_argument("--controls", type=Path, help="trained controls: the evaluation holds the control battery too")
     arguments = parser.parse_args()
     found = load_checkpoint(arguments.run)
     if found.reconstructor is None or found.contract.legible is None:
@@ -34,7 +40,7 @@ def main() -> None:
         folder = Path(scratch) / "target"
         found.target.model.to(torch.float16).save_pretrained(folder)
         found.target.tokenizer.save_pretrained(folder)
-        record = TargetRecord(id="target", sha256=Target.load(str(folder)).sha256())
+        record = TargetRecord(id=NAME, sha256=Target.load(str(folder)).sha256())
         extra = found.contract.legible.model_copy(update={"target": record, "metrics": None})
         save_checkpoint(
             arguments.out,
@@ -51,11 +57,23 @@ def main() -> None:
     config = load_config(settings).calibrate if settings.is_file() else CalibrateConfig()
     pair = calibrate_folder(load_checkpoint(arguments.out), str(arguments.out), config)
     print("\n".join(summary_lines(pair)))
+    write_reports(arguments.out, arguments.controls)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB")
     if size > MOST_BYTES:
         shutil.rmtree(arguments.out)
         raise SystemExit(f"{size} bytes, at most {MOST_BYTES} may ship")
+
+
+def write_reports(folder: Path, controls: Path | None) -> None:
+    """What `legible evaluate builtin` (with --full where there are controls) and `legible truth builtin` print."""
+    found = load_checkpoint(folder)
+    if controls is None:
+        report = standalone.evaluate(found, "builtin", EvalConfig())
+    else:
+        report = evaluate_fully(found, "builtin", EvalConfig(), folder=controls)
+    write_json(folder / "evaluation.json", finite(report))
+    write_json(folder / "truth.json", finite(truth(found, "builtin", TruthConfig())))
 
 
 if __name__ == "__main__":

@@ -160,9 +160,9 @@ class TruthSweep(Sweep):
 
     def spent(self, one: TruthArm, records: Mapping[str, Record]) -> list[str]:
         """CPU seconds of warm start and joint training, and the step kept."""
-        start = json.loads((self.warm(one) / "start.json").read_text(encoding="utf-8"))
-        figures = records[one.name]["figures"]
-        return [f"{start['cpu_s']:.0f} + {figures['cpu_s']:.0f}", str(figures["best_step"])]
+        noted, figures = self.warm(one) / "start.json", records[one.name]["figures"]
+        start = json.loads(noted.read_text(encoding="utf-8"))["cpu_s"] if noted.exists() else float("nan")
+        return [f"{start:.0f} + {figures['cpu_s']:.0f}", str(figures["best_step"])]
 
     def traded(self, one: TruthArm) -> int:
         """Steps of joint training that the warm start gets instead."""

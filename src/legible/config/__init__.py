@@ -1,0 +1,31 @@
+"""Typed run configuration: one section a stage, an unknown key is an error, saved beside every result.
+
+The text under each field becomes its help. A recipe is a function that returns a `RunConfig`.
+"""
+
+from legible.config.base import Section, validated
+from legible.config.data import CaptureConfig, TeachConfig
+from legible.config.measuring import CalibrateConfig, EvalConfig, TruthConfig
+from legible.config.run import RunConfig, load_config, save_config
+from legible.config.targets import PretrainConfig, SecretsConfig
+from legible.config.training import AdapterConfig, OptimizerConfig, PreferConfig, RLConfig, SFTConfig
+
+__all__ = [
+    "AdapterConfig",
+    "CalibrateConfig",
+    "CaptureConfig",
+    "EvalConfig",
+    "OptimizerConfig",
+    "PreferConfig",
+    "PretrainConfig",
+    "RLConfig",
+    "RunConfig",
+    "SFTConfig",
+    "SecretsConfig",
+    "Section",
+    "TeachConfig",
+    "TruthConfig",
+    "load_config",
+    "save_config",
+    "validated",
+]

@@ -1,0 +1,73 @@
+"""Sections of the training data: which activations are captured, and who writes the warm-start text."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from legible.config.base import Section, validated
+from legible.errors import ConfigError
+
+POSITION_FIELDS = ("positions_per_doc", "min_pos", "sentence_end_share", "max_tokens", "predictions")
+
+
+class CaptureConfig(Section):
+    """Which activations of which documents go into the store."""
+
+    layers: tuple[int, ...] = Field(
+        (2,), description="layers K (residual stream after block K, from 0), one pass for all"
+    )
+    positions_per_doc: int = Field(8, description="tokens sampled per document by (seed, doc_id)")
+    min_pos: int = Field(50, description="earliest token index sampled; 50 by the contract, lower for short contexts")
+    sentence_end_share: float = Field(
+        0.0, description="share of the positions drawn from sentence-final tokens where there are any"
+    )
+    max_tokens: int = Field(512, description="documents are truncated to this many tokens (counted)")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        "float16", description="number format of the stored vectors"
+    )
+    batch_tokens: int = Field(8192, description="padded tokens in one forward pass")
+    shard_rows: int = Field(4096, description="rows in one shard; a finished shard survives a kill")
+    predictions: int = Field(
+        0, description="store the target's own top-N next tokens and its surprise at the read token"
+    )
+    seed: int = Field(0, description="seed of the sampled positions")
+
+    def positions_text(self) -> str:
+        """Which positions are sampled, for the contract's `variance.positions`: `key=value` pairs."""
+        return " ".join(f"{name}={getattr(self, name)}" for name in POSITION_FIELDS)
+
+    @classmethod
+    def from_positions(cls, text: str, **others: Any) -> "CaptureConfig":
+        """A configuration that samples as `text` says; fields that it does not name keep their defaults.
+
+        Raises:
+            ConfigError: an unknown key or an impossible value.
+        """
+        named = dict(pair.partition("=")[::2] for pair in text.split())
+        if unknown := sorted(set(named) - set(POSITION_FIELDS)):
+            raise ConfigError(f"{text!r} names {', '.join(unknown)}, expected {', '.join(POSITION_FIELDS)}.")
+        return validated(cls, {**named, **others}, "the contract's variance.positions")
+
+
+class TeachConfig(Section):
+    """Who writes the warm-start text, and how much it may say."""
+
+    teacher: str = Field("world", description="world | facts | openai:MODEL@URL | anthropic:MODEL | local:PATH")
+    limit: Literal["none", "probes", "leverage"] = Field(
+        "none",
+        description="'probes': only claims that probes find in the activation; 'leverage': only claims whose deletion "
+        "costs the reconstructor of `limit_by`",
+    )
+    limit_by: str | None = Field(None, description="checkpoint of an earlier run on this target (limit 'leverage')")
+    least_leverage: float = Field(
+        0.005, description="rise of direction_mse that deleting a claim must cost (limit 'leverage')"
+    )
+    threshold: float = Field(
+        0.5, description="a limited teacher keeps claims whose calibrated probe probability reaches this"
+    )
+    concurrency: int = Field(4, description="requests in flight (HTTP teachers)")
+    max_tokens: int = Field(300, description="longest text asked of an HTTP or local teacher")
+    temperature: float = Field(0.7, description="sampling temperature asked of an HTTP or local teacher")
+    retries: int = Field(6, description="tries after 429, 5xx or a timeout, with exponential back-off")
+    timeout: float = Field(60.0, description="seconds per request")
+    seed: int = Field(0, description="seed of the wording (world, facts)")

@@ -1,0 +1,58 @@
+"""A whole run: its stages' sections and the seed, read from and saved to `config.json`."""
+
+import json
+from pathlib import Path
+
+from pydantic import Field
+
+from legible.config.base import Section, validated
+from legible.config.data import CaptureConfig, TeachConfig
+from legible.config.measuring import CalibrateConfig, EvalConfig
+from legible.config.targets import PretrainConfig
+from legible.config.training import RLConfig, SFTConfig
+from legible.errors import ConfigError
+from legible.fileio import write_json
+
+
+class RunConfig(Section):
+    """A whole run: `legible train RECIPE` writes it to OUT/config.json before anything else."""
+
+    recipe: str = Field("custom", description="the recipe that made this")
+    target: str | None = Field(
+        None, description="directory or hub name of a causal LM; absent: the world's target is trained"
+    )
+    revision: str | None = Field(None, description="hub revision of the target")
+    trust_remote_code: bool = Field(False, description="run model code from the target's repository")
+    corpus: str | None = Field(None, description="file of documents; absent: the world writes them")
+    layer: int = Field(2, description="layer K that is read")
+    train_documents: int = Field(3000, description="documents captured for training")
+    dev_documents: int = Field(120, description="documents captured for choosing checkpoints")
+    pretrain: PretrainConfig = PretrainConfig()
+    capture: CaptureConfig = CaptureConfig()
+    teach: TeachConfig = TeachConfig()
+    sft: SFTConfig = SFTConfig()
+    rl: RLConfig = RLConfig()
+    calibrate: CalibrateConfig = CalibrateConfig()
+    evaluate: EvalConfig = EvalConfig()
+    threads: int = Field(2, description="torch threads; results are bit-identical only at the same number")
+    seed: int = Field(0, description="seed of the whole run; recipes copy it into every stage")
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a saved configuration.
+
+    Raises:
+        ConfigError: not JSON, an unknown key, or a value of the wrong type.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(
+            f"{path} is not a run configuration: {error}\n  Compare it with the config.json of a finished run."
+        ) from None
+    return validated(RunConfig, tree, str(path))
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write the configuration as JSON, atomically."""
+    write_json(path, config.model_dump(mode="json"))

@@ -8,6 +8,7 @@ target pays per token of one says how fluent it still is.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -83,23 +84,13 @@ def steer_text(
     prepared = reader.prepare(Document("", text))
     place = parse_positions(str(pos), len(prepared.encoded.ids))[0]
     before = explanation if explanation is not None else _read(reader, prepared, place)
-    after = _edited(before, edits, replacement)
-    stop = reader.checkpoint.target.eos_id
-    steering = Steering(
-        target=reader.checkpoint.target,
-        ids=prepared.encoded.ids,
-        pos=place,
-        layer=reader.checkpoint.layer,
-        activation=prepared.stream[place],
-        writing=Writing(max_tokens, temperature, seed, () if stop is None else (stop,)),
-        samples=samples,
-        mode=mode,
-    )
-    unrelated = unrelated_edit(before, after, reader.checkpoint.language, seed) if controls else None
+    edit = (before, _edited(before, edits, replacement))
+    steering = _steering(reader, prepared, place, mode, samples, Writing(max_tokens, temperature, seed))
+    unrelated = unrelated_edit(*edit, reader.checkpoint.language, seed) if controls else None
     amounts = tuple(strengths) if strengths is not None else SHARES if mode == "patch" else GRID
-    vectors, others, length = _vectors(reconstructor, steering, (before, after), unrelated, amounts, seed)
+    vectors, others, length = _vectors(reconstructor, steering, edit, unrelated, amounts, seed)
     untouched, steered, proposal, aside = _continued(
-        reader, steering, vectors, others if controls else [], amounts, (before, after)
+        reader, steering, vectors, others if controls else [], amounts, edit
     )
     start, end = prepared.encoded.offsets[place]
     return Steered(
@@ -109,14 +100,29 @@ def steer_text(
         layer=steering.layer,
         norm=float(steering.activation.norm()),
         mode=mode,
-        explanation=before,
-        edited=after,
+        explanation=edit[0],
+        edited=edit[1],
         length=length,
         proposal=proposal,
         untouched=untouched,
         steered=steered,
         controls=aside,
         unrelated=unrelated,
+    )
+
+
+def _steering(reader: Reader, prepared: Prepared, place: int, mode: Mode, samples: int, writing: Writing) -> Steering:
+    """One token of a prepared text to steer at; a continuation also ends where the target ends a text."""
+    target = reader.checkpoint.target
+    return Steering(
+        target=target,
+        ids=prepared.encoded.ids,
+        pos=place,
+        layer=reader.checkpoint.layer,
+        activation=prepared.stream[place],
+        writing=replace(writing, stop_ids=() if target.eos_id is None else (target.eos_id,)),
+        samples=samples,
+        mode=mode,
     )
 
 

@@ -26,6 +26,7 @@ from legible.teachers.judge import Judge
 from legible.train.checkpoint import Checkpoint
 from legible.truth.calibration import Calibrator
 from legible.truth.claims import Language
+from legible.truth.probes import ProbeSet
 
 PROBABILITY = ("precision_at_half_coverage", "ece", "brier_skill", "auroc", "brier", "threshold_at_half_coverage")
 MEASURES = ("context_precision", "precision", "context_claims_per_reading", "recall", "foresight")
@@ -70,10 +71,9 @@ def truth_report(
     language = checkpoint.language
     sample, _, probes = held_out(checkpoint, config, capture, documents, pool, progress)
     progress("reading")
-    heat = sampling_temperature(config.samples, config.temperature)
     trusted = trusted_claims(
         checkpoint, sample.vectors, sample.rows,
-        samples=config.samples, temperature=heat, max_tokens=config.max_tokens, seed=config.seed,
+        samples=config.samples, temperature=config.temperature, max_tokens=config.max_tokens, seed=config.seed,
     )  # fmt: skip
     known, p, silent = flat(trusted, language)
     decodable = None
@@ -85,31 +85,55 @@ def truth_report(
         judged, word = _with_judge(judge, sample, known, language, config.seed, judging)
     read = ReadClaims(sample, judged, p, instances(known, p, decodable))
     progress("foresight")
-    measured = {
-        "context_precision": claims.precision(judged, sample.doc_ids, context=True).as_dict(),
-        "precision": claims.precision(judged, sample.doc_ids, context=False).as_dict(),
-        "context_claims_per_reading": claims.claims_per_reading(judged, sample.doc_ids, context=True).as_dict(),
-        "recall": claims.recall(known, sample, decodable).as_dict() if decodable is not None else None,
-        "foresight": _foresight(checkpoint, sample, known, language, config),
-    }
+    measured = _measured(checkpoint, read, known, decodable, config)
     progress("scores")
     report = _scores(read, measured, config.seed)
-    at = report["threshold_at_half_coverage"]
     report |= {
         "kinds": read.by_kind(language),
         "positions": read.by_position(),
-        "abstention": read.abstention(language, at),
+        "abstention": read.abstention(language, report["threshold_at_half_coverage"]),
         "judge": word,
         "without_p_true": dict(silent),
     }
     report["reasons"] = _reasons(report, name, silent, decodable is not None, judge is not None)
-    return report | {
+    return report | _conditions(checkpoint, name, config, sample, probes, _deciding(judge, language, known))
+
+
+def _measured(
+    checkpoint: Checkpoint,
+    read: ReadClaims,
+    known: Sequence[Judged],
+    decodable: claims.Decodable | None,
+    config: TruthConfig,
+) -> dict[str, dict[str, Any] | None]:
+    """What needs no probability, with intervals; recall and foresight take the claims with verdicts by construction."""
+    sample, judged = read.sample, read.judged
+    return {
+        "context_precision": claims.precision(judged, sample.doc_ids, context=True).as_dict(),
+        "precision": claims.precision(judged, sample.doc_ids, context=False).as_dict(),
+        "context_claims_per_reading": claims.claims_per_reading(judged, sample.doc_ids, context=True).as_dict(),
+        "recall": claims.recall(known, sample, decodable).as_dict() if decodable is not None else None,
+        "foresight": _foresight(checkpoint, sample, known, checkpoint.language, config),
+    }
+
+
+def _conditions(
+    checkpoint: Checkpoint,
+    name: str,
+    config: TruthConfig,
+    sample: Sample,
+    probes: ProbeSet | None,
+    verdicts: str | None,
+) -> dict[str, Any]:
+    """What the figures depend on."""
+    heat = sampling_temperature(config.samples, config.temperature)
+    return {
         "mode": "single" if config.samples == 1 else "sampled",
         "samples": config.samples,
         "temperature": heat,
         "calibrator": _calibrator(checkpoint, config.samples, heat),
-        "verdicts": _deciding(judge, language, known),
-        "language": language.name if language is not None else None,
+        "verdicts": verdicts,
+        "language": checkpoint.language.name if checkpoint.language is not None else None,
         "rows": len(sample),
         "documents": len(set(sample.doc_ids)),
         "probe_rows": probes.rows if probes is not None else 0,

@@ -96,16 +96,8 @@ def read(
     if corpus is not None or store is not None or positions_per_doc is not None:
         from legible.analysis.store.job import Job, read_corpus_into
 
-        others = {
-            "TEXT": text is not None,
-            "--file": file is not None,
-            "--trust": trust is not None,
-            "--search": search is not None,
-            "--method": method != "nla",
-            "--layer": layer is not None,
-            "--html": html is not None,
-        }
         job = Job(corpus, store, positions, positions_per_doc, samples, temperature, seed)
+        others = _text_options(text, file, trust, search, method, layer, html)
         filled = read_corpus_into(checkpoint, job, target=target, others=others)
         print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))
         return
@@ -113,14 +105,7 @@ def read(
     not_negative("samples", samples)
     from legible.analysis import zero_shot
 
-    checkpoint_options = {
-        "--samples": samples != 1,
-        "--temperature": temperature is not None,
-        "--trust": trust is not None,
-        "--search": search is not None,
-        "--target": target is not None,
-    }
-    zero_shot.check_options(method, layer, checkpoint_options)
+    zero_shot.check_options(method, layer, _checkpoint_options(samples, temperature, trust, search, target))
     if method != "nla":
         instrument = zero_shot.load(checkpoint, method, layer=layer)
         _show(instrument.read(whole, positions=positions), whole, instrument.about(), html, json)
@@ -134,6 +119,40 @@ def read(
         searching(reader, search, budget, temperature)
     readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust)
     _show(readings, whole, reader.about(), html, json)
+
+
+def _text_options(
+    text: str | None,
+    file: Path | None,
+    trust: float | None,
+    search: str | None,
+    method: str,
+    layer: int | None,
+    html: Path | None,
+) -> dict[str, bool]:
+    """The options that belong to single texts, and whether each was given."""
+    return {
+        "TEXT": text is not None,
+        "--file": file is not None,
+        "--trust": trust is not None,
+        "--search": search is not None,
+        "--method": method != "nla",
+        "--layer": layer is not None,
+        "--html": html is not None,
+    }
+
+
+def _checkpoint_options(
+    samples: int, temperature: float | None, trust: float | None, search: str | None, target: str | None
+) -> dict[str, bool]:
+    """The options that belong to a checkpoint's readings, and whether each was given."""
+    return {
+        "--samples": samples != 1,
+        "--temperature": temperature is not None,
+        "--trust": trust is not None,
+        "--search": search is not None,
+        "--target": target is not None,
+    }
 
 
 def _show(readings: Sequence["Reading"], text: str, about: Mapping[str, Any], html: Path | None, json: bool) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MICRO
 from legible.recipes import resolve
 from legible.recipes.run import STAGES, run
+from micro import MICRO
 
 REPORT_KEYS = {
     "fve", "context_fve", "floors", "references", "parse_failures", "mean_tokens", "world", "checkpoint",

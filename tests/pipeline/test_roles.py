@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_families import DEPTH, VOCAB, WIDTH, tiny
+from families import DEPTH, VOCAB, WIDTH, tiny
 
 from legible.config import AdapterConfig
 from legible.engines.local import LocalEngine

@@ -9,7 +9,6 @@ import train_jobs as jobs
 
 from legible.config import OptimizerConfig, PreferConfig
 from legible.contract import LegibleExtra, TargetRecord, VarianceRecord
-from legible.data.store import Store
 from legible.engines.local import LocalEngine
 from legible.errors import UsageError
 from legible.models.roles import reference_copy
@@ -35,20 +34,6 @@ CONFIG = PreferConfig(
     save_every=1,
     select_by="score",
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A target, a store, a teacher's file and a finished warm start."""
-    path = tmp_path_factory.mktemp("prefer")
-    jobs.prepare(path)
-    jobs.sft(path, path / "sft")
-    return path
-
-
-@pytest.fixture
-def store(folder) -> Store:
-    return Store.open(folder / "store")
 
 
 @pytest.fixture

@@ -1,36 +1,27 @@
-"""Options of both trainings: each moves what it should on a tiny pair, none moves anything when off, all resume."""
+"""Options of joint training: each moves what it should on a tiny pair, none moves anything when off, all resume."""
 
-import json
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import train_jobs as jobs
+from scripted import WORLD, Scripted, said_of, trainer
 
-from legible.config import RLConfig, TeachConfig
-from legible.data.store import Store
-from legible.engines.base import Completion
-from legible.engines.local import LocalEngine
+from legible.config import RLConfig
 from legible.errors import UsageError
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.recipes import stages
 from legible.recipes.pair import adapted_pair
 from legible.train.claim_credit import leverages, said_in
-from legible.train.extras import Extras, Knowledge
+from legible.train.extras import Knowledge
 from legible.train.joint import JointTrainer
-from legible.train.paraphrase import Rewording
 from legible.train.rl import train_rl, weights_sha256
 from legible.train.rollouts import Rollout, RolloutGroup, prompt_rows, scored_rollouts
-from legible.train.sft import reconstructor_training, warm_roles
+from legible.train.sft import warm_roles
 from legible.train.spaces import Direction
-from legible.truth.claims import Claim
 from legible.truth.lookup import TokenLookup
 from legible.truth.ridge import TokenColumns
-from legible.world import WorldLanguage
 
-WORLD = WorldLanguage()
 STILL = jobs.OPTIMIZER.model_copy(update={"lr": 1e-4, "muon_lr": 0.0, "schedule": "constant", "warmup": 0})
 ALONE = jobs.RL.model_copy(
     update={
@@ -41,78 +32,11 @@ ALONE = jobs.RL.model_copy(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A target, a store of world stories, a teacher's file and a finished warm start."""
-    path = tmp_path_factory.mktemp("options")
-    jobs.prepare(path)
-    jobs.sft(path, path / "sft")
-    return path
-
-
-@pytest.fixture(scope="module")
-def target(folder) -> Target:
-    return Target.load(str(folder / "target"))
-
-
-@pytest.fixture(scope="module")
-def store(folder) -> Store:
-    return Store.open(folder / "store")
-
-
-@pytest.fixture(scope="module")
-def knowledge(store, target) -> Knowledge:
+def knowledge(store, folder) -> Knowledge:
     columns = TokenColumns.of(store.token_ids, store.prev_token_ids, store.pos)
     vectors = store.vectors(range(len(store)), jobs.LAYER)
-    return Knowledge(WORLD, TokenLookup.fit(vectors, columns, store.doc_ids), target)
-
-
-class Scripted:
-    """An engine that says what `texts` gives for a row and a sample, with the verbalizer's own log-probabilities."""
-
-    def __init__(self, verbalizer: Verbalizer, store: Store, texts) -> None:
-        self.verbalizer, self.texts = verbalizer, texts
-        vectors = store.vectors(range(len(store)), jobs.LAYER)
-        self.row_of = {vector.numpy().tobytes(): row for row, vector in enumerate(vectors)}
-
-    @torch.no_grad()
-    def generate(self, vectors, *, samples=1, temperature=0.0, max_tokens, seed=0):
-        return [[self.write(vector, sample, temperature) for sample in range(samples)] for vector in vectors]
-
-    def write(self, vector, sample: int, temperature: float) -> Completion:
-        text = self.texts(self.row_of[vector.numpy().tobytes()], sample)
-        stop = self.verbalizer.prompt.stop_ids[0]
-        ids = self.verbalizer.tokenizer(text, add_special_tokens=False)["input_ids"]
-        given = torch.tensor([[*ids, stop]])
-        logprobs = self.verbalizer.logprobs(vector[None], given, torch.ones_like(given), temperature=temperature)
-        return Completion(ids, logprobs[0].tolist(), "stop", stop, text, text)
-
-
-VALUES = {
-    "name": ("Bruno", "Oskar"),
-    "species": ("fox", "hare"),
-    "place": ("harbor", "forest"),
-    "mood": ("proud", "sad"),
-}
-
-
-def said_of(store: Store, row: int, *, wrong: bool) -> str:
-    """Explanation of a row: two true context claims where it knows as many, the last one false where asked."""
-    where = store.row(row)
-    facts = WORLD.facts(where)
-    known = [Claim("", kind, facts[kind].values[0]) for kind in VALUES if facts[kind].values]
-    said = [claim for claim in known if WORLD.in_context(claim, where)][:2] or [Claim("", "species", "hare")]
-    if wrong:
-        kind, value = said[-1].kind, said[-1].value
-        said[-1] = Claim("", kind, next(other for other in VALUES[str(kind)] if other != value))
-    return WORLD.write(said, where, 0)
-
-
-def trainer(folder: Path, store: Store, config: RLConfig, texts, knowledge: Knowledge | None = None) -> JointTrainer:
     target = Target.load(str(folder / "target"))
-    verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
-    engine = Scripted(verbalizer, store, texts) if texts else LocalEngine(verbalizer)
-    extras = Extras.of(config, store, jobs.LAYER, verbalizer.tokenizer, knowledge)
-    return JointTrainer(config, verbalizer, reconstructor, engine, store, jobs.LAYER, None, extras)
+    return Knowledge(WORLD, TokenLookup.fit(vectors, columns, store.doc_ids), target)
 
 
 def test_an_option_that_is_off_changes_no_bit(folder, store, knowledge):
@@ -256,49 +180,7 @@ def test_claim_credit_needs_no_language(folder, store):
     assert metrics["unplaced_claims"] == 0
 
 
-# the warm start in other words
-
-
-def test_rewording_is_a_function_of_epoch_and_example(folder, store, target):
-    _, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
-    rows = [0, 9, 20]
-    tokenizer = reconstructor.tokenizer
-    ids = [tokenizer(said_of(store, row, wrong=False), add_special_tokens=False)["input_ids"] for row in rows]
-    encode = lambda texts: [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    reword = Rewording(1.0, WORLD, store, tokenizer, encode, 0)
-    first = reword(0, [5, 6, 7], rows, ids)
-    assert first == [reword(0, [i], [row], [one])[0] for i, row, one in zip((5, 6, 7), rows, ids, strict=True)]
-    assert reword(1, [5, 6, 7], rows, ids) != first
-    refusing = lambda texts: tokenizer(texts)["input_ids"]  # an empty batch is an error
-    assert Rewording(0.0, WORLD, store, tokenizer, refusing, 0)(0, [5, 6, 7], rows, ids) == ids
-    claims = lambda one: {(c.kind, c.value) for c in WORLD.parse(tokenizer.decode(one)).claims}
-    assert [claims(one) for one in first] == [claims(one) for one in ids]
-
-
-def test_only_the_reconstructor_reads_other_words_and_it_says_when_it_cannot(folder, target, store, tmp_path):
-    teach = tmp_path / "teach.jsonl"
-    lines = [
-        {"row": r, "text": said_of(store, r, wrong=False), "claims": [], "reason": None} for r in range(len(store))
-    ]
-    teach.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    config = jobs.SFT.model_copy(update={"steps": 3, "paraphrase": 1.0})
-    plain = reconstructor_training(config, target, jobs.LAYER, store, teach)
-    reworded = reconstructor_training(config, target, jobs.LAYER, store, teach, WORLD)
-    assert plain.step(0)["loss"] != reworded.step(0)["loss"]
-    with pytest.raises(UsageError, match=r"sft\.paraphrase needs a language"):
-        jobs.sft(folder, tmp_path / "sft", config)
-
-
-def test_the_leverage_of_claims_is_kept_and_needs_a_reconstructor_of_the_same_target(folder, store, tmp_path):
-    needs = {"limit": "leverage", "limit_by": "builtin"}
-    teach = partial(stages.teach, folder / "store", layer=jobs.LAYER)
-    with pytest.raises(UsageError, match=r"builtin reads layer 2 of a target of width 128; the rows are layer 1"):
-        teach(TeachConfig(**needs), tmp_path / "a.jsonl")
-    with pytest.raises(UsageError, match="--limit-by CHECKPOINT"):
-        teach(TeachConfig(limit="leverage"), tmp_path / "a.jsonl")
-
-
-# resuming, and adapters
+# resuming, and the adapters of a warm start
 
 EVERYTHING = {
     "paraphrase": 0.5, "claim_credit": 1.0, "truth_reward": 0.1, "truth_credit": 0.1, "contrast": 0.2, "epochs": 2,

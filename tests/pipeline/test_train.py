@@ -1,11 +1,6 @@
 """Trainings learn what they should, agree with plain computations, and stop with a reason when they cannot."""
 
-import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,43 +8,18 @@ import torch
 import train_jobs as jobs
 from torch import nn
 
-from legible.contract import LegibleExtra, TargetRecord, VarianceRecord, check_contract
-from legible.data.store import Store
 from legible.engines.local import LocalEngine
-from legible.errors import ContractError, TrainingError, UsageError
-from legible.models.reconstructor import Reconstructor
+from legible.errors import TrainingError, UsageError
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.prompts import template_reconstructor_prompt
-from legible.train.checkpoint import load_checkpoint, save_checkpoint
 from legible.train.joint import JointTrainer
 from legible.train.lm import BaggedLM, LMBatch, future_bag, new_lm
-from legible.train.loop import Loop, generator
+from legible.train.loop import generator
 from legible.train.optim import RoleOptimizer
 from legible.train.rl import train_rl, weights_sha256
 from legible.train.rollouts import as_batch, roll_out
 from legible.train.sft import reconstructor_loss, train_sft, verbalizer_loss, warm_roles
-from legible.vectors import direction_mse
 from legible.world import build_tokenizer
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A target, a store, a teacher's file and a finished warm start."""
-    path = tmp_path_factory.mktemp("train")
-    jobs.prepare(path)
-    jobs.sft(path, path / "sft")
-    return path
-
-
-@pytest.fixture
-def target(folder) -> Target:
-    return Target.load(str(folder / "target"))
-
-
-@pytest.fixture
-def store(folder) -> Store:
-    return Store.open(folder / "store")
 
 
 def lines(path: Path) -> list[dict]:
@@ -221,144 +191,3 @@ def test_a_measure_that_does_not_exist_is_named(folder, target, store, tmp_path)
     verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
     with pytest.raises(UsageError, match=r"rl\.select_by is 'score'.*\n  fve\."):
         train_rl(jobs.RL, verbalizer, reconstructor, jobs.LAYER, store, lambda *_: {"fve": 0.0}, tmp_path)
-
-
-# the loop
-
-
-def toy(state: Path) -> tuple[Loop, nn.Linear, RoleOptimizer]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = nn.Linear(3, 3)
-    optimizer = RoleOptimizer(model, jobs.OPTIMIZER, 8)
-    modules, optimizers = {"toy": model}, {"toy": optimizer}
-    return Loop("toy", 8, 3, state, state.with_name("m.jsonl"), modules, optimizers, "a"), model, optimizer
-
-
-def toy_step(model: nn.Linear, optimizer: RoleOptimizer, index: int) -> dict:
-    loss = model(torch.randn(4, 3, generator=generator(0, "toy", index))).square().mean()
-    loss.backward()
-    value = loss.item()
-    optimizer.step(index)
-    return {"loss": value}
-
-
-def test_ctrl_c_saves_the_finished_step_and_the_next_run_goes_on(tmp_path):
-    whole, model, optimizer = toy(tmp_path / "whole" / "s.safetensors")
-    whole.run(lambda index: toy_step(model, optimizer, index))
-
-    def interrupted(index: int) -> dict:
-        if index == 4:
-            os.kill(os.getpid(), signal.SIGINT)
-        return toy_step(broken_model, broken_optimizer, index)
-
-    first, broken_model, broken_optimizer = toy(tmp_path / "broken" / "s.safetensors")
-    with pytest.raises(KeyboardInterrupt):
-        first.run(interrupted)
-    second, broken_model, broken_optimizer = toy(tmp_path / "broken" / "s.safetensors")
-    started: list[int] = []
-    second.run(lambda index: started.append(index) or toy_step(broken_model, broken_optimizer, index))
-    assert started == [5, 6, 7]
-    for name in ("s.safetensors", "m.jsonl"):
-        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-
-
-def test_a_state_of_another_configuration_or_a_damaged_one_is_refused(tmp_path):
-    loop, model, optimizer = toy(tmp_path / "s.safetensors")
-    loop.run(lambda index: toy_step(model, optimizer, index))
-    other = dataclasses.replace(loop, made_by="b")
-    with pytest.raises(UsageError, match=r"was made by another configuration \(a, now b\)"):
-        other.run(lambda index: {})
-    loop.state.write_bytes(loop.state.read_bytes()[:-7])
-    with pytest.raises(UsageError, match=r"s\.safetensors is not a whole training state"):
-        loop.run(lambda index: {})
-
-
-def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
-    program = (
-        "import resource, sys, torch; from pathlib import Path; from legible.train.loop import save_tensors\n"
-        "path = Path(sys.argv[1]); save_tensors(path, {'a': torch.zeros(4)})\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "save_tensors(path, {'a': torch.zeros(4000)})"
-    )
-    path = tmp_path / "state.safetensors"
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
-    assert "TrainingError: cannot write" in done.stderr
-    assert str(path) in done.stderr
-    assert [file.name for file in tmp_path.iterdir()] == ["state.safetensors"]
-    assert path.stat().st_size < 1000
-
-
-# checkpoints
-
-
-@pytest.fixture
-def checkpoint(folder, target, store, tmp_path) -> Path:
-    verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
-    extra = LegibleExtra(
-        target=TargetRecord(id="random", sha256=target.sha256()),
-        language="world",
-        variance=VarianceRecord(**store.variance(jobs.LAYER)),
-    )
-    return save_checkpoint(tmp_path / "checkpoint", verbalizer, reconstructor, extra, target_dir=folder / "target")
-
-
-def test_a_checkpoint_reads_as_the_pair_that_was_saved(checkpoint, folder, target, store):
-    verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
-    loaded = load_checkpoint(checkpoint.parent)  # a run's folder
-    vectors = store.vectors(range(6), jobs.LAYER)
-    ours = LocalEngine(verbalizer).generate(vectors, max_tokens=12)
-    assert LocalEngine(loaded.verbalizer).generate(vectors, max_tokens=12) == ours
-    texts = ["the cat", "a dog in the rain"]
-    torch.testing.assert_close(loaded.reconstructor.reconstruct(texts), reconstructor.reconstruct(texts))
-    assert (loaded.layer, loaded.language.name) == (jobs.LAYER, "world")
-    assert loaded.variance == store.variance(jobs.LAYER)["value"]
-    assert check_contract(checkpoint) == []
-    assert "legible read" in (checkpoint / "README.md").read_text()
-
-
-def test_a_template_of_a_released_reconstructor_survives_a_save(checkpoint, folder, target, tmp_path):
-    verbalizer, _ = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
-    prompt = template_reconstructor_prompt(target.tokenizer, "The hero {explanation} rested.")
-    released = Reconstructor.from_target(target, jobs.LAYER, prompt)
-    extra = load_checkpoint(checkpoint).contract.legible
-    saved = save_checkpoint(tmp_path / "released", verbalizer, released, extra, target_dir=folder / "target")
-    back = load_checkpoint(saved).reconstructor
-    assert back.prompt == prompt
-    texts = ["is a fox", "feels sad"]
-    torch.testing.assert_close(back.reconstruct(texts), released.reconstruct(texts))
-
-
-def test_half_precision_on_disk_costs_little(checkpoint, folder, target, store, tmp_path):
-    verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
-    extra = load_checkpoint(checkpoint).contract.legible
-    small = save_checkpoint(
-        tmp_path / "small", verbalizer, reconstructor, extra, target_dir=folder / "target", dtype=torch.float16
-    )
-    sizes = [(path / "av" / "model.safetensors").stat().st_size for path in (checkpoint, small)]
-    assert sizes[1] < 0.6 * sizes[0]
-    texts = ["the cat", "a dog in the rain"]
-    back = load_checkpoint(small).reconstructor.reconstruct(texts)
-    assert direction_mse(back, reconstructor.reconstruct(texts)).max() < 1e-4
-
-
-def test_a_checkpoint_beside_another_target_is_refused(checkpoint, tmp_path):
-    other = Target(new_lm(jobs.PRETRAIN.model_copy(update={"seed": 9}), build_tokenizer()), build_tokenizer(), "other")
-    other.model.save_pretrained(tmp_path / "other")
-    other.tokenizer.save_pretrained(tmp_path / "other")
-    with pytest.raises(ContractError, match="are not those that"):
-        load_checkpoint(checkpoint, target=str(tmp_path / "other"))
-
-
-def test_swapped_roles_are_named(checkpoint):
-    (checkpoint / "av").rename(checkpoint / "x")
-    (checkpoint / "ar").rename(checkpoint / "av")
-    (checkpoint / "x").rename(checkpoint / "ar")
-    with pytest.raises(ContractError, match="holds the contract of ar, expected role av"):
-        load_checkpoint(checkpoint)
-
-
-def test_an_unknown_checkpoint_says_what_was_expected(tmp_path):
-    for name in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(UsageError, match="no checkpoint"):
-            load_checkpoint(name)

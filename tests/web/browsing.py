@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, Route
@@ -121,3 +122,13 @@ def streaming(page: Page, path: str, frames: list[dict[str, Any]]) -> None:
         route.fulfill(status=200, content_type="text/event-stream", body=body)
 
     page.context.route(f"**{path}", answer)
+
+
+def selected(page: Page) -> list[int]:
+    """Positions of the selected tokens."""
+    return [int(str(one.get_attribute("data-pos"))) for one in page.locator('#strip [aria-selected="true"]').all()]
+
+
+def picture(page: Page, folder: Path, name: str) -> None:
+    """Keep what the page looks like."""
+    page.screenshot(path=folder / f"{name}.png", full_page=True)

@@ -1,8 +1,8 @@
 """What buys truth: every option of teacher, warm start and joint training that aims at it, each alone and together.
 
 Each arm is `legible rl` and `legible evaluate` on one finished run in the built-in world. Arms whose teacher and warm
-start have the same options start from one warm start of `--sft-steps`, trained once and not counted in their seconds;
-OUT/warm/*/start.json holds its commands and seconds.
+start have the same options start from one warm start of `--sft-steps`, trained once (the run's own where nothing
+differs); OUT/warm/*/start.json holds its commands and seconds.
 The first arm, `reference`, is what others do: a teacher that may say everything, and reconstruction alone as reward.
 Wrong context claims are those of a reading that are false or open; `change` is their share more or fewer than those of
 `reference` on the same rows. Differences are paired, documents resampled together. CPU seconds: warm start + the rest.
@@ -160,15 +160,27 @@ class TruthSweep(Sweep):
 
     def spent(self, one: TruthArm, records: Mapping[str, Record]) -> list[str]:
         """CPU seconds of warm start and joint training, and the step kept."""
-        noted, figures = self.warm(one) / "start.json", records[one.name]["figures"]
-        start = json.loads(noted.read_text(encoding="utf-8"))["cpu_s"] if noted.exists() else float("nan")
-        return [f"{start:.0f} + {figures['cpu_s']:.0f}", str(figures["best_step"])]
+        figures = records[one.name]["figures"]
+        if self.own_start(one):
+            start = json.loads((self.run / "run.json").read_text(encoding="utf-8"))["stages"]["sft"]
+        else:
+            noted = self.warm(one) / "start.json"
+            start = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else {"cpu_s": float("nan")}
+        return [f"{start['cpu_s']:.0f} + {figures['cpu_s']:.0f}", str(figures["best_step"])]
 
     def traded(self, one: TruthArm) -> int:
         """Steps of joint training that the warm start gets instead."""
         return round(one.trade * int(self.settings["rl_steps"]))
 
+    def own_start(self, one: TruthArm) -> bool:
+        """Whether the arm's warm start is the run's own, so that it need not be trained again."""
+        own = self.config.sft
+        same = (one.teach, one.sft, one.trade) == ("", "", 0.0)
+        return same and (one.seed, self.settings["sft_steps"]) == (own.seed, own.steps)
+
     def warm(self, one: TruthArm) -> Path:
+        if self.own_start(one):
+            return self.run / "sft"
         return self.out / "warm" / one.start
 
     def warming(self, one: TruthArm) -> Iterator[list[str]]:

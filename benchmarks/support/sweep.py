@@ -221,8 +221,8 @@ def differences(name: str, records: dict[str, Record]) -> Record:
     arm, base = own["rows"], records[own["stage"]]["rows"]
     gained = np.array(base["miss"]) - np.array(arm["miss"])
     fve = ratio_interval(gained, arm["lookup"], arm["documents"])
-    pairs = ((part["true"], part["decided"]) for part in (arm, base))
-    precision = ratio_difference_interval(*pairs, arm["documents"])
+    ours, theirs = ((part["true"], part["decided"]) for part in (arm, base))
+    precision = ratio_difference_interval(ours, theirs, arm["documents"])
     return {"context_fve_difference": fve.as_dict(), "context_precision_difference": precision.as_dict()}
 
 

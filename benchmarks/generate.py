@@ -9,16 +9,14 @@ else. Where the two write different tokens, the logits of a plain, unbatched, un
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-import transformers
+from support.table import last_line
 from torch import Tensor
 
 from legible.config import CaptureConfig
@@ -49,16 +47,14 @@ def main() -> None:
     config = CaptureConfig(positions_per_doc=4, min_pos=12, max_tokens=min(256, checkpoint.target.context))
     sample = Sample.of_documents(checkpoint.target, documents, config, checkpoint.layer, None, limit=args.readings)
     result = compare(checkpoint.verbalizer, sample.vectors, args.max_tokens, args.rounds)
-    machine = {"torch": torch.__version__, "transformers": transformers.__version__, "threads": args.threads}
-    machine |= {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
-    print(json.dumps({**result, **vars(args), **machine}))
+    last_line({**result, **vars(args)})
 
 
 def compare(verbalizer: Verbalizer, vectors: Tensor, max_tokens: int, rounds: int) -> dict[str, object]:
     """Measure both sides, print the table, return the record."""
     ours: Run = lambda batch: legible_ids(verbalizer, vectors, batch, max_tokens)
     theirs: Run = lambda batch: transformers_ids(verbalizer, vectors, batch, max_tokens)
-    sweep = {"legible": {}, "transformers": {}}
+    sweep: dict[str, dict[int, float]] = {"legible": {}, "transformers": {}}
     print(f"{'batch':>6} {'legible':>10} {'transformers':>13}   explanations/s")
     for batch in BATCHES:
         for name, run in (("legible", ours), ("transformers", theirs)):
@@ -103,9 +99,10 @@ def legible_ids(verbalizer: Verbalizer, vectors: Tensor, batch: int, max_tokens:
 def transformers_ids(verbalizer: Verbalizer, vectors: Tensor, batch: int, max_tokens: int) -> list[list[int]]:
     stop_ids = list(verbalizer.prompt.stop_ids)
     written: list[list[int]] = []
+    model: Any = verbalizer.model  # generate is declared for no class of models
     for start in range(0, len(vectors), batch):
         embeds = verbalizer.prompt_embeds(vectors[start : start + batch]).detach()
-        out = verbalizer.model.generate(
+        out = model.generate(
             inputs_embeds=embeds,
             attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long),
             max_new_tokens=max_tokens,

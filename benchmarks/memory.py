@@ -10,13 +10,16 @@ The floor is the same process before the work starts: Python, torch and the targ
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from legible.models.target import Target
 
 BAR_MIB = 50.0
 PER_DOCUMENT = 8
@@ -35,15 +38,15 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         found = {work: [child(work, rows, args.steps, Path(folder) / str(rows)) for rows in args.rows] for work in WORK}
-    import torch
 
     few, many = args.rows
     print(f"{'':8} {'floor':>9} {few:>9} {many:>9} rows    growth (MiB; at most {BAR_MIB:.0f})")
     growth = {work: peaks[1]["peak"] - peaks[0]["peak"] for work, peaks in found.items()}
     for work, peaks in found.items():
         print(f"{work:8} {peaks[1]['floor']:9.1f} {peaks[0]['peak']:9.1f} {peaks[1]['peak']:9.1f} {growth[work]:13.1f}")
-    machine = {"python": platform.python_version(), "torch": torch.__version__, "threads": 1, "cpus": os.cpu_count()}
-    print(json.dumps({"rows": args.rows, "mib": found, "growth_mib": growth, "bar_mib": BAR_MIB, **machine}))
+    from support.table import last_line
+
+    last_line({"rows": args.rows, "mib": found, "growth_mib": growth, "bar_mib": BAR_MIB, "threads": 1})
 
 
 def child(work: str, rows: int, steps: int, out: Path) -> dict[str, float]:
@@ -131,7 +134,7 @@ def explanation(row: int) -> str:
     return " ".join(known[(row * 7919 + k * 31) % len(known)] for k in range(35 + row % 20))
 
 
-def random_target() -> object:
+def random_target() -> "Target":
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

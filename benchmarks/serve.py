@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 import httpx
 import numpy as np
 import psutil
+from support.table import last_line
 
 from legible.world import story_document
 
@@ -58,12 +58,10 @@ def main() -> None:
     result = summary(alone, crowd, took) | {
         "rss_before_mb": before,
         "rss_after_mb": after,
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
         **vars(args),
     }
     show(result)
-    print(json.dumps(result))
+    last_line(result)
 
 
 @contextlib.contextmanager

@@ -12,8 +12,6 @@ Tokens are real ones (prompt and explanation), never padding. Bar: legible / bar
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -24,6 +22,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import transformers
+from support.table import last_line
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -68,10 +67,8 @@ def main() -> None:
             other = {role: getattr(config, role).model_copy(update={"muon_lr": args.muon_lr}) for role in ROLES}
             config = config.model_copy(update=other)
         record = {role: compare(role, parts, config, args.steps, args.rounds) for role in ROLES}
-    machine = {"torch": torch.__version__, "transformers": transformers.__version__, "cpus": os.cpu_count()}
-    machine |= {"python": platform.python_version(), "load": os.getloadavg()[0]}
     used = {"batch_tokens": config.batch_tokens, "muon_lr": config.verbalizer.muon_lr}
-    print(json.dumps({**record, "bar": BAR, **vars(args), **used, **machine}))
+    last_line({**record, "bar": BAR, **vars(args), **used})
 
 
 def prepare(folder: Path) -> None:
@@ -192,7 +189,9 @@ class Wrapped(nn.Module):
         return {"loss": loss_of(self.role, vectors, ids, mask)}
 
 
-def trainer_of(training: RoleTraining, config: SFTConfig, store: Store, steps: int, tokens: int):
+def trainer_of(
+    training: RoleTraining, config: SFTConfig, store: Store, steps: int, tokens: int
+) -> tuple[transformers.Trainer, "Wrapped"]:
     """Trainer over the same rows with as many rows a step as give `tokens` on average."""
 
     def collate(rows: list[dict]) -> dict[str, Tensor]:

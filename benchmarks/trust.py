@@ -10,15 +10,12 @@ sizes; a round's ratio is taken of its own two halves. The last column counts ex
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
-import transformers
+from support.table import last_line
 from torch import Tensor
 
 from legible.config import CalibrateConfig
@@ -52,10 +49,8 @@ def main() -> None:
         f"{'k':>3} {'plain':>9} {'claims':>9} {'ratio':>7} {'by wall':>8} {'over written only':>18}   CPU ms a reading"
     )
     found = {k: compare(checkpoint, vectors, rows, k, args.max_tokens, args.rounds) for k in SAMPLES}
-    machine = {"torch": torch.__version__, "transformers": transformers.__version__, "cpus": os.cpu_count()}
-    machine |= {"python": platform.python_version(), "load": os.getloadavg()[0]}
     print(f"bar {BAR} at k = {SAMPLES[-1]}: {'met' if found[SAMPLES[-1]]['ratio'] <= BAR else 'missed'}")
-    print(json.dumps({"samples": found, "bar": BAR, **vars(args), **machine}))
+    last_line({"samples": found, "bar": BAR, **vars(args)})
 
 
 def compare(

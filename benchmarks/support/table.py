@@ -1,6 +1,7 @@
 """How a benchmark shows its rows: a Markdown table, then one JSON line."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,17 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def conclude(table: str, figures: Mapping[str, Any], path: Path | None) -> None:
-    """Print the table and the JSON line, with commit and machine; the table also to `path`."""
+    """Print the table and the JSON line; the table also to `path`."""
     print(table)
     if path is not None:
         write_text(path, table)
-    print(json.dumps(finite({**figures, "commit": git_commit(), "machine": machine()})))
+    last_line(figures)
+
+
+def last_line(figures: Mapping[str, Any]) -> None:
+    """Print what was measured as one JSON line, with commit, machine and its load."""
+    origin = {"commit": git_commit(), "machine": machine(), "load": os.getloadavg()[0]}
+    print(json.dumps(finite({**figures, **origin}), default=str))
 
 
 def shown(value: Mapping[str, Any] | None, sign: str = "", digits: int = 3) -> str:

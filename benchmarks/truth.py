@@ -12,7 +12,7 @@ rows stay), and a second table shows all seeds together. An arm leaves OUT/NAME.
 skipped then.
 
     python benchmarks/truth.py --run runs/tiny --out runs/truth --markdown truth.md
-    python benchmarks/truth.py --run runs/tiny --out runs/truth --arms reference,plain,recipe --train-seeds 0,1,2
+    python benchmarks/truth.py --run runs/tiny --out runs/truth --arms reference,plain,together --train-seeds 0,1,2
     python benchmarks/truth.py     # a run of seconds whose models know nothing: shows that every arm runs
 """
 
@@ -38,6 +38,7 @@ from legible.stats import Interval, ratio_difference_interval, ratio_interval
 
 REFERENCE = "reference"
 TRUTH = "--truth-reward 0.03 --truth-credit 0.03"
+DOUBLE = f"{TRUTH} --false-price 2 --open-price 2"
 COLUMNS = (
     "FVE", "difference", "context FVE", "context precision", "wrong context claims", "change", "true context claims",
     "difference ", "recall", "tokens",
@@ -87,9 +88,9 @@ ARMS = (
     arm("truth_credit", "--truth-credit 0.03"),
     arm("truth", TRUTH),
     arm("truth_dear", f"{TRUTH} --false-price 3 --open-price 3"),
-    arm("truth_double", f"{TRUTH} --false-price 2 --open-price 2"),
+    arm("truth_double", DOUBLE),
     arm("long_start", trade=2 / 3),
-    arm("long_truth", f"{TRUTH} --false-price 2 --open-price 2", trade=2 / 3),
+    arm("long_truth", DOUBLE, trade=2 / 3),
     arm("start_alone", trade=1),
     arm("contrast", "--contrast 0.5"),
     arm("paraphrase", REWORDED),
@@ -100,7 +101,8 @@ ARMS = (
     arm("downstream", "--space downstream --parse-penalty 4"),
     arm("unlimited_truth", TRUTH, teach=UNLIMITED),
     arm("unlimited_claim_credit", "--claim-credit 0.3", teach=UNLIMITED),
-    arm("recipe", f"{TRUTH} --claim-credit 0.3 {REWORDED}", sft=REWORDED),
+    arm("together", f"{DOUBLE} --contrast 0.5"),
+    arm("together_credit", f"{DOUBLE} --contrast 0.5 --claim-credit 0.3"),
 )
 
 

@@ -1,7 +1,8 @@
 """Put a run's checkpoint into the package as the built-in pair: `python scripts/make_builtin.py RUN`.
 
 Weights are rounded to float16 on disk, so the calibrator is fitted anew on what ships (a minute), and the reports that
-lie beside the pair (`evaluation.json`, `truth.json`) are measured on what ships, not on the run.
+lie beside the pair (`evaluation.json`, `truth.json`) are measured on what ships, not on the run. Only the control
+battery (`--controls`) is the run's: its controls were trained on the run's own captures.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import torch
 
 from legible.config import CalibrateConfig, EvalConfig, TruthConfig, load_config
 from legible.contract import TargetRecord
-from legible.fileio import finite, write_json
+from legible.fileio import write_json
 from legible.models.target import Target
 from legible.recipes import standalone
 from legible.recipes.calibrate import calibrate_folder, summary_lines
@@ -31,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="directory of a finished `legible train tiny`")
     parser.add_argument("--out", type=Path, default=PACKAGE, help="where the pair goes")
-    parser.add_argument("--controls", type=Path, help="trained controls: the evaluation holds the control battery too")
+    parser.add_argument("--controls", type=Path, help="the run's trained controls: add the control battery")
     arguments = parser.parse_args()
     found = load_checkpoint(arguments.run)
     if found.reconstructor is None or found.contract.legible is None:
@@ -57,7 +58,7 @@ def main() -> None:
     config = load_config(settings).calibrate if settings.is_file() else CalibrateConfig()
     pair = calibrate_folder(load_checkpoint(arguments.out), str(arguments.out), config)
     print("\n".join(summary_lines(pair)))
-    write_reports(arguments.out, arguments.controls)
+    write_reports(arguments.out, arguments.run, arguments.controls)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB")
     if size > MOST_BYTES:
@@ -65,15 +66,15 @@ def main() -> None:
         raise SystemExit(f"{size} bytes, at most {MOST_BYTES} may ship")
 
 
-def write_reports(folder: Path, controls: Path | None) -> None:
-    """What `legible evaluate builtin` (with --full where there are controls) and `legible truth builtin` print."""
+def write_reports(folder: Path, run: Path, controls: Path | None) -> None:
+    """What `legible evaluate builtin` and `legible truth builtin` print; with controls, the run's battery too."""
     found = load_checkpoint(folder)
-    if controls is None:
-        report = standalone.evaluate(found, "builtin", EvalConfig())
-    else:
-        report = evaluate_fully(found, "builtin", EvalConfig(), folder=controls)
-    write_json(folder / "evaluation.json", finite(report))
-    write_json(folder / "truth.json", finite(truth(found, "builtin", TruthConfig())))
+    report = standalone.evaluate(found, "builtin", EvalConfig())
+    if controls is not None:
+        report["controls"] = evaluate_fully(load_checkpoint(run), str(run), EvalConfig(), folder=controls)["controls"]
+        report["note"] = "The control table was measured before the weights were rounded to float16."
+    write_json(folder / "evaluation.json", report)
+    write_json(folder / "truth.json", truth(found, "builtin", TruthConfig()))
 
 
 if __name__ == "__main__":

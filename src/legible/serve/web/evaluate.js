@@ -58,6 +58,7 @@ function evaluationParts(report) {
       ["context lift", claims.context_lift, "over a verbalizer given no activation"], ["recall", claims.recall, "of what probes can decode"],
       ["foresight", claims.foresight, "agreement with the target's own later choice"], ["parse failures", report.parse_failures, `of ${report.rows} rows`, 0],
     ]),
+    report.note && el("p", { class: "soft small" }, report.note),
     controls(report),
     bounds(report),
     kinds(claims.kinds),

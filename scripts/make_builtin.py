@@ -9,18 +9,21 @@ import argparse
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from legible.config import CalibrateConfig, EvalConfig, TruthConfig, load_config
-from legible.contract import TargetRecord
+from legible.contract import LegibleExtra, TargetRecord
 from legible.fileio import write_json
 from legible.models.target import Target
 from legible.recipes import standalone
 from legible.recipes.calibrate import calibrate_folder, summary_lines
 from legible.recipes.controls import evaluate_fully
+from legible.recipes.record import figures
 from legible.recipes.truth import truth
-from legible.train.checkpoint import load_checkpoint, save_checkpoint
+from legible.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from legible.truth.calibration import CalibratorPair
 
 NAME = "legible-world-tiny"  # of the target, in contracts and for clients of the server
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "legible" / "builtin"
@@ -41,24 +44,20 @@ def main() -> None:
         folder = Path(scratch) / "target"
         found.target.model.to(torch.float16).save_pretrained(folder)
         found.target.tokenizer.save_pretrained(folder)
+        for leftover in folder.rglob("generation_config.json"):
+            leftover.unlink()
         record = TargetRecord(id=NAME, sha256=Target.load(str(folder)).sha256())
-        extra = found.contract.legible.model_copy(update={"target": record, "metrics": None})
-        save_checkpoint(
-            arguments.out,
-            found.verbalizer,
-            found.reconstructor,
-            extra,
-            target_dir=folder,
-            lookup=found.lookup,
-            dtype=torch.float16,
-        )
-    for leftover in arguments.out.rglob("generation_config.json"):
-        leftover.unlink()
-    settings = arguments.run / "config.json"
-    config = load_config(settings).calibrate if settings.is_file() else CalibrateConfig()
-    pair = calibrate_folder(load_checkpoint(arguments.out), str(arguments.out), config)
-    print("\n".join(summary_lines(pair)))
-    write_reports(arguments.out, arguments.run, arguments.controls)
+        extra = found.contract.legible.model_copy(update={"target": record, "metrics": {}})
+        save(found, extra, arguments.out, folder)
+        settings = arguments.run / "config.json"
+        config = load_config(settings).calibrate if settings.is_file() else CalibrateConfig()
+        print("\n".join(summary_lines(calibrate_folder(load_checkpoint(arguments.out), str(arguments.out), config))))
+        shipped = load_checkpoint(arguments.out)
+        reports = measure(shipped, arguments.run, arguments.controls)
+        with_figures = extra.model_copy(update={"metrics": figures(reports["evaluation"])})
+        save(shipped, with_figures, arguments.out, folder, shipped.calibrator)
+    for name, report in reports.items():
+        write_json(arguments.out / f"{name}.json", report)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB")
     if size > MOST_BYTES:
@@ -66,15 +65,32 @@ def main() -> None:
         raise SystemExit(f"{size} bytes, at most {MOST_BYTES} may ship")
 
 
-def write_reports(folder: Path, run: Path, controls: Path | None) -> None:
+def save(
+    found: Checkpoint, extra: LegibleExtra, out: Path, target: Path, calibrator: CalibratorPair | None = None
+) -> None:
+    """The pair in float16; the calibrator of the run is none for the rounded pair."""
+    assert found.reconstructor is not None
+    save_checkpoint(
+        out,
+        found.verbalizer,
+        found.reconstructor,
+        extra,
+        target_dir=target,
+        lookup=found.lookup,
+        calibrator=calibrator,
+        dtype=torch.float16,
+    )
+    for leftover in out.rglob("generation_config.json"):
+        leftover.unlink()
+
+
+def measure(found: Checkpoint, run: Path, controls: Path | None) -> dict[str, dict[str, Any]]:
     """What `legible evaluate builtin` and `legible truth builtin` print; with controls, the run's battery too."""
-    found = load_checkpoint(folder)
     report = standalone.evaluate(found, "builtin", EvalConfig())
     if controls is not None:
         report["controls"] = evaluate_fully(load_checkpoint(run), str(run), EvalConfig(), folder=controls)["controls"]
         report["note"] = "The control table was measured before the weights were rounded to float16."
-    write_json(folder / "evaluation.json", report)
-    write_json(folder / "truth.json", truth(found, "builtin", TruthConfig()))
+    return {"evaluation": report, "truth": truth(found, "builtin", TruthConfig())}
 
 
 if __name__ == "__main__":

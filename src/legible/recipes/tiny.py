@@ -36,6 +36,7 @@ def tiny(seed: int = 0) -> RunConfig:
             prompts=24,
             verbalizer=OptimizerConfig(lr=2e-4, schedule="linear", warmup=5),
             reconstructor=OptimizerConfig(lr=5e-4, schedule="linear", warmup=5),
+            contrast=0.5,
             truth_reward=0.03,
             truth_credit=0.03,
             false_price=2.0,

@@ -32,6 +32,20 @@ def test_stored_reports_are_served_and_only_those(reader, tmp_path, monkeypatch)
         assert client.post("/api/v1/read", json={"text": TEXT, "source": "/etc"}).status_code == 404
 
 
+def test_the_shipped_pair_comes_with_its_reports(client):
+    """What the Evaluate view shows by default: the evaluation with the control battery, and the truth of the claims."""
+    found = client.get("/api/v1/evaluation/builtin").json()
+    evaluation, truth = found["evaluation"], found["truth"]
+    bars = {name: evaluation[name]["value"] for name in ("fve", "context_fve")}
+    assert bars["fve"] >= 0.75, bars
+    assert bars["context_fve"] >= 0.65, bars
+    assert {"text_only_writer", "second_reconstructor"} <= {row["name"] for row in evaluation["controls"]}
+    assert truth["ece"] <= 0.05, truth["ece"]
+    source = client.get("/api/v1/sources").json()["sources"][0]
+    assert source["reports"] == ["evaluation", "truth"]
+    assert source["target"] == "legible-world-tiny"
+
+
 def test_every_route_stands_in_the_documentation(app):
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
     for path, methods in app.openapi()["paths"].items():

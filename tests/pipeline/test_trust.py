@@ -27,7 +27,7 @@ from legible.world.english import FRAGMENTS
 
 STORY = "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was."
 KEYS = {"text", "p_true", "agreement", "leverage", "recurrence", "kind", "value"}
-SMALL = CalibrateConfig(documents=8, samples=3, folds=2)
+SMALL = CalibrateConfig(documents=16, samples=3, folds=2)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_calibrator_is_stored_with_its_checkpoint_and_refuses_other_weights(bu
     assert again.calibrator == small
     record = read_contract(folder / "ar").legible.calibrator
     assert record.file == "calibrator.json"
-    assert "of 8 world documents" in record.fitted_on
+    assert f"of {SMALL.documents} world documents" in record.fitted_on
     tree = json.loads((folder / "calibrator.json").read_text())
     for name in ("single", "sampled"):
         tree[name]["fitted"]["pair"] = "0" * 16

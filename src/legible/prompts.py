@@ -52,13 +52,15 @@ class ReconstructorPrompt:
     """What stands before and after an explanation; the vector is read at the last id.
 
     prefix_ids, suffix_ids: put around the explanation's own ids. An empty suffix reads at the explanation's last token.
-    template: raw text of a released checkpoint, tokenized as a whole with its special tokens, since a border may
-        merge (`.` and `</` are one token in some vocabularies); the ids above are then empty.
+    template: raw text of a released checkpoint, tokenized as a whole, since a border may merge (`.` and `</` are one
+        token in some vocabularies); the ids above are then empty.
+    special_tokens: whether the template is read with the special tokens that the tokenizer adds (a start token first).
     """
 
     prefix_ids: tuple[int, ...] = ()
     suffix_ids: tuple[int, ...] = ()
     template: str | None = None
+    special_tokens: bool = True
 
 
 def plain_verbalizer_prompt(tokenizer: PreTrainedTokenizerBase) -> VerbalizerPrompt:
@@ -123,13 +125,14 @@ def chat_verbalizer_prompt(
 
 
 def template_reconstructor_prompt(
-    tokenizer: PreTrainedTokenizerBase, template: str, suffix_ids: Sequence[int] = ()
+    tokenizer: PreTrainedTokenizerBase, template: str, suffix_ids: Sequence[int] = (), *, special_tokens: bool = True
 ) -> ReconstructorPrompt:
-    """The prompt of a released reconstructor: raw text with special tokens around `{explanation}`.
+    """The prompt of a released reconstructor: raw text around `{explanation}`.
 
     Args:
         template: the text of the contract, holding `{explanation}`.
         suffix_ids: the contract's last ids of a rendered prompt; empty skips that comparison.
+        special_tokens: read with a start token, where the tokenizer has one (EasyNLA's adapters: without).
 
     Raises:
         ContractError: the template has no place for the explanation, or renders to another ending than promised.
@@ -139,24 +142,24 @@ def template_reconstructor_prompt(
         raise ContractError(
             "the reconstructor's template holds no {explanation}.\n  Copy it from nla_meta.yaml unchanged."
         )
-    rendered = list(tokenizer(f"{before}x{after}")["input_ids"])
+    rendered = list(tokenizer(f"{before}x{after}", add_special_tokens=special_tokens)["input_ids"])
     if suffix_ids and rendered[-len(suffix_ids) :] != list(suffix_ids):
         raise ContractError(
             f"the reconstructor's prompt ends in {rendered[-len(suffix_ids) :]}, its contract promises "
             f"{list(suffix_ids)}.\n"
             "  The usual cause is another tokenizer.\n  `legible contract check CHECKPOINT`"
         )
-    return ReconstructorPrompt(template=template)
+    return ReconstructorPrompt(template=template, special_tokens=special_tokens)
 
 
 def explanation_ids(
     tokenizer: PreTrainedTokenizerBase, explanations: Sequence[str], prompt: ReconstructorPrompt
 ) -> list[list[int]]:
-    """Ids of explanations as a reconstructor reads them: bare, or inside the template with special tokens."""
+    """Ids of explanations as a reconstructor reads them: bare, or inside the template."""
     if prompt.template is None:
         return [list(ids) for ids in tokenizer(list(explanations), add_special_tokens=False)["input_ids"]]
     rendered = [prompt.template.replace("{explanation}", text) for text in explanations]
-    return [list(ids) for ids in tokenizer(rendered)["input_ids"]]
+    return [list(ids) for ids in tokenizer(rendered, add_special_tokens=prompt.special_tokens)["input_ids"]]
 
 
 def wrap_explanation(text: str, tags: bool) -> str:

@@ -48,7 +48,8 @@ def check_tokens(contract: ModelContract | DatasetContract, tokenizer: Any) -> I
     if contract.tokens is not None and reads_marker:
         yield from _check_marker(contract.tokens, contract.prompt_templates.av, tokenizer)
     if contract.tokens is not None and contract.tokens.critic_suffix_ids and contract.prompt_templates.ar:
-        yield from _check_suffix(contract.tokens.critic_suffix_ids, contract.prompt_templates.ar, tokenizer)
+        bos = contract.legible is None or contract.legible.bos is not False
+        yield from _check_suffix(contract.tokens.critic_suffix_ids, contract.prompt_templates.ar, tokenizer, bos)
     prompt = contract.legible.prompt if contract.legible else None
     for role, ids in (("av", prompt.av), ("ar", prompt.ar)) if prompt else ():
         used = [*ids.prefix_ids, *ids.suffix_ids, *ids.stop_ids, *ids.banned_ids] if ids else []
@@ -92,12 +93,12 @@ def _check_marker(tokens: Tokens, template: str | None, tokenizer: Any) -> Itera
         yield Problem(f"the marker's neighbours are {found}", f"{wanted}", f"Template or tokenizer changed. {other}")
 
 
-def _check_suffix(suffix: Sequence[int], template: str, tokenizer: Any) -> Iterator[Problem]:
+def _check_suffix(suffix: Sequence[int], template: str, tokenizer: Any, bos: bool) -> Iterator[Problem]:
     if template.count("{explanation}") != 1:
         what = f"the reconstructor's template holds {{explanation}} {template.count('{explanation}')} times"
         yield Problem(what, "once", "Restore prompt_templates.ar from the original sidecar.")
         return
-    ids = tokenizer.encode(template.replace("{explanation}", "a"), add_special_tokens=True)
+    ids = tokenizer.encode(template.replace("{explanation}", "a"), add_special_tokens=bos)
     if ids[-len(suffix) :] != list(suffix):
         yield Problem(
             f"the reconstructor's prompt ends in {ids[-len(suffix) :]}",

@@ -87,7 +87,7 @@ class LegibleExtra(_Ours):
     language: Literal["world", "facts"] | None = None
     corpus: str | None = None
     prompt: PromptRecord | None = None
-    bos: bool | None = None
+    bos: bool | None = None  # absent in a released checkpoint: its template is read with special tokens
     calibrator: CalibratorRecord | None = None
     metrics_version: int = 1
     metrics: dict[str, Any] = {}

@@ -5,6 +5,7 @@ the fused experts of a mixture of experts and everything outside the blocks stay
 """
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -55,19 +56,34 @@ def add_lora(model: PreTrainedModel, config: AdapterConfig, name: str, seed: int
     blocks = {id(module) for module in Arch.find(model).blocks.modules()}
     inside = {path: module for path, module in model.named_modules() if id(module) in blocks}
     targets = [path for path, module in inside.items() if isinstance(module, nn.Linear | Conv1D)]
-    lora = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]
-        lora_dropout=0.0,
-        use_rslora=config.rslora,
-        use_dora=config.dora,
-        target_modules=targets,
-        fan_in_fan_out=any(isinstance(inside[path], Conv1D) for path in targets),
-        bias="none",
-    )
+    lora = lora_config(model, targets, rank=config.rank, alpha=config.alpha, rslora=config.rslora, dora=config.dora)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(lora, model, adapter_name=name)
+
+
+def lora_config(
+    model: nn.Module, modules: Sequence[str], *, rank: int, alpha: float, rslora: bool = False, dora: bool = False
+) -> LoraConfig:
+    """PEFT's configuration for the linear maps at these paths of `model`.
+
+    Args:
+        model: what is adapted.
+        modules: whole paths of its linear maps.
+        rank, alpha: the update is B A times alpha / rank.
+        rslora: times alpha / sqrt(rank) instead (arXiv 2312.03732).
+        dora: magnitudes trained apart (arXiv 2402.09353).
+    """
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]
+        lora_dropout=0.0,
+        use_rslora=rslora,
+        use_dora=dora,
+        target_modules=list(modules),
+        fan_in_fan_out=any(isinstance(model.get_submodule(path), Conv1D) for path in modules),
+        bias="none",
+    )
 
 
 def merged_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

@@ -64,7 +64,7 @@ def describe(
     teacher: str | None,
     language: str | None,
     corpus: str | None,
-    seed: int,
+    seed: int | None,
     parents: Sequence[str] = (),
     metrics: Mapping[str, Any] | None = None,
 ) -> contract.LegibleExtra:

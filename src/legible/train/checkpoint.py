@@ -134,7 +134,9 @@ def contracts_of(
                 if ar.template is not None  # then the text of the template is the prompt, special tokens included
                 else PromptIds(prefix_ids=list(ar.prefix_ids), suffix_ids=list(ar.suffix_ids)),
             ),
-            "bos": ar.prefix_ids[:1] == (reconstructor.tokenizer.bos_token_id,),
+            "bos": ar.special_tokens
+            if ar.template is not None
+            else ar.prefix_ids[:1] == (reconstructor.tokenizer.bos_token_id,),
             "commit": extra.commit or git_commit(),
         }
     )
@@ -271,7 +273,9 @@ def _load_reconstructor(folder: Path, contract: ModelContract, layer: int, devic
         prompt = ReconstructorPrompt(tuple(ids.prefix_ids), tuple(ids.suffix_ids))
     elif template is not None:
         suffix = contract.tokens.critic_suffix_ids if contract.tokens else None
-        prompt = template_reconstructor_prompt(load_tokenizer(str(folder)), template, suffix or ())
+        special = contract.legible is None or contract.legible.bos is not False
+        tokenizer = load_tokenizer(str(folder))
+        prompt = template_reconstructor_prompt(tokenizer, template, suffix or (), special_tokens=special)
     else:
         raise _no_prompt(folder)
     reconstructor = Reconstructor.load(folder, prompt, device=device)

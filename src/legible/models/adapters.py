@@ -1,0 +1,186 @@
+"""Adapters of other tools, merged onto the unmodified base: PEFT folders of a verbalizer, LoRA of a reconstructor.
+
+The second format is EasyNLA's (github.com/asherps/EasyNLA, `nla/train_sft.py`): LoRA weights and value head in one
+safetensors file, everything else in `ar_meta.json`. Its reconstructor scales the backbone's output to one length
+before the head; a head without bias keeps that out of the direction, so it needs no code here.
+"""
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, inject_adapter_in_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from legible.errors import ContractError, UsageError
+from legible.models.arch import LeftOut
+from legible.models.lora import lora_config, merged_copy
+from legible.models.reconstructor import Reconstructor
+from legible.models.target import Target, load_pretrained
+from legible.prompts import ReconstructorPrompt
+from legible.vectors import direction_mse
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+RECONSTRUCTOR_META = "ar_meta.json"
+RECONSTRUCTOR_WEIGHTS = "ar_lora_value_head.safetensors"
+_HEAD_KEY = "value_head.weight"
+
+
+class ReconstructorMeta(BaseModel):
+    """`ar_meta.json`. A file that does not mention the final norm is from the time when it was kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    ar_num_layers: int = Field(ge=1)
+    lora_r: int = Field(ge=1)
+    lora_alpha: float = Field(gt=0)
+    final_norm_stripped: bool = False
+    quant: str = "none"
+
+
+def base_of(folder: Path) -> str | None:
+    """The base model that a PEFT folder names; None where it is no PEFT folder or names none."""
+    path = folder / ADAPTER_CONFIG
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ContractError(f"{path} is not JSON ({error}).\n  Copy the adapter again.") from None
+    return found.get("base_model_name_or_path") if isinstance(found, dict) else None
+
+
+def merged_verbalizer(target: Target, folders: Sequence[Path]) -> PreTrainedModel:
+    """A causal LM: the target with these PEFT adapters merged one after another, or the whole model of one folder.
+
+    Args:
+        target: the base of the adapters; left as it is.
+        folders: PEFT folders, the first trained first, or a single Hugging Face model folder.
+
+    Raises:
+        UsageError: neither an adapter nor a model, or pickle weights only.
+        ContractError: an adapter of another base.
+    """
+    if len(folders) == 1 and not (folders[0] / ADAPTER_CONFIG).is_file():
+        return load_pretrained(AutoModelForCausalLM, str(folders[0]))
+    model = copy.deepcopy(target.model)
+    for folder in folders:
+        weights = _read(folder / ADAPTER_WEIGHTS, "a PEFT adapter (adapter_config.json beside it)")
+        try:
+            adapted = PeftModel.from_pretrained(model, str(folder))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise _other_base(folder, target, str(error).partition("\n")[0]) from error
+        unused = sorted(set(weights) ^ set(get_peft_model_state_dict(adapted)))
+        if unused:  # PEFT only warns of these
+            raise _other_base(folder, target, f"{len(unused)} weights have no counterpart, such as {unused[0]}")
+        model = adapted.merge_and_unload()
+    return model
+
+
+def merged_reconstructor(target: Target, folder: Path, prompt: ReconstructorPrompt) -> Reconstructor:
+    """A reconstructor: the target's first blocks with LoRA merged and the head beside it, or a whole one in a folder.
+
+    Args:
+        target: the base of the adapter; left as it is.
+        folder: `ar_meta.json` with its weights, or a reconstructor with `value_head.safetensors`.
+        prompt: as its contract has it.
+
+    Raises:
+        UsageError: nothing usable there, or pickle weights only.
+        ContractError: an adapter of another base, or a final norm that cannot be folded into the head.
+    """
+    meta = reconstructor_meta(folder)
+    if meta is None:
+        return Reconstructor.load(folder, prompt)
+    weights = _read(folder / RECONSTRUCTOR_WEIGHTS, "the weights of a reconstructor's adapter")
+    reconstructor = Reconstructor.from_target(target, meta.ar_num_layers - 1, prompt)
+    head = weights.pop(_HEAD_KEY, None)
+    if head is None or head.shape != reconstructor.value_head.weight.shape:
+        found = "no value head" if head is None else f"a value head of shape {tuple(head.shape)}"
+        raise _other_base(folder, target, f"it holds {found}")
+    reconstructor.value_head.load_state_dict({"weight": head.float()})
+    if not meta.final_norm_stripped:
+        _fold_norm(reconstructor, folder)
+    prefix = f"backbone.{target.model.base_model_prefix}."
+    _load_lora(
+        reconstructor.backbone, {key.removeprefix(prefix): weights[key] for key in weights}, meta, folder, target
+    )
+    reconstructor.backbone = merged_copy(reconstructor.backbone, torch.float32)
+    return reconstructor
+
+
+def reconstructor_meta(folder: Path) -> ReconstructorMeta | None:
+    """`ar_meta.json` of a folder; None where there is none.
+
+    Raises:
+        ContractError: it lacks a key, or one is impossible (named).
+    """
+    path = folder / RECONSTRUCTOR_META
+    if not path.is_file():
+        return None
+    try:
+        return ReconstructorMeta.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ContractError(f"{path} cannot be used: {error}\n  Copy the adapter again.") from None
+
+
+def _load_lora(
+    backbone: PreTrainedModel, weights: dict[str, Tensor], meta: ReconstructorMeta, folder: Path, target: Target
+) -> None:
+    """Put LoRA layers where the weights say and fill them; its scale is alpha / sqrt(r), as that tool trains."""
+    modules = sorted(key.partition(".lora_A.")[0] for key in weights if ".lora_A." in key)
+    try:
+        config = lora_config(backbone, modules, rank=meta.lora_r, alpha=meta.lora_alpha, rslora=True)
+        inject_adapter_in_model(config, backbone)
+        missing, unused = backbone.load_state_dict(weights, strict=False)
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise _other_base(folder, target, str(error).strip().splitlines()[-1].strip()) from error
+    lacking = [key for key in missing if ".lora_" in key]
+    if unused or lacking:
+        raise _other_base(folder, target, f"no counterpart for {(unused + lacking)[0]}")
+
+
+@torch.no_grad()
+def _fold_norm(reconstructor: Reconstructor, folder: Path) -> None:
+    """Fold a kept RMS norm's gain into the head: what is left of the norm is a length, and only the direction counts.
+
+    Raises:
+        ContractError: a norm that also shifts (LayerNorm), which no head without bias can stand for.
+    """
+    left_out = reconstructor.arch.final_norm
+    assert isinstance(left_out, LeftOut)
+    head = reconstructor.value_head.weight
+    gain = left_out.norm(torch.ones(head.shape[1], device=head.device))
+    probe = torch.linspace(-1.0, 2.0, len(gain), device=head.device)
+    if direction_mse(left_out.norm(probe), gain * probe) > 1e-6:
+        raise ContractError(
+            f"{folder} was trained with the final norm kept (final_norm_stripped: false), and this base's norm is no "
+            "RMS norm, so the head cannot stand for it.\n"
+            "  Train it again with the norm stripped, which is that tool's default now."
+        )
+    head.mul_(gain)
+
+
+def _read(path: Path, what: str) -> dict[str, Tensor]:
+    if not path.is_file():
+        pickles = sorted(file.name for file in path.parent.glob("*.bin")) if path.parent.is_dir() else []
+        found = f"only pickle weights ({', '.join(pickles)})" if pickles else "nothing of the kind"
+        raise UsageError(f"no {path.name} in {path.parent}: {found}.\n  Expected {what}, in safetensors.")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UsageError(f"{path} is damaged ({error}).\n  Copy the adapter again.") from error
+
+
+def _other_base(folder: Path, target: Target, reason: str) -> ContractError:
+    return ContractError(
+        f"the adapter in {folder} does not fit {target.name}: {reason}.\n"
+        "  The usual cause is another base model. Name the right one with --base."
+    )

@@ -77,6 +77,7 @@ def save(
         extra,
         target_dir=target,
         lookup=found.lookup,
+        probes=found.probes,
         calibrator=calibrator,
         dtype=torch.float16,
     )

@@ -15,7 +15,7 @@ from legible.world import story_document
 KEYS = {
     "pos", "token", "token_id", "layer", "norm", "flags", "explanation", "direction_mse", "fve_token", "claims",
 }  # fmt: skip
-CLAIM_KEYS = {"text", "p_true", "agreement", "leverage", "recurrence", "kind", "value"}
+CLAIM_KEYS = {"text", "p_true", "agreement", "leverage", "recurrence", "probe", "kind", "value"}
 TEXT = "Our hero Pavel rested beside the desert."
 
 

@@ -26,7 +26,7 @@ from legible.world import forms, lexicon, story
 from legible.world.english import FRAGMENTS
 
 STORY = "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was."
-KEYS = {"text", "p_true", "agreement", "leverage", "recurrence", "kind", "value"}
+KEYS = {"text", "p_true", "agreement", "leverage", "recurrence", "probe", "kind", "value"}
 SMALL = CalibrateConfig(documents=16, samples=3, folds=2)
 
 
@@ -48,7 +48,7 @@ def test_the_built_in_pair_says_how_far_each_claim_can_be_trusted(builtin):
     assert claims
     assert all(claim.keys() >= KEYS for claim in claims)
     assert all(0 < claim["p_true"] < 1 for claim in claims)
-    assert all(claim["agreement"] is None and claim["leverage"] is not None for claim in claims)
+    assert all(claim["agreement"] is None for claim in claims)
     assert all(claim["recurrence"] is not None for claim in claims)
     assert all("p_true_reason" not in reading.as_dict() for reading in readings)
 

@@ -30,9 +30,25 @@ class Words:
         return torch.stack([angle.cos(), angle.sin()], 1)
 
 
-def checkpoint(reconstructor=None):
+@dataclass
+class Certain:
+    """Probes by the book: the same probabilities of a kind's values for every row."""
+
+    shares: dict[str, dict[str, float]]
+
+    @property
+    def classes(self):
+        return {kind: list(values) for kind, values in self.shares.items()}
+
+    def probability(self, vectors, doc_ids):
+        assert len(vectors) == len(doc_ids)
+        return {kind: torch.tensor([list(p.values())] * len(vectors)) for kind, p in self.shares.items()}
+
+
+def checkpoint(reconstructor=None, probes=None):
     return SimpleNamespace(
         language=WorldLanguage(),
+        probes=probes,
         reconstructor=reconstructor,
         verbalizer=SimpleNamespace(tokenizer=TOKENIZER),
         contract=SimpleNamespace(legible=SimpleNamespace(variance=SimpleNamespace(positions="min_pos=12"))),
@@ -65,15 +81,36 @@ def test_agreement_is_the_share_of_the_samples_that_make_the_claim():
     assert by_kind(gather(checkpoint(), ACTIVATION, [group[:1]], [spot(40)], [[]])[0])["place"].agreement is None
 
 
-def test_leverage_is_the_rise_of_the_error_without_the_claims_words():
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("place", "harbor"), ("mood", "sad"), ("name", "Bruno"), ("species", "fox"), ("edge", "ends")],
+)
+def test_leverage_is_the_rise_of_the_error_without_the_claims_words(kind, word):
     turns = {"harbor": 0.3, "sad": 0.1, "ends": 0.0, "Bruno": 0.2, "fox": 0.4}
     words = Words(turns, [])
-    (found,) = gather(checkpoint(words), ACTIVATION, [[written(FULL)]], [spot(40)], [[]])
+    value = {"edge": "end", "name": "Bruno"}.get(kind, word)
+    doubting = Certain({kind: {value: 0.1, "other": 0.9}})
+    (found,) = gather(checkpoint(words, doubting), ACTIVATION, [[written(FULL)]], [spot(40)], [[]])
     assert found.errors == (0.0,)
-    for kind, word in {"place": "harbor", "mood": "sad", "name": "Bruno", "species": "fox", "edge": "ends"}.items():
-        rise = 2 * (1 - torch.tensor(turns[word]).cos().item())
-        assert by_kind(found)[kind].leverage == pytest.approx(rise, abs=1e-6), kind
-    assert len(words.asked) == len(set(words.asked))
+    rise = 2 * (1 - torch.tensor(turns[word]).cos().item())
+    assert by_kind(found)[kind].leverage == pytest.approx(rise, abs=1e-6)
+    assert [each.leverage is not None for each in found.evidence].count(True) == 1
+
+
+def test_a_single_explanation_that_nobody_doubts_costs_no_leverage():
+    words = Words({"harbor": 0.3}, [])
+    believing = Certain({"place": {"harbor": 0.9, "mill": 0.1}})
+    (found,) = gather(checkpoint(words, believing), ACTIVATION, [[written(FULL)]], [spot(40)], [[]])
+    assert {each.leverage for each in found.evidence} == {None}
+    assert words.asked == [FULL]
+
+
+def test_probes_speak_for_the_values_that_they_know():
+    probes = Certain({"place": {"harbor": 0.7, "mill": 0.3}, "mood": {"calm": 1.0}})
+    (found,) = gather(checkpoint(probes=probes), ACTIVATION, [[written(FULL)]], [spot(40)], [[]])
+    assert by_kind(found)["place"].probe == pytest.approx(0.7)
+    assert by_kind(found)["mood"].probe is None  # a value that the probes have never seen
+    assert by_kind(found)["species"].probe is None  # a kind without a probe
 
 
 def test_with_several_samples_leverage_is_measured_for_the_most_doubted_claims_only():

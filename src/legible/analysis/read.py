@@ -207,6 +207,7 @@ class Reader:
                 agreement=evidence.agreement,
                 leverage=evidence.leverage,
                 recurrence=evidence.recurrence,
+                probe=evidence.probe,
             )
             for claim, evidence, (p_true, _) in zip(found.claims, found.evidence, opinions, strict=True)
         )

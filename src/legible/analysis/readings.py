@@ -24,6 +24,7 @@ class ReadClaim:
     agreement: float | None = None  # share of the samples that make the same claim; None with one sample
     leverage: float | None = None  # rise of direction_mse without its words; None where it was not measured
     recurrence: float | None = None  # share of the readings within 2 tokens that make it; None without any
+    probe: float | None = None  # probability that a probe of the activation gives its value; None without one
 
     def as_dict(self) -> dict[str, Any]:
         """Every key but the verdict always; the verdict where it is known."""
@@ -33,6 +34,7 @@ class ReadClaim:
             "agreement": self.agreement,
             "leverage": self.leverage,
             "recurrence": self.recurrence,
+            "probe": self.probe,
             "kind": self.kind,
             "value": self.value,
         }

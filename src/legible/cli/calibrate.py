@@ -22,6 +22,10 @@ def calibrate(
     corpus: Annotated[
         str | None, typer.Option(help="Documents to draw held-out ones from.  [default: the contract's]")
     ] = None,
+    probes: Annotated[
+        Path | None,
+        typer.Option(help="Probes of these activations, e.g. RUN/probes.safetensors.  [default: the checkpoint's]"),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
@@ -43,7 +47,7 @@ def calibrate(
 
     stages.use_threads(threads)
     loaded = load_checkpoint(checkpoint, target=target)
-    pair = calibrate_folder(loaded, checkpoint, config, corpus=corpus, out=out)
+    pair = calibrate_folder(loaded, checkpoint, config, corpus=corpus, probes=probes, out=out)
     note(f"calibrator: {(out or loaded.path) / 'calibrator.json'}")
     if json:
         print_json(summary(pair))

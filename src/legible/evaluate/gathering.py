@@ -1,12 +1,14 @@
-"""Evidence of single claims: agreement, leverage, recurrence and log-probabilities of the explanation that is shown.
+"""Evidence of single claims: agreement, leverage, recurrence, probes and log-probabilities of the explanation shown.
 
 Of several samples that is the one whose vector comes back best. Nothing here knows what is true.
 
-Leverage is the dear part: one forward of the reconstructor for every claim. With one explanation it is measured for
-every claim; with k samples for the 0.4 k claims that the samples doubt most (least agreed on, then least likely), where
-it changes p_true. A reading with claims then costs at most 1.2 times k plain samples (`benchmarks/trust.py`).
+Leverage is the dear part: one forward of the reconstructor for every claim. It is measured where it changes p_true:
+with k samples for the 0.4 k claims that are doubted most (least agreed on, then least likely by the verbalizer or a
+probe), with one explanation for the most doubted claim, if it is more likely wrong than right. A reading with claims
+then costs at most 1.2 times k plain samples (`benchmarks/trust.py`).
 """
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +23,14 @@ from legible.models.reconstructor import Reconstructor
 from legible.train.checkpoint import Checkpoint
 from legible.truth.calibration import ClaimEvidence
 from legible.truth.claims import Claim, Language, Row, split_sentences
+from legible.truth.probes import ProbeSet
 from legible.truth.spans import Span, claim_spans, token_spans, without
 from legible.vectors import direction_mse
 
 NEAR = 2  # tokens: readings this close to each other in one text are neighbours
 BATCH = 16  # explanations in one forward of the reconstructor: on a CPU a quarter faster than 64
 DOUBTED = 0.4  # claims whose leverage is measured, for each of several samples
+DOUBTFUL = 0.5  # likelihood below which the most doubted claim of a single explanation is measured
 Key = tuple[str | None, str | None]
 LogProbs = tuple[float | None, float | None]
 
@@ -81,6 +85,7 @@ def gather(
     best = [_best(mine, theirs) for mine, theirs in zip(texts, errors, strict=True)]
     keys = [parsed.keys(mine[index]) for mine, index in zip(texts, best, strict=True)]
     early = first_position(checkpoint)
+    probed = _Probed(checkpoint.probes, vectors, spots)
     drafts = []
     for row, (group, spot) in enumerate(zip(completions, spots, strict=True)):
         shown = group[best[row]]
@@ -101,6 +106,7 @@ def gather(
                         value=claim.value,
                         agreement=_share(claim_key(claim), others),
                         recurrence=_share(claim_key(claim), near),
+                        probe=probed(row, claim),
                         logprob=mean,
                         logprob_min=least,
                         direction_mse=errors[row][best[row]],
@@ -149,6 +155,21 @@ class _Parser:
 
     def keys(self, text: str | None) -> set[Key]:
         return {claim_key(claim) for claim in self.claims(text)}
+
+
+class _Probed:
+    """What the probes of a checkpoint say of a claim; every row is judged by one that never saw its document."""
+
+    def __init__(self, probes: ProbeSet | None, vectors: Float[Tensor, "n d"], spots: Sequence[Spot]) -> None:
+        names = [spot.row.document.doc_id if spot.row is not None else "" for spot in spots]
+        shares = probes.probability(vectors.cpu(), names) if probes is not None and len(names) else {}
+        self._shares = {kind: share.tolist() for kind, share in shares.items()}
+        self._places = {kind: {v: i for i, v in enumerate(probes.classes[kind])} for kind in shares} if probes else {}
+
+    def __call__(self, row: int, claim: Claim) -> float | None:
+        """The probability of the claim's value; None where no probe knows its kind or value."""
+        place = self._places.get(claim.kind or "", {}).get(claim.value or "")
+        return None if place is None else float(self._shares[claim.kind or ""][row][place])
 
 
 def reconstruction_errors(
@@ -200,15 +221,18 @@ def _doubted(draft: Gathered) -> set[int]:
     """The claims whose leverage is measured."""
     order = sorted(range(len(draft.claims)), key=lambda index: _certainty(draft.evidence[index]))
     several = len(draft.completions)
-    return set(order if several == 1 else order[: max(1, int(DOUBTED * several))])
+    if several > 1:
+        return set(order[: max(1, int(DOUBTED * several))])
+    return {index for index in order[:1] if _certainty(draft.evidence[index])[2] < DOUBTFUL}
 
 
 def _certainty(evidence: ClaimEvidence) -> tuple[bool, float, float]:
-    """Sorts the doubted claims first, abstentions last."""
+    """Sorts the doubted claims first, abstentions last: share of the samples that agree, then the likelihood."""
+    written = math.exp(evidence.logprob) if evidence.logprob is not None else 1.0
     return (
         evidence.kind is not None and evidence.value is None,
         evidence.agreement if evidence.agreement is not None else 1.0,
-        evidence.logprob if evidence.logprob is not None else 0.0,
+        min(written, evidence.probe if evidence.probe is not None else 1.0),
     )
 
 

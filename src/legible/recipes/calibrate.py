@@ -30,10 +30,11 @@ from legible.fileio import write_directory
 from legible.progress import line_progress
 from legible.recipes.sources import Source
 from legible.train.calibrated import fingerprint, store_calibrator
-from legible.train.checkpoint import Checkpoint
+from legible.train.checkpoint import PROBES, Checkpoint
 from legible.truth.calibration import Calibrator, CalibratorPair, ClaimEvidence, FittedOn
 from legible.truth.calibration_fit import Labelled, fit_calibrator
 from legible.truth.claims import Row
+from legible.truth.probes import ProbeSet
 
 CHUNK = 16  # documents read at a time
 SAMPLED_SHARE = 5  # the single calibrator also sees one sampled explanation of every fifth document
@@ -94,7 +95,13 @@ def calibrate(
 
 
 def calibrate_folder(
-    checkpoint: Checkpoint, name: str, config: CalibrateConfig, *, corpus: str | None = None, out: Path | None = None
+    checkpoint: Checkpoint,
+    name: str,
+    config: CalibrateConfig,
+    *,
+    corpus: str | None = None,
+    probes: Path | None = None,
+    out: Path | None = None,
 ) -> CalibratorPair:
     """Fit the calibrators of a checkpoint and store them in its folder, or in a copy of it.
 
@@ -103,29 +110,34 @@ def calibrate_folder(
         name: a run's or a checkpoint's folder; with `out` also a hub name or `builtin`.
         config: how much is read, and the seed.
         corpus: where documents come from; absent: the world for the world's, the contract's corpus for others.
+        probes: what the activation holds, kept with the checkpoint from now on; absent: those it has, if any.
         out: a new folder for a copy of the checkpoint; absent: its own.
 
     Raises:
-        UsageError: a corpus that is not there, a folder that is, or too little to fit on.
+        UsageError: probes or a corpus that are not there, a folder that is, or too little to fit on.
     """
     check(checkpoint)
     if out is None and (name == "builtin" or not Path(name).exists()):
         raise UsageError(f"{name} is not a folder of yours to write into.\n  Copy it with its calibrator: --out DIR")
     if out is not None and out.exists():
         raise UsageError(f"{out} is there already.\n  Choose another --out, or calibrate it in place without --out.")
+    checkpoint = replace(checkpoint, probes=ProbeSet.load(probes)) if probes is not None else checkpoint
     documents = documents_for(checkpoint, name, config, corpus)
     pair = calibrate(
         checkpoint, config, documents, split="calibrate", progress=line_progress("calibrate", len(documents))
     )
     if out is not None:
-        write_directory(out, lambda folder: _copy(checkpoint.path, folder, pair))
+        write_directory(out, lambda folder: _keep(folder, pair, probes, copied=checkpoint.path))
     else:
-        store_calibrator(checkpoint.path, pair)
+        _keep(checkpoint.path, pair, probes)
     return pair
 
 
-def _copy(checkpoint: Path, folder: Path, pair: CalibratorPair) -> None:
-    shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
+def _keep(folder: Path, pair: CalibratorPair, probes: Path | None, copied: Path | None = None) -> None:
+    if copied is not None:
+        shutil.copytree(copied, folder, dirs_exist_ok=True)
+    if probes is not None:  # until the new calibrator is there, the old one refuses to speak beside them
+        ProbeSet.load(probes).save(folder / PROBES)
     store_calibrator(folder, pair)
 
 
@@ -275,7 +287,7 @@ def _fit(checkpoint: Checkpoint, config: CalibrateConfig, split: str, table: Tab
         samples=samples,
         temperature=config.temperature,
         layer=checkpoint.layer,
-        pair=fingerprint(checkpoint.verbalizer, checkpoint.reconstructor),
+        pair=fingerprint(checkpoint.verbalizer, checkpoint.reconstructor, checkpoint.probes),
     )
     data = Labelled(table.evidence, table.true, table.doc_ids)
     found, crossed = fit_calibrator(data, fitted, folds=config.folds)

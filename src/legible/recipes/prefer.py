@@ -65,6 +65,7 @@ def prefer(
         extra.model_copy(update={"parents": [*extra.parents, name], "seed": config.seed, "metrics": {}}),
         target_dir=copied_target(found.target.name),
         lookup=lookup,
+        probes=found.probes,
     )
     summary = {key: value for key, value in vars(result).items() if key not in ("parse_failures", "skipped_groups")}
     return {**summary, "pairs": counts}

@@ -32,6 +32,7 @@ from legible.teachers import make_teacher
 from legible.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from legible.truth.calibration import CalibratorPair
 from legible.truth.lookup import TokenLookup
+from legible.truth.probes import ProbeSet
 
 WORLD_TARGET = "legible-world"
 SHOWN = 16  # tokens of one held-out document that the report shows
@@ -211,9 +212,16 @@ def _save(
         seed=config.seed,
         metrics=metrics,
     )
-    lookup = TokenLookup.load(this.lookup)
-    roles = (pair.verbalizer, pair.reconstructor)
-    save_checkpoint(out, *roles, extra, target_dir=own, lookup=lookup, calibrator=calibrator)
+    save_checkpoint(
+        out,
+        pair.verbalizer,
+        pair.reconstructor,
+        extra,
+        target_dir=own,
+        lookup=TokenLookup.load(this.lookup),
+        probes=ProbeSet.load(this.probes) if this.probes.exists() else None,
+        calibrator=calibrator,
+    )
 
 
 def _calibrate(this: Run) -> None:

@@ -143,6 +143,11 @@ def fit_lookup(store: Path, layer: int, out: Path, *, rows: int = FIT_ROWS) -> T
     return TokenLookup.load(out)
 
 
+def probes_file(teach_file: Path) -> Path:
+    """Where the probes that limited a teacher's text lie, if it was limited outside of a run."""
+    return teach_file.with_suffix(".probes.safetensors")
+
+
 def teach(
     store: Path,
     config: TeachConfig,
@@ -180,7 +185,7 @@ def teach(
                 "a teacher limited by probes needs the layer they read and a language whose facts they name.\n"
                 "  Give --layer, and --teacher world or facts."
             )
-        keep = _limit(rows, layer, speaks, config, probes or out.with_suffix(".probes.safetensors"))
+        keep = _limit(rows, layer, speaks, config, probes or probes_file(out))
     elif config.limit == "leverage":
         keep = keep_by_leverage(rows, layer, teacher, config, out.with_suffix(".leverage"))
     return write_explanations(rows, teacher, out, seed=config.seed, keep=keep, progress=progress)

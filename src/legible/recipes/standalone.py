@@ -16,7 +16,9 @@ from legible.models.target import Target
 from legible.recipes import stages
 from legible.recipes.pair import Pair, adapted_pair, describe, load_pair
 from legible.recipes.sources import Source
+from legible.recipes.stages import probes_file
 from legible.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from legible.truth.probes import ProbeSet
 
 LARGEST = 20_000  # documents drawn from a corpus for an evaluation
 COPIED = 64 * 2**20  # bytes of weights: a local target up to this size is copied into its checkpoints
@@ -45,6 +47,7 @@ def sft(target: Target, layer: int, store: Path, teach_file: Path, config: SFTCo
         extra,
         target_dir=copied_target(target.name),
         lookup=lookup,
+        probes=ProbeSet.load(beside) if (beside := probes_file(teach_file)).exists() else None,
     )
     return counts
 
@@ -85,6 +88,7 @@ def rl(name: str, store: Path, dev: Path, config: RLConfig, out: Path) -> dict[s
         extra,
         target_dir=copied_target(found.target.name),
         lookup=lookup,
+        probes=found.probes,
     )
     return counts
 

@@ -11,17 +11,21 @@ from legible.errors import ContractError
 from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
 from legible.truth.calibration import CalibratorPair
+from legible.truth.probes import ProbeSet
 
 CALIBRATOR = "calibrator.json"
 AGAIN = "Fit it anew: legible calibrate CHECKPOINT"
 _ENDS = 64  # values at either end of a tensor: enough to notice another training
 
 
-def fingerprint(verbalizer: Verbalizer, reconstructor: Reconstructor | None) -> str:
-    """A short name of both roles' weights: shapes and the ends of every tensor, so that large models stay quick."""
+def fingerprint(verbalizer: Verbalizer, reconstructor: Reconstructor | None, probes: ProbeSet | None = None) -> str:
+    """A short name of the weights of both roles and of the probes.
+
+    It covers shapes and the ends of every tensor, so that large models stay quick.
+    """
     digest = hashlib.sha256()
-    for role in (verbalizer, reconstructor):
-        weights = role.state_dict() if role is not None else {}
+    parts = [role.state_dict() for role in (verbalizer, reconstructor) if role is not None]
+    for weights in [*parts, *([probes.weights] if probes is not None else [])]:
         for name, weight in sorted(weights.items()):
             flat = weight.detach().flatten()
             ends = torch.cat([flat[:_ENDS], flat[-_ENDS:]]).float().cpu()
@@ -58,7 +62,11 @@ def store_calibrator(folder: Path, pair: CalibratorPair) -> None:
 
 
 def load_calibrator(
-    folder: Path, contract: ModelContract, verbalizer: Verbalizer, reconstructor: Reconstructor | None
+    folder: Path,
+    contract: ModelContract,
+    verbalizer: Verbalizer,
+    reconstructor: Reconstructor | None,
+    probes: ProbeSet | None = None,
 ) -> CalibratorPair | None:
     """The calibrator that the contract names; None where it names none.
 
@@ -74,7 +82,7 @@ def load_calibrator(
         pair = CalibratorPair.load(folder / record.file)
     except ContractError as error:
         return CalibratorPair(None, None, str(error).splitlines()[0] + " " + AGAIN)
-    own = fingerprint(verbalizer, reconstructor)
+    own = fingerprint(verbalizer, reconstructor, probes)
     fitted = {c.fitted.pair for c in (pair.single, pair.sampled) if c is not None}
     if fitted != {own}:
         return replace(pair, refusal=f"the calibrator was fitted on other weights. {AGAIN}")

@@ -1,6 +1,6 @@
 """Checkpoints: both roles, their contract, the token lookup and a model card in one folder.
 
-    av/  ar/  [target/]  lookup.safetensors  README.md
+    av/  ar/  [target/]  lookup.safetensors  probes.safetensors  README.md
 
 Nothing in it is trusted unread: weights only from safetensors, the contract checked against the live tokenizer and
 target at load.
@@ -45,8 +45,10 @@ from legible.truth.calibration import CalibratorPair
 from legible.truth.claims import Language
 from legible.truth.languages import language_for
 from legible.truth.lookup import TokenLookup
+from legible.truth.probes import ProbeSet
 
 LOOKUP = "lookup.safetensors"
+PROBES = "probes.safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Checkpoint:
     lookup: TokenLookup | None
     language: Language | None
     calibrator: CalibratorPair | None = None  # None: p_true is null
+    probes: ProbeSet | None = None  # None: the calibrator does without them
 
 
 def save_checkpoint(
@@ -73,6 +76,7 @@ def save_checkpoint(
     *,
     target_dir: Path | None = None,
     lookup: TokenLookup | None = None,
+    probes: ProbeSet | None = None,
     calibrator: CalibratorPair | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
@@ -84,6 +88,7 @@ def save_checkpoint(
         extra: our part of the contract; injection, layer, prompts and commit are filled in from what is saved.
         target_dir: the target's folder, copied along where the target is not public.
         lookup: the token lookup fitted on the training documents, behind context FVE.
+        probes: what the activation holds, fitted on the training documents; evidence behind p_true.
         calibrator: fitted on these very roles; one that `extra` names is not carried over.
         dtype: number format of the roles' weights on disk.
 
@@ -103,6 +108,8 @@ def save_checkpoint(
             shutil.copytree(target_dir, folder / "target")
         if lookup is not None:
             lookup.save(folder / LOOKUP)
+        if probes is not None:
+            probes.save(folder / PROBES)
         if calibrator is not None:
             calibrator.save(folder / CALIBRATOR)
         write_text(folder / "README.md", model_card(path.name, av.legible or extra, sizes))
@@ -172,6 +179,7 @@ def load_checkpoint(name: str | Path, *, target: str | None = None, device: str 
         reconstructor = _load_reconstructor(path / "ar", _contract(path / "ar"), layer, device)
     model.self_check(layer)
     extra = av.legible
+    probes = ProbeSet.load(path / PROBES) if (path / PROBES).exists() else None
     return Checkpoint(
         path=path,
         verbalizer=verbalizer,
@@ -182,7 +190,8 @@ def load_checkpoint(name: str | Path, *, target: str | None = None, device: str 
         variance=extra.variance.value if extra and extra.variance else None,
         lookup=TokenLookup.load(path / LOOKUP) if (path / LOOKUP).exists() else None,
         language=language_for(extra.language) if extra and extra.language else None,
-        calibrator=load_calibrator(path, av, verbalizer, reconstructor),
+        calibrator=load_calibrator(path, av, verbalizer, reconstructor, probes),
+        probes=probes,
     )
 
 

@@ -44,6 +44,7 @@ class ClaimEvidence:
     agreement: float | None = None  # share of the sampled explanations that make the same claim, in [0, 1]
     leverage: float | None = None  # rise of direction_mse when the claim's words are deleted
     recurrence: float | None = None  # share of the neighbouring readings (within 2 tokens) that make it too
+    probe: float | None = None  # probability that a probe of the activation gives this value, in [0, 1]
     logprob: float | None = None  # mean ln p of the tokens of its value, or of all its tokens where it has none
     logprob_min: float | None = None  # the smallest ln p of all its tokens
     direction_mse: float | None = None  # of the whole explanation
@@ -52,11 +53,11 @@ class ClaimEvidence:
     context: bool | None = None  # the last 8 tokens do not give the claim away; None where the text is unknown
 
 
-def _odds(logprob: float | None) -> float | None:
-    """ln (p / (1 - p)) of a token's probability, held within a thousandth of 0 and 1."""
-    if logprob is None:
+def _odds(probability: float | None) -> float | None:
+    """ln (p / (1 - p)), p held within a thousandth of 0 and 1."""
+    if probability is None:
         return None
-    p = min(max(math.exp(logprob), LEAST), MOST)
+    p = min(max(probability, LEAST), MOST)
     return math.log(p / (1.0 - p))
 
 
@@ -75,8 +76,9 @@ FEATURES: dict[str, Callable[[ClaimEvidence], float | None]] = {
     "leverage_root": lambda e: _root(e.leverage),
     "recurrence": lambda e: e.recurrence,
     "logprob": lambda e: e.logprob,
-    "logprob_odds": lambda e: _odds(e.logprob),
+    "logprob_odds": lambda e: _odds(None if e.logprob is None else math.exp(e.logprob)),
     "logprob_min": lambda e: e.logprob_min,
+    "probe_odds": lambda e: _odds(e.probe),
     "direction_mse": lambda e: e.direction_mse,
     "norm": lambda e: _log(e.norm),
     "early_position": lambda e: float("early_position" in e.flags),

@@ -188,11 +188,11 @@ def _keep_reading(connection: sqlite3.Connection, own: tuple[int, int], placed: 
         words = cursor.lastrowid, reading.explanation
         connection.execute("INSERT INTO found_explanations (rowid, explanation) VALUES (?, ?)", words)
     connection.executemany(
-        "INSERT INTO claims (reading, place, text, kind, value, p_true, agreement, leverage, recurrence, verdict)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO claims (reading, place, text, kind, value, p_true, agreement, leverage, recurrence, probe,"
+        " verdict) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (cursor.lastrowid, place, claim.text, claim.kind, claim.value, claim.p_true, claim.agreement,
-             claim.leverage, claim.recurrence, claim.verdict)
+             claim.leverage, claim.recurrence, claim.probe, claim.verdict)
             for place, claim in enumerate(reading.claims)
         ],
     )  # fmt: skip

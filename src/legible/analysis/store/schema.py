@@ -22,7 +22,7 @@ from pathlib import Path
 
 from legible.errors import StoreError, UsageError
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION_ID = 0x4C676C65  # "Lgle": says whose file it is
 WAIT = 30.0  # seconds that a command waits for another one's commit
 _WORDS = 'tokenize="unicode61 remove_diacritics 2"'
@@ -54,7 +54,8 @@ CREATE TABLE readings (
   UNIQUE (run, document, pos));
 CREATE TABLE claims (
   id INTEGER PRIMARY KEY, reading INTEGER NOT NULL REFERENCES readings, place INTEGER NOT NULL, text TEXT NOT NULL,
-  kind TEXT, value TEXT, p_true REAL, agreement REAL, leverage REAL, recurrence REAL, verdict TEXT NOT NULL,
+  kind TEXT, value TEXT, p_true REAL, agreement REAL, leverage REAL, recurrence REAL, probe REAL,
+  verdict TEXT NOT NULL,
   UNIQUE (reading, place));
 CREATE VIRTUAL TABLE found_explanations USING fts5 (
   explanation, content='readings', content_rowid='id', {_WORDS});

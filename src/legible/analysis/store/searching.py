@@ -180,7 +180,7 @@ class ExplanationStore:
 
     def _reading(self, row: sqlite3.Row, run: Run) -> Reading:
         claims = self._rows("SELECT * FROM claims WHERE reading=? ORDER BY place", [row["id"]])
-        names = ("text", "p_true", "kind", "value", "verdict", "agreement", "leverage", "recurrence")
+        names = ("text", "p_true", "kind", "value", "verdict", "agreement", "leverage", "recurrence", "probe")
         return Reading(
             **{name: row[name] for name in ("pos", "token", "token_id", "norm", "explanation", "direction_mse",
                                             "fve_token", "p_true_reason")},

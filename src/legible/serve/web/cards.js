@@ -58,6 +58,7 @@ function withheld(reading, shown, filter) {
 
 function claims(list, filter, sampled) {
   const decided = list.some((claim) => claim.verdict);
+  const probed = list.some((claim) => typeof claim.probe === "number");
   const narrowed = filter.words || filter.kind || filter.verdict;
   return el("table", { class: "claims" },
     el("thead", {}, el("tr", {},
@@ -66,6 +67,7 @@ function claims(list, filter, sampled) {
       decided && el("th", { scope: "col", title: "what the text says, where it decides the claim" }, "verdict"),
       sampled && el("th", { scope: "col", class: "n", title: "share of the samples that make the claim" }, "agree"),
       el("th", { scope: "col", class: "n", title: "share of the readings within two tokens that make the claim" }, "near"),
+      probed && el("th", { scope: "col", class: "n", title: "probability that a probe of the activation gives this value" }, "probe"),
       el("th", { scope: "col", class: "n", title: "how much worse the vector comes back without these words" }, "carries"))),
     el("tbody", {}, list.map((claim) => el("tr", { class: narrowed && !claimPasses(claim, filter) ? "dim" : "" },
       el("th", { scope: "row" }, highlighted(claim.text), claim.kind && el("span", { class: "kind" }, `${claim.kind}: ${claim.value}`)),
@@ -73,6 +75,7 @@ function claims(list, filter, sampled) {
       decided && el("td", { class: `verdict ${claim.verdict ?? ""}`, "data-label": "verdict" }, claim.verdict ?? "–"),
       sampled && el("td", { class: "n", "data-label": "agree" }, number(claim.agreement)),
       el("td", { class: "n", "data-label": "near" }, number(claim.recurrence)),
+      probed && el("td", { class: "n", "data-label": "probe" }, number(claim.probe)),
       el("td", { class: "n", "data-label": "carries" }, number(claim.leverage))))));
 }
 

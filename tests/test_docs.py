@@ -62,6 +62,8 @@ def test_the_readmes_reading_is_what_the_program_writes():
     for reading in load("builtin").read(text, positions=positions):
         words = re.escape(reading.explanation).replace(r"\ ", r"(?: [01]\.\d\d(?:/[01]\.\d\d)?)* (?:early_position )?")
         assert re.search(words, shown), reading
+        mean, least = (min(99, round(100 * p)) / 100 for p in reading.trusted())  # the table never says 1.00
+        assert f"{mean:.2f}/{least:.2f} {reading.fve_token:.2f}" in shown, reading
 
 
 def run_example(name: str, *arguments: str) -> None:

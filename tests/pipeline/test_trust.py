@@ -56,7 +56,7 @@ def test_the_built_in_pair_says_how_far_each_claim_can_be_trusted(builtin):
 def test_samples_bring_agreement_and_leave_most_leverages_unmeasured(builtin):
     (reading,) = builtin.read(STORY, positions="-1", samples=5, seed=1)
     assert all(claim.agreement is not None and claim.recurrence is None for claim in reading.claims)
-    assert sum(claim.leverage is not None for claim in reading.claims) == 2
+    assert sum(claim.leverage is not None for claim in reading.claims) <= 2
     assert all(claim.p_true is not None for claim in reading.claims)
 
 

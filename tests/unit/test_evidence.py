@@ -116,12 +116,15 @@ def test_probes_speak_for_the_values_that_they_know():
 def test_with_several_samples_leverage_is_measured_for_the_most_doubted_claims_only():
     words = Words({"harbor": 0.3, "fox": 0.4}, [])
     group = [written(FULL), *[written(OTHER)] * 4]
-    (found,) = gather(checkpoint(words), ACTIVATION, [group], [spot(40)], [[]])
+    doubting = Certain({"place": {"harbor": 0.3}, "mood": {"sad": 0.4}})
+    (found,) = gather(checkpoint(words, doubting), ACTIVATION, [group], [spot(40)], [[]])
     assert found.best == 0
     measured = {kind for kind, each in by_kind(found).items() if each.leverage is not None}
-    assert "species" in measured
+    assert measured == {"species", "place"}  # one sample of five names it, then the probes' least
     assert len(measured) == int(DOUBTED * 5)
     assert len(words.asked) == 2 + len(measured)
+    (unanimous,) = gather(checkpoint(words), ACTIVATION, [[written(FULL)] * 5], [spot(40)], [[]])
+    assert {each.leverage for each in unanimous.evidence} == {None}
 
 
 def test_the_shown_sample_is_the_one_that_comes_back_best():

@@ -2,10 +2,9 @@
 
 Of several samples that is the one whose vector comes back best. Nothing here knows what is true.
 
-Leverage is the dear part: one forward of the reconstructor for every claim. It is measured where it changes p_true:
-with k samples for the 0.4 k claims that are doubted most (least agreed on, then least likely by the verbalizer or a
-probe), with one explanation for the most doubted claim, if it is more likely wrong than right. A reading with claims
-then costs at most 1.2 times k plain samples (`benchmarks/trust.py`).
+Leverage is the dear part: one forward of the reconstructor for every claim. It is measured where it changes p_true: for
+claims that the verbalizer, a probe or the samples give less than one half, the most doubted ones, 0.4 of k samples (but
+one at least). A reading with claims then costs at most 1.2 times k plain samples (`benchmarks/trust.py`).
 """
 
 import math
@@ -29,8 +28,8 @@ from legible.vectors import direction_mse
 
 NEAR = 2  # tokens: readings this close to each other in one text are neighbours
 BATCH = 16  # explanations in one forward of the reconstructor: on a CPU a quarter faster than 64
-DOUBTED = 0.4  # claims whose leverage is measured, for each of several samples
-DOUBTFUL = 0.5  # likelihood below which the most doubted claim of a single explanation is measured
+DOUBTED = 0.4  # most claims whose leverage is measured, for each sample
+DOUBTFUL = 0.5  # the likelihood below which it is
 Key = tuple[str | None, str | None]
 LogProbs = tuple[float | None, float | None]
 
@@ -219,21 +218,17 @@ def _with_leverage(
 
 def _doubted(draft: Gathered) -> set[int]:
     """The claims whose leverage is measured."""
-    order = sorted(range(len(draft.claims)), key=lambda index: _certainty(draft.evidence[index]))
-    several = len(draft.completions)
-    if several > 1:
-        return set(order[: max(1, int(DOUBTED * several))])
-    return {index for index in order[:1] if _certainty(draft.evidence[index])[2] < DOUBTFUL}
+    certain = {index: _certainty(evidence) for index, evidence in enumerate(draft.evidence)}
+    doubtful = sorted((index for index in certain if certain[index] < DOUBTFUL), key=certain.__getitem__)
+    return set(doubtful[: max(1, int(DOUBTED * len(draft.completions)))])
 
 
-def _certainty(evidence: ClaimEvidence) -> tuple[bool, float, float]:
-    """Sorts the doubted claims first, abstentions last: share of the samples that agree, then the likelihood."""
-    written = math.exp(evidence.logprob) if evidence.logprob is not None else 1.0
-    return (
-        evidence.kind is not None and evidence.value is None,
-        evidence.agreement if evidence.agreement is not None else 1.0,
-        min(written, evidence.probe if evidence.probe is not None else 1.0),
-    )
+def _certainty(evidence: ClaimEvidence) -> float:
+    """The least that verbalizer, samples or probe give a claim; 1 for an abstention."""
+    if evidence.kind is not None and evidence.value is None:
+        return 1.0
+    written = math.exp(evidence.logprob) if evidence.logprob is not None else None
+    return min((p for p in (written, evidence.agreement, evidence.probe) if p is not None), default=1.0)
 
 
 def _deleted(draft: Gathered, index: int) -> str | None:

@@ -7,6 +7,7 @@ function of the text and its claims: nothing here loads a model or knows what is
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
@@ -107,10 +108,9 @@ def token_spans(
     shift = text.find(explanation) if explanation is not None else 0
     if shift < 0:
         return [[] for _ in spans]
+    starts, ends = [start for start, _ in places], [end for _, end in places]  # both ascend
     return [
-        []
-        if span is None
-        else [i for i, (start, end) in enumerate(places) if start < span[1] + shift and end > span[0] + shift]
+        [] if span is None else list(range(bisect_right(ends, span[0] + shift), bisect_left(starts, span[1] + shift)))
         for span in spans
     ]
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from legible.config import CaptureConfig
 from legible.engines.base import Completion
@@ -23,7 +22,7 @@ from legible.train.checkpoint import Checkpoint
 from legible.truth.calibration import ClaimEvidence
 from legible.truth.claims import Claim, Language, Row, split_sentences
 from legible.truth.probes import ProbeSet
-from legible.truth.spans import Span, claim_spans, token_spans, without
+from legible.truth.spans import Places, Span, claim_spans, token_places, tokens_at, without
 from legible.vectors import direction_mse
 
 NEAR = 2  # tokens: readings this close to each other in one text are neighbours
@@ -85,6 +84,8 @@ def gather(
     keys = [parsed.keys(mine[index]) for mine, index in zip(texts, best, strict=True)]
     early = first_position(checkpoint)
     probed = _Probed(checkpoint.probes, vectors, spots)
+    shown_ids = [group[index].ids for group, index in zip(completions, best, strict=True)]
+    places = token_places(checkpoint.verbalizer.tokenizer, shown_ids)
     drafts = []
     for row, (group, spot) in enumerate(zip(completions, spots, strict=True)):
         shown = group[best[row]]
@@ -92,7 +93,7 @@ def gather(
         others = [parsed.keys(text) for text in texts[row]] if len(group) > 1 else []
         near = [keys[other] for other in neighbours[row]]
         flags = spot.flags if spot.pos >= early else tuple(dict.fromkeys((*spot.flags, "early_position")))
-        logprobs = _logprobs(checkpoint.verbalizer.tokenizer, shown, claims)
+        logprobs = _logprobs(places[row], shown, claims)
         drafts.append(
             Gathered(
                 completions=tuple(group),
@@ -238,14 +239,14 @@ def _deleted(draft: Gathered, index: int) -> str | None:
     return text if text != draft.explanation else None
 
 
-def _logprobs(tokenizer: PreTrainedTokenizerBase, shown: Completion, claims: Sequence[Claim]) -> list[LogProbs]:
+def _logprobs(places: Places, shown: Completion, claims: Sequence[Claim]) -> list[LogProbs]:
     """For every claim the mean ln p of its value's tokens (of all its tokens where it has none) and the smallest ln p
     of all its tokens; None where its words were not found."""
     if shown.explanation is None:
         return []
     whole = claim_spans(shown.explanation, claims)
     values = [_value(shown.explanation, span, claim.value) for span, claim in zip(whole, claims, strict=True)]
-    tokens = token_spans(tokenizer, shown.ids, [*whole, *values], shown.explanation)
+    tokens = tokens_at(places, [*whole, *values], shown.explanation)
     logp = [[shown.logprobs[index] for index in own] for own in tokens]
     return [
         (sum(value) / len(value), min(every)) if value and every else (None, None)

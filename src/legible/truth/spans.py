@@ -19,6 +19,8 @@ from legible.truth.facts_english import GAP, LIST_KINDS, TAIL_KINDS, TAIL_WORDIN
 from legible.world import english
 
 Span = tuple[int, int]
+Places = tuple[str, list[Span]]
+"""A completion's decoded text, and the characters of every token."""
 
 _MARKS = ".!?"
 _BEFORE = " ,;.!?\n"  # what may stand before a clause
@@ -104,11 +106,16 @@ def token_spans(
     Returns:
         Indices into `ids`, one list a span; tokens that only separate words belong to the word after them.
     """
-    text, places = _token_places(tokenizer, ids)
+    return tokens_at(token_places(tokenizer, [ids])[0], spans, explanation)
+
+
+def tokens_at(places: Places, spans: Sequence[Span | None], explanation: str | None = None) -> list[list[int]]:
+    """As `token_spans`, from the places of a completion's tokens (`token_places`)."""
+    text, offsets = places
     shift = text.find(explanation) if explanation is not None else 0
     if shift < 0:
         return [[] for _ in spans]
-    starts, ends = [start for start, _ in places], [end for _, end in places]  # both ascend
+    starts, ends = [start for start, _ in offsets], [end for _, end in offsets]  # both ascend
     return [
         [] if span is None else list(range(bisect_right(ends, span[0] + shift), bisect_left(starts, span[1] + shift)))
         for span in spans
@@ -267,14 +274,25 @@ def _sentence_around(text: str, span: Span) -> Span:
     return span
 
 
-def _token_places(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, list[Span]]:
-    """The decoded text and the characters that each token adds to it, leading spaces left out."""
-    text = str(tokenizer.decode(list(ids), skip_special_tokens=True))
-    if tokenizer.is_fast:  # some 10 times faster, where the completion is what the tokenizer makes of its own text
-        again = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        if again["input_ids"] in (list(ids), list(ids[:-1])):
-            offsets = [(end - len(text[start:end].lstrip()), end) for start, end in again["offset_mapping"]]
-            return text, [*offsets, (len(text), len(text))][: len(ids)]
+def token_places(tokenizer: PreTrainedTokenizerBase, completions: Sequence[Sequence[int]]) -> list[Places]:
+    """The decoded text of every completion and the characters that each token adds to it, leading spaces left out."""
+    if not completions:
+        return []
+    texts = [str(tokenizer.decode(list(ids), skip_special_tokens=True)) for ids in completions]
+    if not tokenizer.is_fast:
+        return [_slow_places(tokenizer, ids, text) for ids, text in zip(completions, texts, strict=True)]
+    again = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    found: list[Places] = []
+    for ids, text, back, mapping in zip(completions, texts, again["input_ids"], again["offset_mapping"], strict=True):
+        if back in (list(ids), list(ids[:-1])):  # mostly; some 10 times faster than decoding every prefix
+            offsets = [(end - len(text[start:end].lstrip()), end) for start, end in mapping]
+            found.append((text, [*offsets, (len(text), len(text))][: len(ids)]))
+        else:
+            found.append(_slow_places(tokenizer, ids, text))
+    return found
+
+
+def _slow_places(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> Places:
     prefixes = [list(ids[:n]) for n in range(1, len(ids))]
     lengths = [len(part) for part in tokenizer.batch_decode(prefixes, skip_special_tokens=True)]
     places, at = [], 0

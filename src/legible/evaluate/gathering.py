@@ -77,50 +77,66 @@ def gather(
         neighbours: for every row the indices of the rows whose readings are its neighbours.
         leverage: the rows whose claims' leverage is measured; absent: all.
     """
-    parsed = _Parser(checkpoint.language)
-    texts = [[done.explanation for done in group] for group in completions]
-    errors = reconstruction_errors(checkpoint.reconstructor, texts, vectors)
-    best = [_best(mine, theirs) for mine, theirs in zip(texts, errors, strict=True)]
-    keys = [parsed.keys(mine[index]) for mine, index in zip(texts, best, strict=True)]
-    early = first_position(checkpoint)
-    probed = _Probed(checkpoint.probes, vectors, spots)
-    shown_ids = [group[index].ids for group, index in zip(completions, best, strict=True)]
-    places = token_places(checkpoint.verbalizer.tokenizer, shown_ids)
-    drafts = []
-    for row, (group, spot) in enumerate(zip(completions, spots, strict=True)):
-        shown = group[best[row]]
-        claims = parsed.claims(shown.explanation)
-        others = [parsed.keys(text) for text in texts[row]] if len(group) > 1 else []
-        near = [keys[other] for other in neighbours[row]]
-        flags = spot.flags if spot.pos >= early else tuple(dict.fromkeys((*spot.flags, "early_position")))
-        logprobs = _logprobs(places[row], shown, claims)
-        drafts.append(
-            Gathered(
-                completions=tuple(group),
-                errors=tuple(errors[row]),
-                best=best[row],
-                claims=tuple(claims),
-                evidence=tuple(
-                    ClaimEvidence(
-                        kind=claim.kind,
-                        value=claim.value,
-                        agreement=_share(claim_key(claim), others),
-                        recurrence=_share(claim_key(claim), near),
-                        probe=probed(row, claim),
-                        logprob=mean,
-                        logprob_min=least,
-                        direction_mse=errors[row][best[row]],
-                        norm=float(vectors[row].norm()),
-                        flags=flags,
-                        context=_context(checkpoint.language, claim, spot.row),
-                    )
-                    for claim, (mean, least) in zip(claims, logprobs, strict=True)
-                ),
-            )
-        )
+    drafted = _Drafter(checkpoint, vectors, completions, spots, neighbours)
+    drafts = [drafted(row) for row in range(len(completions))]
     return _with_leverage(
         checkpoint.reconstructor, drafts, vectors, range(len(drafts)) if leverage is None else leverage
     )
+
+
+class _Drafter:
+    """Everything but leverage: what all rows need is found once, then each row on its own."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        vectors: Float[Tensor, "n d_model"],
+        completions: Sequence[Sequence[Completion]],
+        spots: Sequence[Spot],
+        neighbours: Sequence[Sequence[int]],
+    ) -> None:
+        self.language = checkpoint.language
+        self.completions, self.spots, self.neighbours = completions, spots, neighbours
+        self.parsed = _Parser(checkpoint.language)
+        self.texts = [[done.explanation for done in group] for group in completions]
+        self.errors = reconstruction_errors(checkpoint.reconstructor, self.texts, vectors)
+        self.best = [_best(mine, theirs) for mine, theirs in zip(self.texts, self.errors, strict=True)]
+        self.shown = [group[index] for group, index in zip(completions, self.best, strict=True)]
+        self.keys = [self.parsed.keys(shown.explanation) for shown in self.shown]
+        self.places = token_places(checkpoint.verbalizer.tokenizer, [shown.ids for shown in self.shown])
+        self.norms = vectors.norm(dim=-1).tolist()
+        self.probed = _Probed(checkpoint.probes, vectors, spots)
+        self.early = first_position(checkpoint)
+
+    def __call__(self, row: int) -> Gathered:
+        shown, spot, errors = self.shown[row], self.spots[row], self.errors[row]
+        claims = self.parsed.claims(shown.explanation)
+        others = [self.parsed.keys(text) for text in self.texts[row]] if len(self.completions[row]) > 1 else []
+        near = [self.keys[other] for other in self.neighbours[row]]
+        flags = spot.flags if spot.pos >= self.early else tuple(dict.fromkeys((*spot.flags, "early_position")))
+        evidence = [
+            ClaimEvidence(
+                kind=claim.kind,
+                value=claim.value,
+                agreement=_share(claim_key(claim), others),
+                recurrence=_share(claim_key(claim), near),
+                probe=self.probed(row, claim),
+                logprob=mean,
+                logprob_min=least,
+                direction_mse=errors[self.best[row]],
+                norm=self.norms[row],
+                flags=flags,
+                context=_context(self.language, claim, spot.row),
+            )
+            for claim, (mean, least) in zip(claims, _logprobs(self.places[row], shown, claims), strict=True)
+        ]
+        return Gathered(
+            completions=tuple(self.completions[row]),
+            errors=tuple(errors),
+            best=self.best[row],
+            claims=tuple(claims),
+            evidence=tuple(evidence),
+        )
 
 
 def claim_key(claim: Claim) -> Key:

@@ -58,7 +58,7 @@ function withheld(reading, shown, filter) {
 
 function claims(list, filter, sampled) {
   const decided = list.some((claim) => claim.verdict);
-  const probed = list.some((claim) => typeof claim.probe === "number");
+  const [probed, carried] = ["probe", "leverage"].map((name) => list.some((claim) => typeof claim[name] === "number"));
   const narrowed = filter.words || filter.kind || filter.verdict;
   return el("table", { class: "claims" },
     el("thead", {}, el("tr", {},
@@ -68,7 +68,7 @@ function claims(list, filter, sampled) {
       sampled && el("th", { scope: "col", class: "n", title: "share of the samples that make the claim" }, "agree"),
       el("th", { scope: "col", class: "n", title: "share of the readings within two tokens that make the claim" }, "near"),
       probed && el("th", { scope: "col", class: "n", title: "probability that a probe of the activation gives this value" }, "probe"),
-      el("th", { scope: "col", class: "n", title: "how much worse the vector comes back without these words" }, "carries"))),
+      carried && el("th", { scope: "col", class: "n", title: "how much worse the vector comes back without these words" }, "carries"))),
     el("tbody", {}, list.map((claim) => el("tr", { class: narrowed && !claimPasses(claim, filter) ? "dim" : "" },
       el("th", { scope: "row" }, highlighted(claim.text), claim.kind && el("span", { class: "kind" }, `${claim.kind}: ${claim.value}`)),
       el("td", { "data-label": "p_true" }, typeof claim.p_true === "number" ? [bar(claim.p_true, "trust"), ` ${probability(claim.p_true)}`] : el("span", { class: "soft" }, "–")),
@@ -76,7 +76,7 @@ function claims(list, filter, sampled) {
       sampled && el("td", { class: "n", "data-label": "agree" }, number(claim.agreement)),
       el("td", { class: "n", "data-label": "near" }, number(claim.recurrence)),
       probed && el("td", { class: "n", "data-label": "probe" }, number(claim.probe)),
-      el("td", { class: "n", "data-label": "carries" }, number(claim.leverage))))));
+      carried && el("td", { class: "n", "data-label": "carries" }, number(claim.leverage))))));
 }
 
 function reason(reading) {

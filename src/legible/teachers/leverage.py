@@ -15,8 +15,6 @@ from legible.truth.claims import Row
 from legible.truth.spans import without
 from legible.vectors import direction_mse
 
-BATCH = 256  # texts read together
-
 
 def keep_from_leverage(
     reconstructor: Reconstructor,
@@ -44,7 +42,7 @@ def keep_from_leverage(
         claims = teacher.language.parse(text).claims
         texts += [text, *(without(text, claims, i) for i in range(len(claims)))]
         jobs += [(place, None), *((place, claim.kind) for claim in claims)]
-    back = reconstructor.reconstruct(texts, batch=BATCH)
+    back = reconstructor.reconstruct(texts)
     errors = direction_mse(back, vectors[[place for place, _ in jobs]]).tolist()
     whole = {place: error for (place, kind), error in zip(jobs, errors, strict=True) if kind is None}
     keep: list[set[str]] = [set() for _ in rows]

@@ -142,7 +142,7 @@ def test_a_teacher_limited_by_leverage_keeps_what_the_reconstructor_needs():
     helps, hurts, *idle = [kind for kind in value if kind not in ("spot", "belief", "edge")]
 
     class Reader:
-        def reconstruct(self, texts, batch):
+        def reconstruct(self, texts):
             weights = [1.0 + (value[helps] in text) - 2.0 * (value[hurts] in text) for text in texts]
             return torch.tensor([[weight, 1.0] for weight in weights])
 

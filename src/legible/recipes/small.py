@@ -55,8 +55,9 @@ def small(
         rl=RLConfig(
             steps=60,
             prompts=24,
-            length_cost=5e-4,
-            verbalizer=OptimizerConfig(lr=3e-4, schedule="constant", warmup=5),
+            length_cost=2e-4,
+            verbalizer=OptimizerConfig(lr=2e-4, schedule="linear", warmup=5),
+            reconstructor=OptimizerConfig(lr=5e-4, schedule="linear", warmup=5),
             seed=seed,
         ),
         calibrate=CalibrateConfig(seed=seed),

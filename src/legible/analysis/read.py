@@ -172,7 +172,7 @@ class Reader:
             temperature: they were sampled at.
             trust: see `read`.
             wanted: positions whose readings are asked for, the others only being their neighbours; absent: all.
-            plain: explanations and scores without claims, at a fraction of the cost.
+            plain: explanations and scores without claims, at a lower cost.
         """
         rows = [row for row, pos in enumerate(chosen) if wanted is None or pos in wanted]
         near = neighbours_of([""] * len(chosen), chosen)

@@ -1,9 +1,10 @@
 """What claims with probabilities cost: a reading with evidence and p_true against k plain samples.
 
 A plain sample is an explanation that is written and scored, as a reading without claims would have it; the shown one is
-the best of k. A reading with claims also parses all k, finds every claim's tokens, asks the probes, measures leverage of
-what is doubted and asks the calibrator. Both sides take turns in one process on the same activations of fresh held-out stories, at the same batch
-sizes; a round's ratio is taken of its own two halves. The last column counts explanations that are written only.
+the best of k. A reading with claims also parses all k, finds every claim's tokens, asks the probes, measures leverage
+of what is doubted and asks the calibrator. Both sides take turns in one process on the same activations of fresh
+held-out stories, at the same batch sizes; a round's ratio is taken of its own two halves. The last column counts
+explanations that are written only.
 
     python benchmarks/trust.py                        # the built-in pair
     python benchmarks/trust.py --checkpoint runs/tiny --readings 120 --rounds 7

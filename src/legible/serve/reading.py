@@ -44,7 +44,7 @@ def read_work(
         text, turns: what its target reads, one of them.
         positions: as `legible read --positions`, or indices.
         sampling, trust: as for `Reader.read`.
-        claims: without them a reading is an explanation with its score, at a fraction of the cost.
+        claims: without them a reading is an explanation with its score, at a lower cost.
 
     Raises:
         RequestError, UsageError: from the first step, before any frame.

@@ -88,7 +88,7 @@ class ReadRequest(Prompted, Sampling):
         Annotated[str, Field(max_length=2000)] | Annotated[list[Position], Field(min_length=1, max_length=POSITIONS)]
     ) = Field("all", description="'all', '-1', '3,5', a slice such as '4:9', or a list of indices.")
     trust: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="Show claims from this p_true on.")
-    claims: bool = Field(True, description="False: explanations and scores alone, at a fraction of the cost.")
+    claims: bool = Field(True, description="False: explanations and scores alone, at a lower cost.")
     stream: bool = Field(False, description="Answer with server-sent events, a frame as each token is finished.")
 
 

@@ -18,10 +18,10 @@ from legible.contract import read_contract
 from legible.documents import split_of
 from legible.errors import UsageError
 from legible.evaluate.evidence import trusted_claims
-from legible.recipes.calibrate import calibrate, documents_for, windows
+from legible.recipes.calibrate import calibrate, calibrate_folder, documents_for, windows
 from legible.recipes.sources import CALIBRATE_SEED, Source
 from legible.train.calibrated import store_calibrator
-from legible.train.checkpoint import load_checkpoint
+from legible.train.checkpoint import PROBES, load_checkpoint
 from legible.world import forms, lexicon, story
 from legible.world.english import FRAGMENTS
 
@@ -219,3 +219,18 @@ def test_the_calibrator_speaks_of_every_kind_that_the_pair_claims(builtin):
     assert kinds >= set(FRAGMENTS)
     assert torch.isfinite(torch.tensor(builtin.checkpoint.calibrator.single.weights)).all()
     assert Path(builtin.checkpoint.path, "calibrator.json").stat().st_size < 20_000
+
+
+def test_probes_belong_to_the_calibrator_that_was_fitted_with_them(builtin, tmp_path):
+    own = builtin.checkpoint.path / PROBES
+    bare = tmp_path / "bare"
+    shutil.copytree(builtin.checkpoint.path, bare)
+    (bare / PROBES).unlink()
+    (silent,) = legible.load(bare).read(STORY, positions="-1")
+    assert {claim.p_true for claim in silent.claims} == {None}
+    assert "fitted on other weights" in silent.p_true_reason
+    calibrate_folder(legible.load(bare).checkpoint, str(bare), SMALL, probes=own, out=tmp_path / "with")
+    (speaking,) = legible.load(tmp_path / "with").read(STORY, positions="-1")
+    assert all(claim.p_true is not None for claim in speaking.claims)
+    assert any(claim.probe is not None for claim in speaking.claims)
+    assert not (bare / PROBES).exists()

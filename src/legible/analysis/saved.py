@@ -8,7 +8,6 @@ from legible.analysis.readings import ReadClaim, Reading
 from legible.errors import UsageError
 
 _CLAIM = ("text", "p_true", "kind", "value", "agreement", "leverage", "recurrence")
-_PROBE = "probe"  # absent in files of earlier versions
 _VERDICTS = ("true", "false", "open", "abstain", "unknown")
 
 
@@ -71,7 +70,7 @@ def _claim(row: dict[str, Any]) -> ReadClaim:
     agreement, leverage, recurrence = map(_number_or_none, numbers)
     return ReadClaim(
         _text(text), _number_or_none(p_true), _text_or_none(kind), _text_or_none(value), verdict,
-        agreement, leverage, recurrence, _number_or_none(row.get(_PROBE)),
+        agreement, leverage, recurrence, _number_or_none(row.get("probe")),
     )  # fmt: skip
 
 

@@ -42,7 +42,6 @@ class ReconstructorMeta(BaseModel):
     lora_r: int = Field(ge=1)
     lora_alpha: float = Field(gt=0)
     final_norm_stripped: bool = False
-    quant: str = "none"
 
 
 def base_of(folder: Path) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from legible.contract import LegibleExtra, TargetRecord, Templates, Tokens, read_contract, sidecar_path
+from legible.contract import LegibleExtra, TargetRecord, Tokens, read_contract, sidecar_path
 from legible.contract.schema import DatasetContract, ModelContract
 from legible.errors import ContractError, UsageError
 from legible.injection import Injection
@@ -38,6 +38,17 @@ class AdapterFolders:
     reconstructor: Path
     base: str | None = None
     sidecar: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Sidecar:
+    """What both kinds of contract say of an adapter; `av` and `ar` are the templates."""
+
+    tokens: Tokens
+    av: str
+    ar: str
+    layer: int | None
+    base: str | None
 
 
 def import_adapters(folders: AdapterFolders, out: Path, *, store: Path | None = None) -> Path:
@@ -74,11 +85,11 @@ def import_adapters(folders: AdapterFolders, out: Path, *, store: Path | None = 
     return save_checkpoint(out, verbalizer, reconstructor, extra, target_dir=copied_target(target.name), lookup=lookup)
 
 
-def _roles(folders: AdapterFolders, found: "_Sidecar", target: Target) -> tuple[Verbalizer, Reconstructor]:
-    tokens, texts = found.tokens, found.templates
+def _roles(folders: AdapterFolders, found: _Sidecar, target: Target) -> tuple[Verbalizer, Reconstructor]:
+    tokens = found.tokens
     prompt = chat_verbalizer_prompt(
         target.tokenizer,
-        texts.av or "",
+        found.av,
         tokens.injection_char,
         tokens.injection_token_id,
         tokens.injection_left_neighbor_id,
@@ -86,19 +97,9 @@ def _roles(folders: AdapterFolders, found: "_Sidecar", target: Target) -> tuple[
     )
     verbalizer = Verbalizer(merged_verbalizer(target, folders.verbalizer), target.tokenizer, prompt, INJECTION)
     read = template_reconstructor_prompt(
-        target.tokenizer, texts.ar or "", tokens.critic_suffix_ids or (), special_tokens=False
+        target.tokenizer, found.ar, tokens.critic_suffix_ids or (), special_tokens=False
     )
     return verbalizer, merged_reconstructor(target, folders.reconstructor, read)
-
-
-@dataclass(frozen=True)
-class _Sidecar:
-    """What both kinds of contract say of an adapter."""
-
-    tokens: Tokens
-    templates: Templates
-    layer: int | None
-    base: str | None
 
 
 def _sidecar(folders: AdapterFolders) -> _Sidecar:
@@ -106,14 +107,15 @@ def _sidecar(folders: AdapterFolders) -> _Sidecar:
     places = [folders.sidecar] if folders.sidecar else [*reversed(folders.verbalizer), folders.reconstructor]
     place = next((place for place in places if sidecar_path(place).is_file()), places[0])
     contract = read_contract(place)
-    if contract.tokens is None or contract.prompt_templates.av is None or contract.prompt_templates.ar is None:
+    tokens, av, ar = contract.tokens, contract.prompt_templates.av, contract.prompt_templates.ar
+    if tokens is None or av is None or ar is None:
         raise ContractError(
             f"the contract of {place} lacks tokens or prompt_templates: nothing says where the vector goes.\n"
             "  Name the training dataset: --sidecar data.parquet"
         )
     of_data = contract.extraction if isinstance(contract, DatasetContract) else None
     layer = of_data.layer_index if of_data else contract.layer if isinstance(contract, ModelContract) else None
-    return _Sidecar(contract.tokens, contract.prompt_templates, layer, of_data.base_model if of_data else None)
+    return _Sidecar(tokens, av, ar, layer, of_data.base_model if of_data else None)
 
 
 def _layer(found: _Sidecar, reconstructor: Path) -> int:

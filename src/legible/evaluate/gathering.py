@@ -26,7 +26,7 @@ from legible.truth.spans import Places, Span, claim_spans, token_places, tokens_
 from legible.vectors import direction_mse
 
 NEAR = 2  # tokens: readings this close to each other in one text are neighbours
-BATCH = 16  # explanations in one forward of the reconstructor: on a CPU a quarter faster than 64
+BATCH = 16  # explanations in one forward of the reconstructor: on a CPU somewhat faster than 64
 DOUBTED = 0.4  # most claims whose leverage is measured, for each sample
 DOUBTFUL = 0.5  # the likelihood below which it is
 Key = tuple[str | None, str | None]

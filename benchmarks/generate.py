@@ -22,9 +22,9 @@ from torch import Tensor
 from legible.config import CaptureConfig
 from legible.engines import LocalEngine
 from legible.evaluate.sample import Sample
+from legible.languages.world import story_document
 from legible.models.verbalizer import Verbalizer
-from legible.train.checkpoint import load_checkpoint
-from legible.world import story_document
+from legible.reading.checkpoint import load_checkpoint
 
 BAR = 2.0
 TIE = 1e-4

@@ -100,7 +100,7 @@ def capture_task(rows: int, out: Path) -> Callable[[], object]:
     from legible.config import CaptureConfig
     from legible.data.capture import capture
     from legible.documents import Document
-    from legible.world import story_document
+    from legible.languages.world import story_document
 
     target = random_target()
     config = CaptureConfig(positions_per_doc=PER_DOCUMENT, min_pos=10, max_tokens=96)
@@ -128,7 +128,7 @@ def sft_task(rows: int, steps: int, out: Path) -> Callable[[], object]:
 
 def explanation(row: int) -> str:
     """Some 45 words of the world, another for every row."""
-    from legible.world.tokenizer import words
+    from legible.languages.world.tokenizer import words
 
     known = words()
     return " ".join(known[(row * 7919 + k * 31) % len(known)] for k in range(35 + row % 20))
@@ -138,8 +138,8 @@ def random_target() -> "Target":
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from legible.languages.world import build_tokenizer
     from legible.models.target import Target
-    from legible.world import build_tokenizer
 
     tokenizer = build_tokenizer()
     torch.manual_seed(0)

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from support.table import conclude, markdown, shown
 
-from legible.analysis.search import consensus
 from legible.config import EvalConfig
 from legible.engines.local import LocalEngine
 from legible.engines.search import METHODS, SearchEngine, reading_back, search_method
@@ -34,10 +33,11 @@ from legible.evaluate.run import world_documents
 from legible.evaluate.sample import Sample
 from legible.fileio import write_json
 from legible.models.reconstructor import HEAD_FILE, Reconstructor
+from legible.reading.checkpoint import Checkpoint, load_checkpoint
+from legible.reading.searching import consensus
 from legible.recipes.stages import use_threads
 from legible.recipes.standalone import held_out_documents
 from legible.stats import Interval, ratio_difference_interval, ratio_interval
-from legible.train.checkpoint import Checkpoint, load_checkpoint
 
 Record = dict[str, Any]
 CONSENSUS = "consensus"

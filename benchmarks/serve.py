@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 from support.table import last_line
 
-from legible.world import story_document
+from legible.languages.world import story_document
 
 
 @dataclass

@@ -31,15 +31,15 @@ from legible.config import CaptureConfig, PretrainConfig, SFTConfig
 from legible.data.batches import pad, padding_share
 from legible.data.capture import capture
 from legible.data.store import Store
+from legible.languages.base import Claim
+from legible.languages.world import WorldLanguage, build_tokenizer, story_document
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target, quietly
 from legible.models.verbalizer import Verbalizer
 from legible.recipes.tiny import tiny
 from legible.train.lm import new_lm
 from legible.train.sft import RoleTraining, reconstructor_training, verbalizer_training
-from legible.truth.claims import Claim
 from legible.vectors import direction_mse
-from legible.world import WorldLanguage, build_tokenizer, story_document
 
 BAR = 0.95
 LAYER = 2

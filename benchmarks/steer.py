@@ -1,8 +1,8 @@
 """Steering by words in the built-in world: how often an edited claim becomes what the story then says.
 
 At tokens of held-out stories where a fact is known, the reading says it and the target's own continuation tells it
-again, the claim is edited and the story continued: see `legible.evaluate.steering` for the arms and
-`legible.evaluate.steering_strength` for the strength. Intervals are over documents. The bars: at least 0.70 of the
+again, the claim is edited and the story continued: see `legible.steer.evaluation` for the arms and
+`legible.steer.strength` for the strength. Intervals are over documents. The bars: at least 0.70 of the
 patch ceiling, and at least 0.50 above an unrelated edit and a random direction.
 
     python benchmarks/steer.py --checkpoint builtin --documents 40 --markdown steer.md
@@ -16,10 +16,10 @@ from typing import Any
 
 from support.table import conclude, markdown, shown
 
-from legible.evaluate.steering import ARMS, BAR_ABOVE, BAR_SHARE, evaluate_steering
 from legible.progress import line_progress
+from legible.reading.checkpoint import load_checkpoint
 from legible.recipes.stages import use_threads
-from legible.train.checkpoint import load_checkpoint
+from legible.steer.evaluation import ARMS, BAR_ABOVE, BAR_SHARE, evaluate_steering
 
 Record = dict[str, Any]
 COLUMNS = ("fact", "n", *ARMS, "share of ceiling", "above unrelated", "above random", "strength", "read back")

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from legible.config import CalibrateConfig
 from legible.engines import LocalEngine
-from legible.evaluate.evidence import Spot, gather, neighbours_of, probabilities
-from legible.evaluate.gathering import reconstruction_errors
+from legible.languages.base import Row
+from legible.languages.world import story_document
+from legible.reading.checkpoint import Checkpoint, load_checkpoint
+from legible.reading.evidence import reconstruction_errors
+from legible.reading.trusted import Spot, gather, neighbours_of, probabilities
 from legible.recipes.calibrate import windows
-from legible.train.checkpoint import Checkpoint, load_checkpoint
-from legible.truth.claims import Row
-from legible.world import story_document
 
 BAR = 1.2
 SAMPLES = (1, 5)

@@ -10,7 +10,7 @@ import legible
 from legible.config import CaptureConfig
 from legible.data.capture import capture
 from legible.data.exchange import export_parquet
-from legible.world import story_document
+from legible.languages.world import story_document
 
 
 def main(model: str, out: str) -> None:

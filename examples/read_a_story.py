@@ -6,7 +6,7 @@ python examples/read_a_story.py [CHECKPOINT]
 import sys
 
 import legible
-from legible.world import story_document
+from legible.languages.world import story_document
 
 
 def main(checkpoint: str = "builtin") -> None:

@@ -17,13 +17,13 @@ from legible.config import CalibrateConfig, EvalConfig, TruthConfig, load_config
 from legible.contract import LegibleExtra, TargetRecord
 from legible.fileio import write_json
 from legible.models.target import Target
+from legible.reading.calibration import CalibratorPair
+from legible.reading.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from legible.recipes import standalone
 from legible.recipes.calibrate import calibrate_folder, summary_lines
 from legible.recipes.controls import evaluate_fully
 from legible.recipes.record import figures
 from legible.recipes.truth import truth
-from legible.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from legible.truth.calibration import CalibratorPair
 
 NAME = "legible-world-tiny"  # of the target, in contracts and for clients of the server
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "legible" / "builtin"

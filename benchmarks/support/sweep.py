@@ -23,10 +23,10 @@ from legible.evaluate.reconstruction import explain, misses
 from legible.evaluate.run import world_documents
 from legible.evaluate.sample import Sample
 from legible.fileio import write_json
+from legible.languages.base import Language
 from legible.models.target import Target
+from legible.reading.checkpoint import load_checkpoint
 from legible.stats import ratio_difference_interval, ratio_interval
-from legible.train.checkpoint import load_checkpoint
-from legible.truth.claims import Language
 from support.table import conclude, markdown, shown
 
 Record = dict[str, Any]

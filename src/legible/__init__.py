@@ -11,11 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from legible.analysis.read import Reader, Reading, load
     from legible.config import RunConfig
     from legible.data.store import Store
     from legible.errors import LegibleError, UsageError
     from legible.models.target import Target
+    from legible.reading.reader import Reader, Reading, load
     from legible.recipes import resolve
     from legible.recipes.run import run
 
@@ -23,13 +23,13 @@ __version__ = "0.1.0"
 
 _HOME = {
     "LegibleError": "legible.errors",
-    "Reader": "legible.analysis.read",
-    "Reading": "legible.analysis.read",
+    "Reader": "legible.reading.reader",
+    "Reading": "legible.reading.reader",
     "RunConfig": "legible.config",
     "Store": "legible.data.store",
     "Target": "legible.models.target",
     "UsageError": "legible.errors",
-    "load": "legible.analysis.read",
+    "load": "legible.reading.reader",
     "resolve": "legible.recipes",
     "run": "legible.recipes.run",
 }

@@ -10,8 +10,8 @@ from legible.config import CaptureConfig
 from legible.data.capture import capture
 from legible.data.store import Store
 from legible.documents import Document
+from legible.languages.world import build_tokenizer
 from legible.models.target import Target
-from legible.world import build_tokenizer
 
 CONFIG = CaptureConfig(
     layers=(0, 2),

@@ -9,13 +9,13 @@ from legible.config import RLConfig
 from legible.data.store import Store
 from legible.engines.base import Completion
 from legible.engines.local import LocalEngine
+from legible.languages.base import Claim
+from legible.languages.world import WorldLanguage
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.train.extras import Extras, Knowledge
 from legible.train.joint import JointTrainer
 from legible.train.sft import warm_roles
-from legible.truth.claims import Claim
-from legible.world import WorldLanguage
+from legible.train.terms.extras import Extras, Knowledge
 
 WORLD = WorldLanguage()
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from legible.analysis.readings import ReadClaim, Reading
-from legible.analysis.store import keeping
-from legible.analysis.store.keeping import Placed, Sampling, Series
-from legible.analysis.store.schema import open_for_writing, transaction
+from legible.archive import keeping
+from legible.archive.keeping import Placed, Sampling, Series
+from legible.archive.schema import open_for_writing, transaction
 from legible.documents import Document
+from legible.reading.reading import ReadClaim, Reading
 
 
 def reading(pos: int, token: str, claims: Sequence[ReadClaim], fve: float | None = 0.5, **others: object) -> Reading:

@@ -17,8 +17,8 @@ from legible.contract import check_contract
 from legible.data.exchange import import_parquet
 from legible.errors import ContractError, UsageError
 from legible.models.target import Target
+from legible.reading.checkpoint import load_checkpoint
 from legible.recipes.adapters import AdapterFolders, import_adapters
-from legible.train.checkpoint import load_checkpoint
 from legible.vectors import direction_mse
 
 TEXTS = ["w10", "w11 w12 w13", "w20 w3 w5 w30 w31"]

@@ -9,14 +9,14 @@ import train_jobs as jobs
 from legible.contract import LegibleExtra, TargetRecord, VarianceRecord, check_contract
 from legible.engines.local import LocalEngine
 from legible.errors import ContractError, UsageError
+from legible.languages.world import build_tokenizer
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.prompts import template_reconstructor_prompt
-from legible.train.checkpoint import load_checkpoint, save_checkpoint
+from legible.reading.checkpoint import load_checkpoint, save_checkpoint
 from legible.train.lm import new_lm
 from legible.train.sft import warm_roles
 from legible.vectors import direction_mse
-from legible.world import build_tokenizer
 
 
 @pytest.fixture

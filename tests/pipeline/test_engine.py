@@ -24,10 +24,10 @@ from legible.engines.cached import CachedStepper
 from legible.engines.direct import DirectStepper, supports
 from legible.errors import UsageError
 from legible.injection import Injection
+from legible.languages.world import build_tokenizer
 from legible.models.roles import with_lora
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.world import build_tokenizer
 
 TOKENIZER = build_tokenizer()
 VOCAB = len(TOKENIZER)

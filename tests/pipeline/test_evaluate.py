@@ -24,15 +24,15 @@ from legible.evaluate.sample import Sample
 from legible.evaluate.target_report import target_report
 from legible.fileio import finite
 from legible.injection import Injection
+from legible.languages.base import Claim
+from legible.languages.world import WorldLanguage, build_tokenizer, story, story_document
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.train.checkpoint import Checkpoint, contracts_of
-from legible.truth.claims import Claim
-from legible.truth.lookup import TokenLookup
-from legible.truth.probes import ProbeSet
+from legible.probes.lookup import TokenLookup
+from legible.probes.probes import ProbeSet
+from legible.reading.checkpoint import Checkpoint, contracts_of
 from legible.vectors import direction_mse, variance
-from legible.world import WorldLanguage, build_tokenizer, story, story_document
 
 LAYER = 1
 CAPTURE = CaptureConfig(layers=(LAYER,), min_pos=12, max_tokens=256, dtype="float32")

@@ -10,11 +10,11 @@ from torch import Tensor
 from transformers import GPT2Config, LlamaConfig, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from legible.analysis import zero_shot
 from legible.errors import InjectionError, UsageError
 from legible.instruments import INSTRUMENTS, LogitLens, Patchscopes, SelfIE, make_instrument
 from legible.instruments.base import PLACE, as_chat, embedding_norm, placed_prompt
 from legible.models import Arch, Target
+from legible.reading import zero_shot
 
 VOCAB, WIDTH, DEPTH = 260, 32, 3
 IDS = {"bos_token_id": 256, "eos_token_id": 257}

@@ -13,9 +13,9 @@ import torch
 from legible.config import CaptureConfig
 from legible.data.capture import capture
 from legible.documents import read_corpus
+from legible.languages.base import Claim, judge
+from legible.languages.facts.language import FactsLanguage
 from legible.models.target import Target
-from legible.truth.claims import Claim, judge
-from legible.truth.facts import FactsLanguage
 
 MATERIAL = Path(os.environ.get("LEGIBLE_MATERIAL", Path(__file__).resolve().parents[3] / "shared" / "material"))
 MODELS = ("stories260k-llama", "bitstories-3m-bitnet")

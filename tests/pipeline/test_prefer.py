@@ -11,16 +11,16 @@ from legible.config import OptimizerConfig, PreferConfig
 from legible.contract import LegibleExtra, TargetRecord, VarianceRecord
 from legible.engines.local import LocalEngine
 from legible.errors import UsageError
+from legible.languages.world import WorldLanguage
 from legible.models.roles import reference_copy
 from legible.models.target import Target
-from legible.train import preference
-from legible.train.candidates import CANDIDATES, CHUNK, Sampler, sample_candidates
-from legible.train.checkpoint import load_checkpoint, save_checkpoint
-from legible.train.pairs import Pair, pick_pairs
-from legible.train.preference import PreferenceTrainer, completion_logprobs, micro_batches, train_preference
+from legible.reading.checkpoint import load_checkpoint, save_checkpoint
+from legible.train.preference import training as preference
+from legible.train.preference.candidates import CANDIDATES, CHUNK, Sampler, sample_candidates
+from legible.train.preference.pairs import Pair, pick_pairs
+from legible.train.preference.training import PreferenceTrainer, completion_logprobs, micro_batches, train_preference
 from legible.train.rl import weights_sha256
 from legible.train.sft import warm_roles
-from legible.world import WorldLanguage
 
 CONFIG = PreferConfig(
     rows=2 * CHUNK + 5,

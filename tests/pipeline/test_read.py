@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import legible
-from legible.analysis.flags import text_flags
-from legible.analysis.html import reading_page
+from legible.languages.world import story_document
 from legible.models.target import Encoded
+from legible.reading.flags import text_flags
+from legible.reading.html import reading_page
 from legible.vectors import direction_mse
-from legible.world import story_document
 
 KEYS = {
     "pos", "token", "token_id", "layer", "norm", "flags", "explanation", "direction_mse", "fve_token", "claims",

@@ -11,16 +11,16 @@ from legible.config import RLConfig
 from legible.errors import UsageError
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
+from legible.probes.lookup import TokenLookup
+from legible.probes.ridge import TokenColumns
 from legible.recipes.pair import adapted_pair
-from legible.train.claim_credit import leverages, said_in
-from legible.train.extras import Knowledge
 from legible.train.joint import JointTrainer
 from legible.train.rl import train_rl, weights_sha256
 from legible.train.rollouts import Rollout, RolloutGroup, prompt_rows, scored_rollouts
 from legible.train.sft import warm_roles
-from legible.train.spaces import Direction
-from legible.truth.lookup import TokenLookup
-from legible.truth.ridge import TokenColumns
+from legible.train.terms.claim_credit import leverages, said_in
+from legible.train.terms.extras import Knowledge
+from legible.train.terms.spaces import Direction
 
 STILL = jobs.OPTIMIZER.model_copy(update={"lr": 1e-4, "muon_lr": 0.0, "schedule": "constant", "warmup": 0})
 ALONE = jobs.RL.model_copy(

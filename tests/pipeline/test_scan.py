@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from legible.analysis.zero_shot import open_model
 from legible.data.capture import capture
 from legible.errors import UsageError
 from legible.evaluate.sample import Sample
 from legible.evaluate.scan import FOLDS, NEXT_TOKENS, SCAN_CAPTURE, LayerScan, propose, scan, scan_layer
 from legible.evaluate.scan_report import scan_lines, write_scan
+from legible.languages.named import language_for
+from legible.languages.world import story_document
+from legible.probes import fit as probe_fit
+from legible.probes.lookup import TokenLookup
+from legible.reading.zero_shot import open_model
 from legible.recipes.scan import parse_layers
 from legible.stats import Interval, fold_of
-from legible.truth import probe_fit
-from legible.truth.languages import language_for
-from legible.truth.lookup import TokenLookup
 from legible.vectors import direction_mse, norm_outliers, variance
-from legible.world import story_document
 
 CONFIG = SCAN_CAPTURE.model_copy(update={"positions_per_doc": 12})
 

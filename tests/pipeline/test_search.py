@@ -8,7 +8,6 @@ import torch
 import train_jobs as jobs
 
 import legible as package
-from legible.analysis.search import consensus, searching
 from legible.documents import Document
 from legible.engines.local import LocalEngine
 from legible.engines.partial import Continuer, Draw, Partial, clause_lengths
@@ -16,11 +15,12 @@ from legible.engines.search import METHODS, SearchEngine, reading_back
 from legible.engines.tree import Tree
 from legible.errors import UsageError
 from legible.injection import Injection
+from legible.languages.world import WorldLanguage, build_tokenizer, story_document
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
+from legible.reading.searching import consensus, searching
 from legible.train.lm import new_lm
 from legible.vectors import direction_mse
-from legible.world import WorldLanguage, build_tokenizer, story_document
 
 LONGEST = 96
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from legible.evaluate.secrets import report_lines
-from legible.train.locate import locate
-from legible.world.secrets import SECRETS
+from legible.languages.world.secrets import SECRETS
+from legible.planted.report import report_lines
+from legible.reading.locate import locate
 
 QUICK = ("--steps", "2", "--batch", "2", "--documents", "6", "--rows", "16", "--told-rows", "1", "--continuations", "2",
          "--threads", "1")  # fmt: skip
@@ -18,7 +18,7 @@ QUICK = ("--steps", "2", "--batch", "2", "--documents", "6", "--rows", "16", "--
 def planted(tmp_path_factory):
     """A pair that has learnt next to nothing, and its manifest."""
     from legible.config import SecretsConfig
-    from legible.recipes.secrets import plant
+    from legible.planted.plant import plant
 
     out = tmp_path_factory.mktemp("secrets") / "pair"
     config = SecretsConfig(steps=2, batch=2, documents=6, rows=16, told_rows=1, continuations=2)

@@ -10,8 +10,8 @@ from scripted import WORLD, said_of
 from legible.config import TeachConfig
 from legible.errors import UsageError
 from legible.recipes import stages
-from legible.train.paraphrase import Rewording
 from legible.train.sft import reconstructor_training, warm_roles
+from legible.train.terms.paraphrase import Rewording
 
 
 def test_rewording_is_a_function_of_epoch_and_example(folder, store, target):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from stores import claim, reading, write_store
 
-from legible.analysis.markdown import escaped
-from legible.analysis.saved import saved_readings
-from legible.analysis.site import build_site
+from legible.archive.site import build_site
+from legible.reading.markdown import escaped
+from legible.reading.saved import saved_readings
 
 EVIL = '<script>alert("x")</script><img src=x onerror=y>[a](http://b) |`*\x1b[31m\u202e\ufffe]]>'
 ATOM = "{http://www.w3.org/2005/Atom}"

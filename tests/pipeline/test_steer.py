@@ -6,12 +6,14 @@ import pytest
 import torch
 
 import legible as package
-from legible.analysis.steer import steer_text
 from legible.engines.continuations import continue_text
 from legible.engines.steered import Writing, continue_patched, continue_steered, nats_per_token
 from legible.errors import UsageError
-from legible.evaluate.steering import ARMS, evaluate_steering
-from legible.evaluate.steering_edits import (
+from legible.languages.base import Claim
+from legible.languages.world import WorldLanguage, story
+from legible.languages.world.counterfactual import CHANGEABLE, alternatives, counterfactual
+from legible.languages.world.grammar import accepted, accepts
+from legible.steer.edits import (
     edit_directions,
     edit_words,
     random_direction,
@@ -19,12 +21,10 @@ from legible.evaluate.steering_edits import (
     unrelated_edit,
     with_value,
 )
-from legible.evaluate.steering_strength import Trial, propose
-from legible.truth.claims import Claim
+from legible.steer.evaluation import ARMS, evaluate_steering
+from legible.steer.steering import steer_text
+from legible.steer.strength import Trial, propose
 from legible.vectors import unit
-from legible.world import WorldLanguage, story
-from legible.world.counterfactual import CHANGEABLE, alternatives, counterfactual
-from legible.world.grammar import accepted, accepts
 
 WORLD = WorldLanguage()
 TEXT = (

@@ -13,13 +13,13 @@ import pytest
 from stores import claim, reading, write_store
 
 import legible as package
-from legible.analysis.store import ExplanationStore, writing
-from legible.analysis.store.choosing import Positions
-from legible.analysis.store.diffing import diff
-from legible.analysis.store.writing import fill
+from legible.archive import ExplanationStore, writing
+from legible.archive.choosing import Positions
+from legible.archive.diffing import diff
+from legible.archive.writing import fill
 from legible.engines.local import LocalEngine
 from legible.errors import UsageError
-from legible.world import story_document
+from legible.languages.world import story_document
 
 TEXTS = [story_document("test", 5, index).text[:90] for index in range(3)]
 CORPUS = [
@@ -73,7 +73,7 @@ def test_a_killed_corpus_run_resumes_to_an_unbroken_one(fault, reader, small_bat
     whole = fill(reader, corpus, tmp_path / "whole.db", Positions("2,6,9"))
     assert sum(asked) == whole.written == 9
     script = (
-        "import sys; from legible.analysis.store import writing; writing.ROWS = 4\n"
+        "import sys; from legible.archive import writing; writing.ROWS = 4\n"
         "from legible.cli.main import main; main(sys.argv[1:])"
     )
     command = ["read", "builtin", "--corpus", str(corpus), "--store", str(tmp_path / "cut.db"), "--positions", "2,6,9"]

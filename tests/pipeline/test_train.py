@@ -10,6 +10,7 @@ from torch import nn
 
 from legible.engines.local import LocalEngine
 from legible.errors import TrainingError, UsageError
+from legible.languages.world import build_tokenizer
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.train.joint import JointTrainer
@@ -19,7 +20,6 @@ from legible.train.optim import RoleOptimizer
 from legible.train.rl import train_rl, weights_sha256
 from legible.train.rollouts import as_batch, roll_out
 from legible.train.sft import reconstructor_loss, train_sft, verbalizer_loss, warm_roles
-from legible.world import build_tokenizer
 
 
 def lines(path: Path) -> list[dict]:

@@ -13,19 +13,20 @@ import torch
 from legible.cli.main import main
 from legible.config import TruthConfig
 from legible.documents import Document
-from legible.evaluate import evidence, trust_metrics, truth_report
+from legible.evaluate import trust_metrics, truth_report
 from legible.evaluate.claims import Judged
 from legible.evaluate.judged import is_asked
 from legible.evaluate.run import held_out
 from legible.evaluate.sample import Sample
 from legible.evaluate.truth_claims import ReadClaims, flat, instances
 from legible.evaluate.truth_page import curve_plot, reliability_plot, truth_lines, write_truth
+from legible.languages.base import Claim, Fact, Row
+from legible.languages.world import WorldLanguage
+from legible.reading import trusted as evidence
+from legible.reading.calibration import Calibrator, CalibratorPair, FittedOn
 from legible.recipes.truth import default_cache
 from legible.teachers import Explanation, Refusal
 from legible.teachers.judge import Judge
-from legible.truth.calibration import Calibrator, CalibratorPair, FittedOn
-from legible.truth.claims import Claim, Fact, Row
-from legible.world import WorldLanguage
 
 SMALL = (
     "--documents", "10", "--positions-per-doc", "2", "--samples", "2", "--probe-rows", "240", "--foresight-rows", "1",

@@ -9,6 +9,7 @@ import torch
 from legible.config import AdapterConfig, CaptureConfig, OptimizerConfig, PretrainConfig, RLConfig, SFTConfig
 from legible.data.capture import capture
 from legible.data.store import Store
+from legible.languages.world import build_tokenizer, story_document
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
@@ -17,7 +18,6 @@ from legible.train.rl import RLResult, train_rl
 from legible.train.sft import SFTResult, train_sft, warm_roles
 from legible.train.world_target import train_world_target
 from legible.vectors import direction_mse
-from legible.world import build_tokenizer, story_document
 
 LAYER = 1
 PRETRAIN = PretrainConfig(

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from legible.documents import Document
+from legible.languages.base import Row
 from legible.teachers.http import LARGEST_ANSWER
-from legible.truth.claims import Row
 
 
 class Handler(BaseHTTPRequestHandler):

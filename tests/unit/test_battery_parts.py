@@ -15,13 +15,13 @@ from legible.evaluate.battery.words import bag
 from legible.evaluate.reconstruction import Explained
 from legible.evaluate.run import Bench
 from legible.evaluate.sample import Sample
-from legible.truth.claims import Claim, Row
-from legible.truth.facts import FactsLanguage
-from legible.truth.facts_english import scan
-from legible.truth.facts_held_out import CLOSED, OPEN, write_held_out
-from legible.truth.lookup import TokenLookup
+from legible.languages.base import Claim, Row
+from legible.languages.facts.english import scan
+from legible.languages.facts.held_out import CLOSED, OPEN, write_held_out
+from legible.languages.facts.language import FactsLanguage
+from legible.languages.world import VALUES, WorldLanguage, story_document
+from legible.probes.lookup import TokenLookup
 from legible.vectors import unit, variance
-from legible.world import VALUES, WorldLanguage, story_document
 
 WORLD = WorldLanguage()
 
@@ -134,7 +134,7 @@ def test_held_out_wordings_of_the_facts_state_every_kind_and_no_scanner_reads_th
 
 
 def _closed() -> list[tuple[str, str, str]]:
-    from legible.truth.facts_english import CLOSED_WORDINGS
+    from legible.languages.facts.english import CLOSED_WORDINGS
 
     return [
         (wordings[0], kind, value) for kind, values in CLOSED_WORDINGS.items() for value, wordings in values.items()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from legible.errors import ContractError, UsageError
-from legible.truth.calibration import (
+from legible.reading.calibration import (
     LEAST,
     MOST,
     Calibrator,
@@ -17,7 +17,7 @@ from legible.truth.calibration import (
     curved,
     judged,
 )
-from legible.truth.calibration_fit import Labelled, fit_calibrator
+from legible.reading.calibration_fit import Labelled, fit_calibrator
 
 FITTED = FittedOn("world", "calibrate", 0, 60, 900, 3000, 2000, 0.7, samples=5, temperature=1.0, layer=2)
 

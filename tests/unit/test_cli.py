@@ -101,12 +101,12 @@ def test_a_folder_that_is_no_run_is_left_alone(legible, tmp_path):
 
 
 def test_ctrl_c_exits_cleanly(legible, monkeypatch):
-    from legible.world import story_document
+    from legible.languages.world import story_document
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("legible.world.story_document", interrupt)
+    monkeypatch.setattr("legible.languages.world.story_document", interrupt)
     done = legible("world", "sample")
     assert done.code == 130
     assert "Traceback" not in done.err

@@ -8,9 +8,9 @@ import torch
 
 from legible.documents import Document
 from legible.engines.base import Completion
-from legible.evaluate.gathering import DOUBTED, Spot, gather, neighbours_of
-from legible.truth.claims import Row
-from legible.world import WorldLanguage, build_tokenizer
+from legible.languages.base import Row
+from legible.languages.world import WorldLanguage, build_tokenizer
+from legible.reading.evidence import DOUBTED, Spot, gather, neighbours_of
 
 TOKENIZER = build_tokenizer()
 FULL = "Hero Bruno is a fox, is at the harbor. The hero feels sad. A sentence ends."

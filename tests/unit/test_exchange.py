@@ -131,7 +131,7 @@ def test_an_import_goes_on_where_it_stopped(store, tmp_path, monkeypatch):
 
 
 def test_a_tokenizer_locates_the_last_tokens(store, tmp_path):
-    from legible.world import build_tokenizer
+    from legible.languages.world import build_tokenizer
 
     tokenizer = build_tokenizer()
     path = tmp_path / "base.parquet"

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from legible.documents import Document
+from legible.languages.base import Claim, Row, judge
+from legible.languages.facts.english import CLOSED_WORDINGS, OPEN_WORDINGS, TAIL_KINDS
+from legible.languages.facts.language import FactsLanguage
+from legible.languages.facts.text import analyse, piece_value
 from legible.teachers.facts import FactsTeacher
-from legible.truth.claims import Claim, Row, judge
-from legible.truth.facts import FactsLanguage
-from legible.truth.facts_english import CLOSED_WORDINGS, OPEN_WORDINGS, TAIL_KINDS
-from legible.truth.reading import analyse, piece_value
 
 STORY = (
     'Once upon a time, there was a girl named Lily. She went to the park with her dog.\n"Look, Spot!" said Lily, "a '

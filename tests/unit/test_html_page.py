@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from legible.display import visible
 from legible.evaluate.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curve
-from legible.evaluate.marks import marked
 from legible.evaluate.report import summary_lines, write_report
 from legible.page import interval, render, tint
+from legible.reading.marks import marked
 
 HOSTILE = '</style><script>alert("x")</script>\x1b[31m\u202eevil\u2066\x00\u200b'
 

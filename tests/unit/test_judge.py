@@ -11,6 +11,7 @@ from teaching import Handler, Server, chat, reply
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from legible.errors import TeacherError, UsageError
+from legible.languages.world import build_tokenizer
 from legible.teachers import Explanation, Refusal
 from legible.teachers.judge import (
     LONGEST_CLAIM,
@@ -23,7 +24,6 @@ from legible.teachers.judge import (
     read_verdicts,
 )
 from legible.teachers.prompt import LONGEST_PASSAGE
-from legible.world import build_tokenizer
 
 QUESTIONS = [Question("Tom saw a dog.", ("It names Tom.", "It names Lily.", "Tom is sad."))]
 

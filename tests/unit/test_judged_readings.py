@@ -10,14 +10,14 @@ from legible.documents import Document
 from legible.evaluate.claims import Judged, precision
 from legible.evaluate.judged import agreement_on_readings, agreement_on_statements, is_asked, judge_claims
 from legible.evaluate.sample import Sample
+from legible.languages.base import Claim, Row
+from legible.languages.base import judge as decide
+from legible.languages.facts.language import FactsLanguage
+from legible.languages.facts.plain import TEXT_KINDS, in_plain_words
+from legible.languages.world import WorldLanguage, story_document
 from legible.teachers import Explanation, Refusal
 from legible.teachers.judge import Judge, known_statements
 from legible.teachers.prompt import Request
-from legible.truth.claims import Claim, Row
-from legible.truth.claims import judge as decide
-from legible.truth.facts import FactsLanguage
-from legible.truth.facts_plain import TEXT_KINDS, in_plain_words
-from legible.world import WorldLanguage, story_document
 
 FACTS = FactsLanguage()
 

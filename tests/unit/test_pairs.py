@@ -7,8 +7,8 @@ import pytest
 
 from legible.config import PreferConfig
 from legible.errors import TrainingError
-from legible.train.candidates import Candidate
-from legible.train.pairs import pick_pairs, write_pairs
+from legible.train.preference.candidates import Candidate
+from legible.train.preference.pairs import pick_pairs, write_pairs
 
 
 def candidate(length: int, mse: float, true: int = 0, wrong: int = 0, first: int = 0) -> Candidate:

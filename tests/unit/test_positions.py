@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legible.analysis.positions import parse_positions
 from legible.errors import UsageError
+from legible.reading.positions import parse_positions
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from legible.config import PreferConfig
-from legible.train.preference_losses import (
+from legible.train.preference.losses import (
     USUAL_BETA,
     PairLogprobs,
     alphadpo,

@@ -6,10 +6,10 @@ import torch
 from scipy import sparse
 
 from legible.errors import UsageError
-from legible.truth.claims import Fact
-from legible.truth.lookup import FactRidge, TokenLookup, fact_names
-from legible.truth.probes import OPEN, ProbeSet, known_labels
-from legible.truth.ridge import TokenColumns, solve
+from legible.languages.base import Fact
+from legible.probes.lookup import FactRidge, TokenLookup, fact_names
+from legible.probes.probes import OPEN, ProbeSet, known_labels
+from legible.probes.ridge import TokenColumns, solve
 from legible.vectors import fve
 
 ROWS, WIDTH, VALUES = 3000, 24, 4

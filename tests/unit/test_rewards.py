@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from legible.train.rewards import (
+from legible.train.rollouts import Rollout, RolloutGroup, as_batch, minibatches, prompt_rows, scored_rollouts
+from legible.train.terms.rewards import (
     advantages,
     clipped_objective,
     has_signal,
@@ -12,7 +13,6 @@ from legible.train.rewards import (
     reconstruction_reward,
     token_weights,
 )
-from legible.train.rollouts import Rollout, RolloutGroup, as_batch, minibatches, prompt_rows, scored_rollouts
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from legible.config import SecretsConfig
 from legible.errors import UsageError
-from legible.evaluate.planted import Instance, instances
-from legible.evaluate.secrets import Answers, named_by_texts, secret_scores
-from legible.truth.claims import Row
-from legible.world import VALUES, WorldLanguage, build_tokenizer, forms, lexicon, story, story_document
-from legible.world.secrets import SECRETS, SIDES, make_plant, plant_of, table
+from legible.languages.base import Row
+from legible.languages.world import VALUES, WorldLanguage, build_tokenizer, forms, lexicon, story, story_document
+from legible.languages.world.secrets import SECRETS, SIDES, make_plant, plant_of, table
+from legible.planted.instances import Instance, instances
+from legible.planted.report import Answers, named_by_texts, secret_scores
 
 LANGUAGE = WorldLanguage()
 TOKENIZER = build_tokenizer()

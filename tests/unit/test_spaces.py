@@ -7,14 +7,14 @@ import torch
 from legible.config import CaptureConfig, PretrainConfig, RLConfig
 from legible.data.capture import capture
 from legible.errors import UsageError
+from legible.languages.world import build_tokenizer, story_document
 from legible.models.target import Target
-from legible.train.contrast import MOST_OTHERS, Contrast
+from legible.probes.lookup import TokenLookup
+from legible.probes.ridge import TokenColumns
 from legible.train.lm import new_lm
-from legible.train.spaces import SMALLEST_LOOKUP, WORST_KL, Direction, Downstream, Residual, Whitened, space_of
-from legible.truth.lookup import TokenLookup
-from legible.truth.ridge import TokenColumns
+from legible.train.terms.contrast import MOST_OTHERS, Contrast
+from legible.train.terms.spaces import SMALLEST_LOOKUP, WORST_KL, Direction, Downstream, Residual, Whitened, space_of
 from legible.vectors import direction_mse, unit
-from legible.world import build_tokenizer, story_document
 
 
 @pytest.fixture(scope="module")

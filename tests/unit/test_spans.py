@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 
 from legible.documents import Document
-from legible.truth.claims import Claim, Row, split_sentences
-from legible.truth.facts import FactsLanguage
-from legible.truth.spans import claim_spans, token_spans, without
-from legible.world import WorldLanguage, build_tokenizer, story_document
+from legible.languages.base import Claim, Row, split_sentences
+from legible.languages.facts.language import FactsLanguage
+from legible.languages.world import WorldLanguage, build_tokenizer, story_document
+from legible.reading.spans import claim_spans, token_spans, without
 
 WORLD, FACTS = WorldLanguage(), FactsLanguage()
 STORY = "Hero Bruno is a fox, is at the harbor, it is noon. The hero feels sad, wants the crown. Inside a sentence."

@@ -12,10 +12,10 @@ import pytest
 
 from legible.documents import Document
 from legible.errors import TeacherError, UsageError
+from legible.languages.base import Row
 from legible.teachers import Explanation, Refusal, count_taught, read_taught, teach
 from legible.teachers.base import CHUNK
 from legible.teachers.facts import FactsTeacher
-from legible.truth.claims import Row
 
 
 class Rows:

@@ -10,15 +10,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from legible.config import TeachConfig
 from legible.errors import TeacherError, UsageError
+from legible.languages.base import Row
+from legible.languages.facts.language import FactsLanguage
+from legible.languages.named import language_for
+from legible.languages.world import build_tokenizer, story_document
+from legible.probes.probes import ProbeSet, known_labels
 from legible.teachers import Explanation, Refusal, Teacher, make_teacher
 from legible.teachers.limit import keep_from_probes
 from legible.teachers.local import LocalTeacher
 from legible.teachers.prompt import ask
-from legible.truth.claims import Row
-from legible.truth.facts import FactsLanguage
-from legible.truth.languages import language_for
-from legible.truth.probes import ProbeSet, known_labels
-from legible.world import build_tokenizer, story_document
 
 
 @pytest.mark.parametrize(

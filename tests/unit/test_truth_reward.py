@@ -8,15 +8,15 @@ import torch
 
 from legible.config import RLConfig
 from legible.errors import ConfigError
+from legible.languages.base import Claim, Fact, Row
+from legible.languages.facts.language import FactsLanguage
+from legible.languages.world import WorldLanguage, build_tokenizer, english, story_document
 from legible.teachers.leverage import keep_from_leverage
 from legible.teachers.world import LanguageTeacher
-from legible.train.claim_credit import Said, added, leverages, on_tokens, said_in
-from legible.train.paraphrase import reordered, rewrite
 from legible.train.rollouts import Rollout, RolloutGroup
-from legible.train.truth_reward import Prices, claim_values
-from legible.truth.claims import Claim, Fact, Row
-from legible.truth.facts import FactsLanguage
-from legible.world import WorldLanguage, build_tokenizer, english, story_document
+from legible.train.terms.claim_credit import Said, added, leverages, on_tokens, said_in
+from legible.train.terms.paraphrase import reordered, rewrite
+from legible.train.terms.truth_reward import Prices, claim_values
 
 WORLD = WorldLanguage()
 FACTS = {

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from legible.errors import UsageError
-from legible.truth.claims import Claim, Row, judge
-from legible.world import (
+from legible.languages.base import Claim, Row, judge
+from legible.languages.world import (
     IMPLIED_KINDS,
     KINDS,
     VALUES,
@@ -21,7 +21,7 @@ from legible.world import (
     story_document,
     told,
 )
-from legible.world.tokenizer import words
+from legible.languages.world.tokenizer import words
 
 LANGUAGE = WorldLanguage()
 TOKENIZER = build_tokenizer()

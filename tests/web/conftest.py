@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from serving import OWN, TOKEN
 
-from legible.analysis.read import Reader, load
+from legible.reading.reader import Reader, load
 from legible.serve.app import create_app
 from legible.serve.settings import Settings
 

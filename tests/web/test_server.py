@@ -130,7 +130,7 @@ def test_a_completion_reads_on(client):
 
 
 def test_steering_is_that_of_the_python_api(client, reader):
-    steer = pytest.importorskip("legible.analysis.steer")
+    steer = pytest.importorskip("legible.steer.steering")
     text, options = "Mira was a fox. Mira wanted the ring.", {"pos": -1, "strengths": [0.2, 0.5], "max_tokens": 12}
     body = {"text": text, "edits": [{"find": "ring", "replace": "pie"}], **options}
     answer = client.post("/api/v1/steer", json=body).json()
@@ -146,7 +146,7 @@ def test_steering_answers_501_until_it_is_installed_and_hands_over_every_field(c
     import legible.serve.steering as steering
 
     body = {"text": TEXT, "pos": -1, "edits": [{"find": "hammer", "replace": "lamp"}], "strengths": [1, 2]}
-    monkeypatch.setattr(steering, "MODULE", "legible.analysis.nothing_there")
+    monkeypatch.setattr(steering, "MODULE", "legible.steer.nothing_there")
     response = client.post("/api/v1/steer", json=body)
     assert (response.status_code, response.json()) == (501, {"error": "steering is not part of this installation."})
 

@@ -41,9 +41,9 @@ def calibrate(
       legible calibrate builtin --out calibrated
       legible calibrate runs/mine --corpus texts.jsonl --documents 300 --json
     """
+    from legible.reading.checkpoint import load_checkpoint
     from legible.recipes import stages
     from legible.recipes.calibrate import calibrate_folder, summary, summary_lines
-    from legible.train.checkpoint import load_checkpoint
 
     stages.use_threads(threads)
     loaded = load_checkpoint(checkpoint, target=target)

@@ -21,9 +21,9 @@ def demo(
       legible demo
       legible demo --seed 3 --out story-3.html
     """
-    from legible.analysis.demo import read_story
-    from legible.analysis.html import write_reading
-    from legible.analysis.table import print_table
+    from legible.reading.html import write_reading
+    from legible.reading.table import print_table
+    from legible.recipes.demo import read_story
 
     note("loading the built-in pair ...")
     document, readings, about = read_story(seed)

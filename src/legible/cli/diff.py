@@ -31,8 +31,8 @@ def diff(
       legible diff out.db --a runs/tiny --b builtin --min-trust 0.8
       legible diff before.db after.db --json | jq .agreement
     """
-    from legible.analysis.store.diffing import diff as compare
-    from legible.analysis.store.diffing import diff_lines, write_diff
+    from legible.archive.diffing import diff as compare
+    from legible.archive.diffing import diff_lines, write_diff
     from legible.display import visible
 
     report = compare(store_a, store_b, a=a, b=b, min_trust=min_trust)

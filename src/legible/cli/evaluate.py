@@ -52,9 +52,9 @@ def evaluate(
       legible evaluate runs/mine --corpus texts.jsonl --html report.html
       legible evaluate runs/tiny --full --html report.html
     """
+    from legible.reading.checkpoint import load_checkpoint
     from legible.recipes import stages, standalone
     from legible.recipes.controls import evaluate_fully
-    from legible.train.checkpoint import load_checkpoint
 
     if not full and (controls is not None or control_steps is not None):
         raise UsageError("--controls and --control-steps belong to the control battery.\n  Add --full.")

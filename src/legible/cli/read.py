@@ -9,7 +9,7 @@ import typer
 from legible.cli.common import not_negative, note, print_json, read_text_argument
 
 if TYPE_CHECKING:
-    from legible.analysis.read import Reading
+    from legible.reading.reader import Reading
 
 
 def read(
@@ -94,7 +94,7 @@ def read(
     outside the world the pair was trained on), special_token, parse_failed (no explanation came out).
     """
     if corpus is not None or store is not None or positions_per_doc is not None:
-        from legible.analysis.store.job import Job, read_corpus_into
+        from legible.archive.job import Job, read_corpus_into
 
         job = Job(corpus, store, positions, positions_per_doc, samples, temperature, seed)
         others = _text_options(text, file, trust, search, method, layer, html)
@@ -103,18 +103,18 @@ def read(
         return
     whole = read_text_argument(text, file)
     not_negative("samples", samples)
-    from legible.analysis import zero_shot
+    from legible.reading import zero_shot
 
     zero_shot.check_options(method, layer, _checkpoint_options(samples, temperature, trust, search, target))
     if method != "nla":
         instrument = zero_shot.load(checkpoint, method, layer=layer)
         _show(instrument.read(whole, positions=positions), whole, instrument.about(), html, json)
         return
-    from legible.analysis.read import load
+    from legible.reading.reader import load
 
     reader = load(checkpoint, target=target)
     if search is not None:
-        from legible.analysis.search import searching
+        from legible.reading.searching import searching
 
         searching(reader, search, budget, temperature)
     readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust)
@@ -158,7 +158,7 @@ def _checkpoint_options(
 def _show(readings: Sequence["Reading"], text: str, about: Mapping[str, Any], html: Path | None, json: bool) -> None:
     """Print readings as a table or as JSON lines, and write the report where one is asked for."""
     if html is not None:
-        from legible.analysis.html import write_reading
+        from legible.reading.html import write_reading
 
         write_reading(html, text, readings, about)
         note(f"report: {html}")
@@ -166,7 +166,7 @@ def _show(readings: Sequence["Reading"], text: str, about: Mapping[str, Any], ht
         for reading in readings:
             print_json(reading.as_dict())
         return
-    from legible.analysis.table import print_table
+    from legible.reading.table import print_table
 
     print_table(readings)
 

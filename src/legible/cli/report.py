@@ -27,7 +27,7 @@ def report(
       legible read builtin "Pavel kept a hammer in the pocket." --json > reading.json
       legible report out.db reading.json --out site --title "Our readings"
     """
-    from legible.analysis.site import build_site
+    from legible.archive.site import build_site
 
     entries = build_site(inputs, out, title=title)
     if not json:

@@ -39,8 +39,8 @@ def search(
       legible search out.db --claim --count --min-trust 0.9
     """
     not_negative("limit", limit)
-    from legible.analysis.store import ExplanationStore
-    from legible.analysis.store.showing import print_counts, print_hits
+    from legible.archive import ExplanationStore
+    from legible.archive.showing import print_counts, print_hits
 
     with ExplanationStore(store) as opened:
         whose = None if run is None else opened.run(run).id

@@ -38,10 +38,10 @@ def secrets(
     """
     not_negative("probe-documents", probe_documents, 0)
     not_negative("max-tokens", max_tokens)
-    from legible.evaluate.secrets import report_lines
-    from legible.recipes.secret_readings import read_secrets
+    from legible.planted.readings import read_secrets
+    from legible.planted.report import report_lines
+    from legible.reading.checkpoint import load_checkpoint
     from legible.recipes.stages import use_threads
-    from legible.train.checkpoint import load_checkpoint
 
     use_threads(threads)
     report = read_secrets(

@@ -69,9 +69,9 @@ def steer(
     edited = read_text_argument(None, edit) if edit is not None else None
     amounts = _amounts(strengths)
 
-    from legible.analysis.read import load
-    from legible.analysis.steer import steer_text
-    from legible.analysis.steer_table import print_steered
+    from legible.reading.reader import load
+    from legible.steer.steering import steer_text
+    from legible.steer.table import print_steered
 
     found = steer_text(
         load(checkpoint, target=target),

@@ -51,9 +51,9 @@ def truth(
       legible truth runs/mine --judge openai:my-model@http://localhost:8000/v1
     """
     from legible.evaluate.truth_page import truth_lines, write_truth
+    from legible.reading.checkpoint import load_checkpoint
     from legible.recipes import stages
     from legible.recipes.truth import truth as measure
-    from legible.train.checkpoint import load_checkpoint
 
     stages.use_threads(threads)
     loaded = load_checkpoint(checkpoint, target=target)

@@ -41,13 +41,13 @@ def sample(
       legible world sample --seed 7
       legible world sample --seed 7 --json | jq .state
     """
-    from legible.world import story_document
+    from legible.languages.world import story_document
 
     document = story_document(split.value, not_negative("seed", seed, 0), not_negative("index", index, 0))
     if not json:
         typer.echo(document.text)
         return
-    from legible.analysis.world import story_report
+    from legible.recipes.story import story_report
 
     print_json(story_report(document))
 
@@ -77,8 +77,8 @@ def secrets(
       legible world secrets --target runs/tiny --secrets belief,taboo --seed 1 --out runs/two
       legible world secrets --out runs/quick --steps 5 --documents 8 --told-rows 1
     """
-    from legible.evaluate.secrets import manifest_lines
-    from legible.recipes.secrets import plant
+    from legible.planted.plant import plant
+    from legible.planted.report import manifest_lines
     from legible.recipes.stages import use_threads
 
     use_threads(threads)

@@ -30,7 +30,7 @@ from legible.data.format import (
 )
 from legible.documents import Document
 from legible.errors import StoreError, UsageError
-from legible.truth.claims import Row
+from legible.languages.base import Row
 
 Rows = Sequence[int] | NDArray[np.integer[Any]] | Tensor | range
 

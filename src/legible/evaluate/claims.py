@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from legible.evaluate.sample import Sample
+from legible.languages.base import Claim, Language, Verdict, judge
 from legible.stats import Interval, ratio_difference_interval, ratio_interval
-from legible.truth.claims import Claim, Language, Verdict, judge
 
 Counts = NDArray[np.float64]
 Decodable = Mapping[str, Bool[Tensor, " n"]]

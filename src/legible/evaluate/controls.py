@@ -17,14 +17,14 @@ from torch import Tensor
 from legible.errors import UsageError
 from legible.evaluate.reconstruction import Explained, Misses, as_misses, explain, misses
 from legible.evaluate.sample import Sample
+from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
+from legible.probes.lookup import FactRidge, TokenLookup, fact_names
+from legible.probes.probes import OPEN, ProbeSet
 from legible.teachers.base import Explanation, Teacher
 from legible.teachers.facts import FactsTeacher
 from legible.teachers.world import LanguageTeacher
-from legible.truth.claims import Language
-from legible.truth.lookup import FactRidge, TokenLookup, fact_names
-from legible.truth.probes import OPEN, ProbeSet
 from legible.vectors import direction_mse, unit
 
 

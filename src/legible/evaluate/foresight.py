@@ -14,9 +14,9 @@ import numpy as np
 
 from legible.engines.continuations import continue_text
 from legible.evaluate.sample import Sample
+from legible.languages.base import Claim, Fact, Language, Row
 from legible.models.target import Target
 from legible.stats import ratio_interval
-from legible.truth.claims import Claim, Fact, Language, Row
 
 AGREEMENT = 14 / 16  # of the continuations
 TOKENS = 64  # longest continuation

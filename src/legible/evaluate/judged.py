@@ -8,11 +8,11 @@ import numpy as np
 
 from legible.evaluate.claims import Judged
 from legible.evaluate.sample import Sample
+from legible.languages.base import Language, Verdict
+from legible.languages.facts.language import FactsLanguage
+from legible.languages.facts.plain import TARGET_KINDS, TEXT_KINDS, in_plain_words
 from legible.stats import ratio_interval
 from legible.teachers.judge import Judge, Question, known_statements
-from legible.truth.claims import Language, Verdict
-from legible.truth.facts import FactsLanguage
-from legible.truth.facts_plain import TARGET_KINDS, TEXT_KINDS, in_plain_words
 
 CHECKED_ROWS = 100  # on which a judge of free text is checked, two statements each
 Progress = Callable[[int, int], None]

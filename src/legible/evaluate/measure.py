@@ -7,11 +7,11 @@ from legible.evaluate import claims
 from legible.evaluate.controls import lookup_misses, mean_direction
 from legible.evaluate.reconstruction import context_fve_of, explain, fve_of, misses
 from legible.evaluate.sample import Sample
+from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
-from legible.truth.claims import Language
-from legible.truth.lookup import TokenLookup
-from legible.truth.probes import ProbeSet
+from legible.probes.lookup import TokenLookup
+from legible.probes.probes import ProbeSet
 
 
 def held_out_measure(

@@ -10,8 +10,8 @@ from typing import Any
 
 from legible.evaluate.battery.table import control_lines
 from legible.evaluate.curves import training_curves
-from legible.evaluate.marks import pieces
 from legible.page import interval, number, write_page
+from legible.reading.marks import pieces
 
 FLOORS = {
     "constant": "the mean training direction for every token",

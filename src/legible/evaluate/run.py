@@ -33,13 +33,13 @@ from legible.evaluate.reconstruction import (
     misses,
 )
 from legible.evaluate.sample import Sample
+from legible.languages.base import Language
+from legible.languages.world import story_document, told
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
-from legible.train.checkpoint import Checkpoint
-from legible.truth.claims import Language
-from legible.truth.lookup import TokenLookup
-from legible.truth.probes import ProbeSet
-from legible.world import story_document, told
+from legible.probes.lookup import TokenLookup
+from legible.probes.probes import ProbeSet
+from legible.reading.checkpoint import Checkpoint
 
 METRICS_VERSION = 1
 POOL_POSITIONS = 8  # rows a document of the pool that fits probes and ridges

@@ -15,10 +15,10 @@ from legible.data.capture import capture
 from legible.data.store import Store
 from legible.documents import Document
 from legible.errors import UsageError
+from legible.languages.base import Fact, Language, Row
 from legible.models.target import Target
-from legible.truth.claims import Fact, Language, Row
-from legible.truth.probes import known_labels
-from legible.truth.ridge import TokenColumns
+from legible.probes.probes import known_labels
+from legible.probes.ridge import TokenColumns
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from legible.documents import Document
 from legible.errors import UsageError
 from legible.evaluate.reconstruction import Misses, as_misses, fve_gain, fve_of
 from legible.evaluate.sample import Sample
+from legible.languages.base import Language
 from legible.models.target import Target
+from legible.probes.lookup import FactRidge, TokenLookup, fact_names
+from legible.probes.probes import ProbeSet
 from legible.stats import Interval, fold_of
-from legible.truth.claims import Language
-from legible.truth.lookup import FactRidge, TokenLookup, fact_names
-from legible.truth.probes import ProbeSet
 from legible.vectors import direction_mse, norm_outliers, variance
 
 FOLDS = 3

@@ -16,11 +16,11 @@ from legible.documents import Document
 from legible.evaluate.controls import lookup_misses
 from legible.evaluate.reconstruction import Misses, as_misses
 from legible.evaluate.sample import Sample
+from legible.languages.base import Language
 from legible.models.target import Target
+from legible.probes.lookup import FactRidge, TokenLookup, fact_names
+from legible.probes.probes import ProbeSet
 from legible.stats import ratio_interval
-from legible.truth.claims import Language
-from legible.truth.lookup import FactRidge, TokenLookup, fact_names
-from legible.truth.probes import ProbeSet
 from legible.vectors import direction_mse, variance
 
 LM_DOCUMENTS = 200

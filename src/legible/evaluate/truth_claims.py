@@ -10,10 +10,10 @@ import torch
 
 from legible.evaluate import trust_metrics as metrics
 from legible.evaluate.claims import Decodable, Judged
-from legible.evaluate.evidence import TrustedClaim
 from legible.evaluate.sample import Sample
+from legible.languages.base import Fact, Language
+from legible.reading.trusted import TrustedClaim
 from legible.stats import ratio_interval
-from legible.truth.claims import Fact, Language
 
 DECIDED = ("true", "false", "open")
 FEWEST = 10 * metrics.BINS  # claims from which the calibration error of a part of the sample is given

@@ -15,18 +15,18 @@ from legible.documents import Document
 from legible.evaluate import claims
 from legible.evaluate import trust_metrics as metrics
 from legible.evaluate.claims import Judged
-from legible.evaluate.evidence import sampling_temperature, trusted_claims
 from legible.evaluate.foresight import choices, foresight_of
 from legible.evaluate.judged import agreement_on_readings, agreement_on_statements, is_asked, judge_claims
 from legible.evaluate.run import METRICS_VERSION, TOLD, held_out
 from legible.evaluate.sample import Sample
 from legible.evaluate.truth_claims import DECIDED, ReadClaims, flat, instances
+from legible.languages.base import Language
+from legible.probes.probes import ProbeSet
+from legible.reading.calibration import Calibrator
+from legible.reading.checkpoint import Checkpoint
+from legible.reading.trusted import sampling_temperature, trusted_claims
 from legible.stats import Interval
 from legible.teachers.judge import Judge
-from legible.train.checkpoint import Checkpoint
-from legible.truth.calibration import Calibrator
-from legible.truth.claims import Language
-from legible.truth.probes import ProbeSet
 
 PROBABILITY = ("precision_at_half_coverage", "ece", "brier_skill", "auroc", "brier", "threshold_at_half_coverage")
 MEASURES = ("context_precision", "precision", "context_claims_per_reading", "recall", "foresight")

@@ -13,12 +13,12 @@ from legible.models.adapters import base_of, merged_reconstructor, merged_verbal
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
+from legible.probes.lookup import TokenLookup
 from legible.prompts import chat_verbalizer_prompt, template_reconstructor_prompt
+from legible.reading.checkpoint import save_checkpoint
 from legible.recipes import stages
 from legible.recipes.pair import describe
 from legible.recipes.standalone import copied_target
-from legible.train.checkpoint import save_checkpoint
-from legible.truth.lookup import TokenLookup
 
 INJECTION = Injection("add", None, block=1)
 """Where EasyNLA's verbalizers get their vector: h + |h| unit(v) after block 1 (Activation Oracles, eq. 1)."""

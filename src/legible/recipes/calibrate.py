@@ -18,23 +18,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.analysis.rows import rows_of, with_expectations
 from legible.config import CalibrateConfig, CaptureConfig
 from legible.documents import Document
 from legible.engines.local import LocalEngine
 from legible.errors import UsageError
 from legible.evaluate import trust_metrics
-from legible.evaluate.evidence import TrustedClaim, with_verdicts
-from legible.evaluate.gathering import Gathered, Spot, gather, neighbours_of
 from legible.fileio import write_directory
+from legible.languages.base import Row
+from legible.probes.probes import ProbeSet
 from legible.progress import line_progress
+from legible.reading.calibrated import fingerprint, store_calibrator
+from legible.reading.calibration import Calibrator, CalibratorPair, ClaimEvidence, FittedOn
+from legible.reading.calibration_fit import Labelled, fit_calibrator
+from legible.reading.checkpoint import PROBES, Checkpoint
+from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
+from legible.reading.rows import rows_of, with_expectations
+from legible.reading.trusted import TrustedClaim, with_verdicts
 from legible.recipes.sources import Source
-from legible.train.calibrated import fingerprint, store_calibrator
-from legible.train.checkpoint import PROBES, Checkpoint
-from legible.truth.calibration import Calibrator, CalibratorPair, ClaimEvidence, FittedOn
-from legible.truth.calibration_fit import Labelled, fit_calibrator
-from legible.truth.claims import Row
-from legible.truth.probes import ProbeSet
 
 CHUNK = 16  # documents read at a time
 SAMPLED_SHARE = 5  # the single calibrator also sees one sampled explanation of every fifth document

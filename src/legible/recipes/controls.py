@@ -21,9 +21,9 @@ from legible.evaluate.battery.parts import Taught, Trained
 from legible.evaluate.battery.rows import battery
 from legible.evaluate.run import Bench
 from legible.progress import line_progress
+from legible.reading.checkpoint import Checkpoint
 from legible.recipes import small, stages, standalone, tiny
 from legible.recipes.sources import Source
-from legible.train.checkpoint import Checkpoint
 from legible.train.second_reconstructor import train_second_reconstructor
 from legible.train.text_writer import TextWriter, read_record, train_text_writer
 

@@ -8,10 +8,10 @@ from legible.data.store import Store
 from legible.errors import UsageError
 from legible.fileio import write_json
 from legible.progress import line_progress
+from legible.reading.checkpoint import load_checkpoint
 from legible.teachers.base import Teacher
 from legible.teachers.leverage import keep_from_leverage
 from legible.teachers.world import LanguageTeacher
-from legible.train.checkpoint import load_checkpoint
 from legible.train.loop import fingerprint
 from legible.train.rl import weights_sha256
 

@@ -12,13 +12,13 @@ from legible.errors import UsageError
 from legible.evaluate.measure import held_out_measure
 from legible.models.reconstructor import Reconstructor
 from legible.progress import line_progress
+from legible.reading.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from legible.recipes import stages
 from legible.recipes.standalone import copied_target
-from legible.train.candidates import Sampler, sample_candidates
-from legible.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from legible.train.loop import fingerprint
-from legible.train.pairs import Pair, pick_pairs, write_pairs
-from legible.train.preference import train_preference
+from legible.train.preference.candidates import Sampler, sample_candidates
+from legible.train.preference.pairs import Pair, pick_pairs, write_pairs
+from legible.train.preference.training import train_preference
 from legible.train.rl import weights_sha256
 
 

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from legible.analysis.read import Reader, Reading
 from legible.config import RunConfig, load_config, save_config
 from legible.contract import TargetRecord
 from legible.documents import Document, Split
@@ -22,17 +21,18 @@ from legible.errors import ConfigError, UsageError
 from legible.evaluate.report import write_report
 from legible.fileio import write_json
 from legible.models.target import Target
+from legible.probes.lookup import TokenLookup
+from legible.probes.probes import ProbeSet
 from legible.progress import line_progress
+from legible.reading.calibration import CalibratorPair
+from legible.reading.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from legible.reading.reader import Reader, Reading
 from legible.recipes import stages, standalone
 from legible.recipes.calibrate import calibrate_folder, summary_lines
 from legible.recipes.pair import adapted_pair, describe, load_pair
 from legible.recipes.record import RunRecord, differences, figures
 from legible.recipes.sources import Source, read_documents, write_documents
 from legible.teachers import make_teacher
-from legible.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from legible.truth.calibration import CalibratorPair
-from legible.truth.lookup import TokenLookup
-from legible.truth.probes import ProbeSet
 
 WORLD_TARGET = "legible-world"
 SHOWN = 16  # tokens of one held-out document that the report shows

@@ -5,17 +5,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from legible.analysis.zero_shot import BUILTIN, open_model
 from legible.config import CaptureConfig
 from legible.contract import git_commit
 from legible.data.capture import Progress
 from legible.errors import UsageError
 from legible.evaluate.scan import scan
+from legible.languages.named import language_for
 from legible.models.arch import check_layer
 from legible.progress import line_progress
+from legible.reading.locate import locate
+from legible.reading.zero_shot import BUILTIN, open_model
 from legible.recipes.sources import Source
-from legible.train.locate import locate
-from legible.truth.languages import language_for
 
 
 def scan_model(

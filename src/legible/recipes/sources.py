@@ -10,7 +10,7 @@ from typing import get_args
 from legible.documents import Document, Split, read_corpus, split_of
 from legible.errors import UsageError
 from legible.fileio import write_atomic
-from legible.world import story_document
+from legible.languages.world import story_document
 
 CALIBRATE_SEED = 3_000_000
 """Added to the seed of stories that fit calibrators: training wordings, but no story of any run's dev store."""

@@ -23,21 +23,21 @@ from legible.errors import ConfigError, UsageError
 from legible.evaluate.measure import held_out_measure
 from legible.evaluate.sample import Sample
 from legible.evaluate.target_report import target_report
+from legible.languages.base import Language
+from legible.languages.named import language_for
+from legible.languages.world import story, story_document
 from legible.models.target import Target
+from legible.probes.lookup import TokenLookup
+from legible.probes.probes import ProbeSet
 from legible.recipes.limits import keep_by_leverage
 from legible.recipes.pair import Pair
 from legible.teachers import make_teacher, read_taught
 from legible.teachers import teach as write_explanations
 from legible.teachers.limit import keep_from_probes
-from legible.train.extras import Knowledge
 from legible.train.rl import train_rl
 from legible.train.sft import train_sft
+from legible.train.terms.extras import Knowledge
 from legible.train.world_target import train_world_target
-from legible.truth.claims import Language
-from legible.truth.languages import language_for
-from legible.truth.lookup import TokenLookup
-from legible.truth.probes import ProbeSet
-from legible.world import story, story_document
 
 LanguageName = Literal["world", "facts"]
 FIT_ROWS = 20_000  # rows that fit probes and lookups

@@ -13,12 +13,12 @@ from legible.documents import Document
 from legible.errors import UsageError
 from legible.evaluate.run import Battery, evaluate_checkpoint
 from legible.models.target import Target
+from legible.probes.probes import ProbeSet
+from legible.reading.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from legible.recipes import stages
 from legible.recipes.pair import Pair, adapted_pair, describe, load_pair
 from legible.recipes.sources import Source
 from legible.recipes.stages import probes_file
-from legible.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from legible.truth.probes import ProbeSet
 
 LARGEST = 20_000  # documents drawn from a corpus for an evaluation
 COPIED = 64 * 2**20  # bytes of weights: a local target up to this size is copied into its checkpoints

@@ -8,9 +8,9 @@ from typing import Any
 from legible.config import TruthConfig
 from legible.evaluate.truth_report import truth_report
 from legible.progress import line_progress
+from legible.reading.checkpoint import Checkpoint
 from legible.recipes.standalone import held_out_documents
 from legible.teachers.judge import make_judge
-from legible.train.checkpoint import Checkpoint
 
 
 def truth(

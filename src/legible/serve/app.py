@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from legible import __version__
-from legible.analysis.read import Reader
 from legible.display import visible
+from legible.reading.reader import Reader
 from legible.serve import neuronpedia, routes
 from legible.serve.jobs import Jobs
 from legible.serve.pages import Page, load_pages

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi import FastAPI
 
-from legible.analysis.read import load
 from legible.errors import UsageError
+from legible.reading.reader import load
 from legible.serve.app import create_app
 from legible.serve.protocol import PatientProtocol
 from legible.serve.security import new_token

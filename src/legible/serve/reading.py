@@ -1,4 +1,4 @@
-"""Reading, explaining and scoring as work for the worker: the steps of `legible.analysis.read`, shared with others.
+"""Reading, explaining and scoring as work for the worker: the steps of `legible.reading.reader`, shared with others.
 
 What comes out for a text is what `Reader.read` gives for it, whoever else is served at the same time.
 """
@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.analysis.positions import parse_positions
-from legible.analysis.read import Prepared
 from legible.documents import Document
 from legible.errors import UsageError
-from legible.evaluate.evidence import Spot, gather
-from legible.evaluate.gathering import NEAR, first_position
+from legible.reading.evidence import NEAR, first_position
+from legible.reading.positions import parse_positions
+from legible.reading.reader import Prepared
+from legible.reading.trusted import Spot, gather
 from legible.serve.sources import Prompt, Source
 from legible.serve.wire import ROWS, ExplainRequest, Sampling, ScoreRequest
 from legible.serve.work import Completions, Frame, RequestError, Rows, Work

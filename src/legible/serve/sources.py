@@ -13,9 +13,9 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from legible.analysis.read import Reader
 from legible.engines.local import LocalEngine
 from legible.models.target import Encoded
+from legible.reading.reader import Reader
 from legible.serve.work import Frame, KeyedEngine, RequestError
 
 _REPORT_BYTES = 8_000_000

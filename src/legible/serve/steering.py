@@ -1,4 +1,4 @@
-"""Steering as work for the worker: the words go to `legible.analysis.steer`, the answer comes back as one frame."""
+"""Steering as work for the worker: the words go to `legible.steer.steering`, the answer comes back as one frame."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -8,11 +8,11 @@ from legible.serve.sources import Source
 from legible.serve.wire import SteerRequest
 from legible.serve.work import RequestError, Work
 
-MODULE = "legible.analysis.steer"
+MODULE = "legible.steer.steering"
 
 
 def steer_function() -> Callable[..., Any]:
-    """`legible.analysis.steer.steer_text`.
+    """`legible.steer.steering.steer_text`.
 
     Raises:
         RequestError: 501 where this installation has none.

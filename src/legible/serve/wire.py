@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from legible.evaluate.evidence import sampling_temperature
+from legible.reading.trusted import sampling_temperature
 
 TEXT = 20_000  # characters of a text or of all messages together
 POSITIONS = 2048

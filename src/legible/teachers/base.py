@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from legible.errors import TeacherError, UsageError
 from legible.fileio import fault_point, write_json
-from legible.truth.claims import Claim, Row
+from legible.languages.base import Claim, Row
 
 CHUNK = 64
 """Rows given to a teacher at once; a resumed stage starts at a whole chunk, so batches never depend on the kill."""

@@ -1,8 +1,8 @@
 """The facts teacher: true statements about any English text."""
 
+from legible.languages.base import Claim, Row
+from legible.languages.facts.language import FactsLanguage
 from legible.teachers.world import LanguageTeacher
-from legible.truth.claims import Claim, Row
-from legible.truth.facts import FactsLanguage
 
 STATED_VALUES = {"cast": 2, "topic": 2, "next": 3}
 COMPANIONS = {"cast": {"about", "named"}, "topic": {"being", "place", "mood"}}

@@ -23,10 +23,10 @@ import httpx
 
 from legible.config import TeachConfig
 from legible.errors import TeacherError, UsageError
+from legible.languages.base import Row
 from legible.teachers.base import Explanation, Refusal
 from legible.teachers.cache import AnswerCache, answer_key
 from legible.teachers.prompt import Request, ask, read_answer
-from legible.truth.claims import Row
 
 LARGEST_ANSWER = 1 << 20  # bytes of a response body; more is a misbehaving server
 LONGEST_WAIT = 120.0  # seconds between two tries, whatever the server asks for

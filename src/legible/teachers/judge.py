@@ -17,13 +17,13 @@ from typing import Any, Protocol
 
 from legible.config import TeachConfig
 from legible.errors import UsageError
+from legible.languages.base import Claim, Language, Row, Verdict
 from legible.teachers.base import Explanation, Refusal
 from legible.teachers.cache import AnswerCache, answer_key
 from legible.teachers.http import HttpTeacher
 from legible.teachers.local import LocalTeacher
 from legible.teachers.named import make_teacher
 from legible.teachers.prompt import Request
-from legible.truth.claims import Claim, Language, Row, Verdict
 
 MOST_CLAIMS = 12  # of one request; a fourth of it, then one, when asked again
 TRIES = 3  # requests about a claim that got no verdict

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from legible.languages.base import Row
 from legible.models.reconstructor import Reconstructor
+from legible.reading.spans import without
 from legible.teachers.world import LanguageTeacher
-from legible.truth.claims import Row
-from legible.truth.spans import without
 from legible.vectors import direction_mse
 
 

@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from legible.errors import UsageError
-from legible.truth.claims import Language, Row
-from legible.truth.probes import ProbeSet, known_labels
+from legible.languages.base import Language, Row
+from legible.probes.probes import ProbeSet, known_labels
 
 
 def keep_from_probes(

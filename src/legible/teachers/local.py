@@ -9,10 +9,10 @@ from transformers import AutoModelForCausalLM
 
 from legible.config import TeachConfig
 from legible.errors import UsageError
+from legible.languages.base import Row
 from legible.models.target import load_pretrained, load_tokenizer
 from legible.teachers.base import Explanation, Refusal
 from legible.teachers.prompt import LONGEST_PASSAGE, Request, ask, read_answer
-from legible.truth.claims import Row
 
 BATCH = 8
 

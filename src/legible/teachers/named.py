@@ -4,12 +4,12 @@ from pathlib import Path
 
 from legible.config import TeachConfig
 from legible.errors import UsageError
+from legible.languages.world import WorldLanguage
 from legible.teachers.base import Teacher
 from legible.teachers.facts import FactsTeacher
 from legible.teachers.http import HttpTeacher, anthropic_service, openai_service
 from legible.teachers.local import LocalTeacher
 from legible.teachers.world import LanguageTeacher
-from legible.world import WorldLanguage
 
 
 def make_teacher(config: TeachConfig, *, cache: Path | None = None, role: str = "teacher") -> Teacher:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from legible.languages.base import Claim, Language, Row
 from legible.teachers.base import Explanation, Refusal
-from legible.truth.claims import Claim, Language, Row
 
 
 class LanguageTeacher:

@@ -12,20 +12,8 @@ from legible.engines.base import Engine
 from legible.errors import TrainingError
 from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
-from legible.train.claim_rewards import ClaimRewards
-from legible.train.extras import Extras
 from legible.train.loop import Metrics, generator
 from legible.train.optim import RoleOptimizer
-from legible.train.read_back import ReadBack, read_back, read_texts
-from legible.train.rewards import (
-    advantages,
-    clipped_objective,
-    has_signal,
-    kl_k3,
-    length_cost,
-    reconstruction_reward,
-    token_weights,
-)
 from legible.train.rollouts import (
     RolloutGroup,
     Scored,
@@ -37,7 +25,19 @@ from legible.train.rollouts import (
     roll_out,
     scored_rollouts,
 )
-from legible.train.spaces import Direction
+from legible.train.terms.claim_rewards import ClaimRewards
+from legible.train.terms.extras import Extras
+from legible.train.terms.read_back import ReadBack, read_back, read_texts
+from legible.train.terms.rewards import (
+    advantages,
+    clipped_objective,
+    has_signal,
+    kl_k3,
+    length_cost,
+    reconstruction_reward,
+    token_weights,
+)
+from legible.train.terms.spaces import Direction
 
 MICRO_TOKENS = 4096  # padded tokens in one forward and backward pass
 

@@ -26,9 +26,9 @@ from legible.fileio import finite, write_directory, write_json
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import reference_copy
 from legible.models.verbalizer import Verbalizer
-from legible.train.extras import Extras, Knowledge
 from legible.train.joint import JointTrainer
 from legible.train.loop import Loop, Metrics, fingerprint, put_trained, save_tensors, trained_tensors
+from legible.train.terms.extras import Extras, Knowledge
 
 Measure = Callable[[Verbalizer, Reconstructor], dict[str, float]]
 """Held-out scores by name; measured before the first step, then every `evaluate_every` steps and at the end."""

@@ -10,13 +10,13 @@ from legible.config import SFTConfig
 from legible.data.store import Store
 from legible.errors import UsageError
 from legible.fileio import write_directory, write_json
+from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.prompts import plain_reconstructor_prompt
 from legible.train.loop import Loop, fingerprint
-from legible.train.paraphrase import check_rewording
 from legible.train.sft import reconstructor_training
-from legible.truth.claims import Language
+from legible.train.terms.paraphrase import check_rewording
 
 ABOUT = "second.json"
 

@@ -21,6 +21,7 @@ from legible.data.store import Store
 from legible.errors import UsageError
 from legible.fileio import write_directory, write_json
 from legible.injection import Injection
+from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import shared_roles
 from legible.models.target import Target
@@ -29,8 +30,7 @@ from legible.prompts import plain_reconstructor_prompt, plain_verbalizer_prompt,
 from legible.train.examples import BatchOrder, TokenTable, check_rows
 from legible.train.loop import Loop, Metrics, fingerprint, put_trained, save_tensors, trained_tensors
 from legible.train.optim import RoleOptimizer
-from legible.train.paraphrase import Rewording, check_rewording
-from legible.truth.claims import Language
+from legible.train.terms.paraphrase import Rewording, check_rewording
 from legible.vectors import direction_mse
 
 ADAPTER_FILE = "{}.adapter.safetensors"

@@ -28,6 +28,7 @@ from legible.engines.decode import Policy, decode
 from legible.engines.direct import fastest_stepper
 from legible.errors import UsageError
 from legible.fileio import write_directory, write_json
+from legible.languages.base import Row
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import parse_explanation, plain_verbalizer_prompt
@@ -35,7 +36,6 @@ from legible.train.examples import BatchOrder, TokenTable, check_rows
 from legible.train.loop import Loop, Metrics, fingerprint
 from legible.train.optim import RoleOptimizer
 from legible.train.sft import completion_ids, injection_of, new_verbalizer, taught_rows
-from legible.truth.claims import Row
 
 ABOUT = "writer.json"
 DOCUMENTS = 8192  # tokenized texts kept in memory

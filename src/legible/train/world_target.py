@@ -6,9 +6,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from legible.config import PretrainConfig
+from legible.languages.world import build_tokenizer, content_words, story_document
+from legible.languages.world.secrets import Plant
 from legible.train.lm import LMBatch, train_lm
-from legible.world import build_tokenizer, content_words, story_document
-from legible.world.secrets import Plant
 
 
 def world_batch(

@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Sequence
 
 from legible.evaluate.battery.parts import Case, Control, texts_control
-from legible.truth.claims import Claim, Language, Row
-from legible.truth.facts import FactsLanguage
-from legible.truth.facts_english import LIST_KINDS, TAIL_WORDINGS
-from legible.truth.facts_held_out import write_held_out
-from legible.world import WorldLanguage
+from legible.languages.base import Claim, Language, Row
+from legible.languages.facts.english import LIST_KINDS, TAIL_WORDINGS
+from legible.languages.facts.held_out import write_held_out
+from legible.languages.facts.language import FactsLanguage
+from legible.languages.world import WorldLanguage
 
 Rewrite = Callable[[Sequence[Claim], Row, int], str]
 _QUOTED = re.compile(r'"[^"]*"|“[^”]*”')

@@ -13,9 +13,9 @@ from legible.evaluate.controls import Controls, other_documents, probe_names
 from legible.evaluate.reconstruction import Explained, Misses
 from legible.evaluate.run import Bench
 from legible.evaluate.sample import Sample
+from legible.languages.base import Claim, judge
 from legible.models.target import Target
 from legible.train.text_writer import TextWriter, WriterRecord
-from legible.truth.claims import Claim, judge
 
 LENDER_ROWS = 20_000
 

@@ -8,8 +8,8 @@ import torch
 
 from legible.evaluate.battery.parts import Case, Control, Taught
 from legible.evaluate.reconstruction import as_misses
+from legible.probes.lookup import FactRidge
 from legible.teachers import read_taught
-from legible.truth.lookup import FactRidge
 from legible.vectors import direction_mse
 
 FIT_ROWS = 20_000

@@ -1,0 +1,5 @@
+"""Explanation stores: the readings of whole corpora in one SQLite file, searchable, countable and comparable."""
+
+from legible.archive.searching import ExplanationStore
+
+__all__ = ["ExplanationStore"]

@@ -1,0 +1,64 @@
+"""A corpus run as the command line asks for it: options checked, a checkpoint loaded, progress shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from legible.archive.choosing import Positions
+from legible.archive.writing import Filled, fill
+from legible.documents import read_corpus
+from legible.errors import UsageError
+from legible.progress import line_progress
+from legible.reading.reader import load
+
+
+@dataclass(frozen=True)
+class Job:
+    """A corpus run as the command line has it."""
+
+    corpus: Path | None
+    store: Path | None
+    positions: str = "all"
+    per_document: int | None = None
+    samples: int = 1
+    temperature: float | None = None
+    seed: int = 0
+
+
+def read_corpus_into(
+    checkpoint: str, job: Job, *, target: str | None = None, others: Mapping[str, bool] | None = None
+) -> Filled:
+    """Load a checkpoint and fill a store, with progress on stderr.
+
+    Args:
+        checkpoint, target: see `legible.reading.reader.load`.
+        job: what to read, where to and how.
+        others: options that belong to single texts, and whether they were given.
+
+    Raises:
+        UsageError: options that do not go together, and what `load` and `fill` raise.
+    """
+    if job.corpus is None or job.store is None:
+        raise UsageError(
+            "a corpus run needs both --corpus and --store.\n"
+            "  For example: legible read builtin --corpus texts.jsonl --store out.db --positions-per-doc 8"
+        )
+    if wrong := [name for name, given in (others or {}).items() if given]:
+        raise UsageError(
+            f"{', '.join(wrong)} and --corpus do not go together.\n"
+            "  Leave it out: trust is asked for when searching (legible search STORE WORDS --min-trust 0.8), and\n"
+            "  reports come from the store (legible report STORE --out DIR)."
+        )
+    positions = Positions(job.positions, job.per_document, job.seed)
+    next(read_corpus(job.corpus))  # a missing or empty corpus is said before models are loaded
+    reader = load(checkpoint, target=target)
+    return fill(
+        reader,
+        job.corpus,
+        job.store,
+        positions,
+        samples=job.samples,
+        temperature=job.temperature,
+        seed=job.seed,
+        progress=line_progress("reading"),
+    )

@@ -1,0 +1,64 @@
+"""What a search found, as tables in the terminal; every string of a model or a corpus is made visible first."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from legible.archive.found import Count, Hit
+from legible.display import probability, visible
+
+CONTEXT = 24  # characters of the text shown on either side of the token
+
+
+def print_hits(hits: Sequence[Hit], console: Console | None = None) -> None:
+    """One row a hit: where, the token in its text, the words with their matches marked, trust, FVE and flags."""
+    console = console or Console()
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    table.add_column("document:pos", overflow="fold", max_width=24)
+    table.add_column("token in its text", overflow="fold", ratio=2)
+    table.add_column("found", overflow="fold", ratio=3)
+    table.add_column("p_true", justify="right", no_wrap=True)
+    table.add_column("FVE", justify="right", no_wrap=True)
+    table.add_column("flags", max_width=16, overflow="fold")
+    for hit in hits:
+        place = Text.assemble(
+            (visible(hit.before[-CONTEXT:]), "dim"), (visible(hit.token), "bold"), (visible(hit.after[:CONTEXT]), "dim")
+        )
+        table.add_row(
+            Text(f"{visible(hit.doc_id)}:{hit.pos}"),
+            place,
+            _marked(hit),
+            probability(hit.p_true),
+            "" if hit.fve_token is None else f"{hit.fve_token:.2f}",
+            Text(" ".join(hit.flags), style="yellow"),
+        )
+    console.print(table)
+    console.print(Text(f"{len(hits)} found; p_true of an explanation is that of its least trusted claim", style="dim"))
+
+
+def print_counts(counts: Sequence[Count], console: Console | None = None) -> None:
+    """One row a claim or kind, the most frequent first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, side in (("kind", "left"), ("value", "left"), ("claims", "right"), ("readings", "right"),
+                       ("documents", "right"), ("mean p_true", "right")):  # fmt: skip
+        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for count in counts:
+        table.add_row(
+            Text(visible(count.kind or "")),
+            Text(visible(count.value or "")),
+            *(str(number) for number in (count.claims, count.readings, count.documents)),
+            probability(count.p_true),
+        )
+    (console or Console()).print(table)
+
+
+def _marked(hit: Hit) -> Text:
+    """The words with the matches in bold."""
+    parts: list[tuple[str, str]] = []
+    at = 0
+    for start, end in hit.spans:
+        parts += [(visible(hit.text[at:start]), ""), (visible(hit.text[start:end]), "bold reverse")]
+        at = end
+    return Text.assemble(*parts, (visible(hit.text[at:]), ""))

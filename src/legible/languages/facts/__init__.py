@@ -1,0 +1,5 @@
+"""Facts that are true by construction of any English text."""
+
+from legible.languages.facts.language import FactsLanguage
+
+__all__ = ["FactsLanguage"]

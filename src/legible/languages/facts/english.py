@@ -1,0 +1,126 @@
+"""The English of the facts language: every wording once, and the scanner that reads it back.
+
+A statement is a sentence built from one wording; a wording belongs to one kind (and, for kinds with few values, to one
+value), so `scan` is the exact inverse of `statement`. Statements are short and plain because models of a few hundred
+thousand parameters must learn to write and to read them.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+from legible.languages.base import Claim, Parsed
+
+TAIL_KINDS = ("last", "last2", "last3")
+"""The words just before, and with, the read token: always the final statement, newest word last."""
+GAP = "_"
+NEW_LINE = "/"
+
+OPEN_WORDINGS: dict[str, tuple[str, ...]] = {
+    "about": ("About {}.", "The story of {}."),
+    "named": ("Last named {}.", "The last was {}.", "{} was last."),
+    "cast": ("With {}.", "Also {}.", "There with {}."),
+    "being": ("Saw the {}.", "There was the {}."),
+    "pronoun": ("Now {}.", "Now said {}."),
+    "mood": ("Mood {}.", "The mood is {}."),
+    "place": ("At the {}.", "In the {}.", "By the {}."),
+    "hero": ("First a {}.", "It began with a {}."),
+    "topic": ("It had {}.", "There was {}.", "Words {}."),
+    "next": ("Then {}.", "Next {}.", "To come {}."),
+}
+CLOSED_WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "quote": {"inside": ("They talk.", "This is said.", "In a quote."), "outside": ("No talk.", "This is told.")},
+    "sentence": {
+        "start": ("New sentence.", "A new sentence."),
+        "middle": ("Mid sentence.", "In a sentence."),
+        "late": ("Long sentence.", "A long sentence."),
+        "end": ("Sentence end.", "The sentence ends."),
+    },
+    "story": {
+        "opening": ("The start.", "A start."),
+        "early": ("Early on.", "Early now."),
+        "middle": ("Mid story.", "Mid way."),
+        "late": ("Late on.", "Late now."),
+    },
+    "surprise": {
+        "low": ("Sure.", "No surprise."),
+        "medium": ("Not so sure.", "Half sure."),
+        "high": ("Odd.", "A surprise."),
+    },
+}
+TAIL_WORDINGS = ("Ends: {}", "So it ends: {}", "The end is: {}")
+LIST_KINDS = ("cast", "topic", "next")
+"""Kinds of which one sentence states several values, joined by commas."""
+
+
+def statement(kind: str, values: Sequence[str], choice: int) -> str:
+    """One sentence that states these values of a kind; `choice` picks the wording.
+
+    Raises:
+        KeyError: a kind, or a value of a closed kind, that the language does not have.
+    """
+    wordings = CLOSED_WORDINGS[kind][values[0]] if kind in CLOSED_WORDINGS else OPEN_WORDINGS[kind]
+    return wordings[choice % len(wordings)].format(", ".join(values))
+
+
+def tail_statement(values: dict[str, str], choice: int) -> str:
+    """The final statement: the last words in reading order, `_` where a nearer word is left unsaid."""
+    deepest = max(TAIL_KINDS.index(kind) for kind in values)
+    words = [values.get(kind, GAP) for kind in reversed(TAIL_KINDS[: deepest + 1])]
+    return TAIL_WORDINGS[choice % len(TAIL_WORDINGS)].format(" ".join(words))
+
+
+def scan(explanation: str) -> Parsed:
+    """Every statement of an explanation as claims; words outside any statement are counted, sentence by sentence."""
+    parsed = Parsed()
+    text = " ".join(explanation.split())
+    at = 0
+    while at < len(text):
+        tail = _tail_pattern().match(text, at)
+        if tail:
+            _read_tail(tail, parsed)
+            break
+        at = _read_sentence(text, at, parsed)
+    return parsed
+
+
+def _read_sentence(text: str, at: int, parsed: Parsed) -> int:
+    for pattern, kind, value, wording in _patterns():
+        found = pattern.match(text, at)
+        if found:
+            said = found.group(1).split(", ") if kind in LIST_KINDS else found.groups() or (value,)
+            parsed.claims.extend(Claim(wording.format(each), kind, each) for each in dict.fromkeys(said))
+            return found.end()
+    stop = re.compile(r"[^ ]*[.!?](?: |$)").search(text, at)
+    end = stop.end() if stop else len(text)
+    parsed.unparsed_words += len(text[at:end].split())
+    return end
+
+
+def _read_tail(tail: re.Match[str], parsed: Parsed) -> None:
+    words = tail.group(1).split(" ")
+    parsed.unparsed_words += max(0, len(words) - len(TAIL_KINDS))
+    for kind, word in zip(TAIL_KINDS, reversed(words), strict=False):
+        if word != GAP:
+            parsed.claims.append(Claim(tail_statement({kind: word}, 0), kind, word))
+
+
+@cache
+def _patterns() -> list[tuple[re.Pattern[str], str, str | None, str]]:
+    single, listed = r"(\S+)", r"(\S+(?:, \S+)*)"
+    rows: list[tuple[str, str, str | None, str]] = [
+        (re.escape(wording), kind, value, wording)
+        for kind, by_value in CLOSED_WORDINGS.items()
+        for value, wordings in by_value.items()
+        for wording in wordings
+    ]
+    for kind, wordings in OPEN_WORDINGS.items():
+        slot = listed if kind in LIST_KINDS else single
+        rows += [(re.escape(wording).replace(r"\{\}", slot), kind, None, wording) for wording in wordings]
+    return [(re.compile(pattern + r"(?: |$)"), kind, value, wording) for pattern, kind, value, wording in rows]
+
+
+@cache
+def _tail_pattern() -> re.Pattern[str]:
+    starts = "|".join(re.escape(wording.removesuffix(" {}")) for wording in TAIL_WORDINGS)
+    return re.compile(rf"(?:{starts}) (.+)$")

@@ -1,0 +1,182 @@
+"""The facts language: statements about any English text that are true by construction, and English for them.
+
+Every fact is computed from the text up to the read token (`row.prefix`), from the target's own predictions and from
+its surprise, where captured. Only which capitalised words count as names is decided on the whole document.
+
+| kind | holds |
+|---|---|
+| about, named, cast | the first name of the text so far, the last one, every one |
+| hero | the first person or animal word of the text so far |
+| being, place, mood | the last person or animal, place and feeling word so far |
+| pronoun | the last of he, she and they, any case of it |
+| quote, sentence, story | inside or outside a quotation; how far the sentence is; how far the text is |
+| topic | content words so far, those that came often and lately first |
+| next, surprise | the target's own top next tokens; how little it expected the read token |
+| last, last2, last3 | the word at the read token (its last letters may still be to come) and the two before it |
+
+Context claims: what the last 8 tokens or the position give away (`last…`, `story`, a word among those tokens, a
+quotation mark or sentence end among them) never counts as one.
+"""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+
+from legible.languages.base import Claim, Fact, Parsed, Row
+from legible.languages.facts.english import (
+    CLOSED_WORDINGS,
+    LIST_KINDS,
+    OPEN_WORDINGS,
+    TAIL_KINDS,
+    scan,
+    statement,
+    tail_statement,
+)
+from legible.languages.facts.lexicon import BEINGS, COMMON, FEELINGS, PLACES, PRONOUNS, THINGS
+from legible.languages.facts.text import Word, analyse, last_chunks, piece_value, plain, words_between
+
+GROUPS = (
+    ("about", "named", "cast", "pronoun"),
+    ("hero", "being", "place", "mood", "topic"),
+    ("quote", "sentence", "story", "surprise", "next"),
+)
+"""Statements about whom, about what, and about the text itself; `write` varies the order of the groups."""
+_LISTED = BEINGS | PLACES | FEELINGS | THINGS
+
+
+class FactsLanguage:
+    """Facts of any English text (`legible.languages.base.Language`)."""
+
+    name = "facts"
+    kinds: tuple[str, ...] = (*OPEN_WORDINGS, *CLOSED_WORDINGS, *TAIL_KINDS)
+    probe_kinds: tuple[str, ...] = (
+        "about",
+        "named",
+        "hero",
+        "being",
+        "pronoun",
+        "mood",
+        "place",
+        "quote",
+        "sentence",
+        "story",
+        "surprise",
+    )
+
+    def facts(self, row: Row) -> Mapping[str, Fact]:
+        """The fact of every kind at this token; set-valued kinds list their values, the most telling first."""
+        text = analyse(row.document.text)
+        words = text.words[: text.words_before(row.char_end)]
+        tail = [plain(chunk) for chunk in last_chunks(row.prefix, len(TAIL_KINDS))]
+        found = {
+            **_name_facts(words),
+            **_last_facts(words),
+            "hero": [word.lower for word in words if word.lower in BEINGS][:1],
+            "topic": _topics(words, row),
+            "quote": ["inside" if text.in_quote(row.char_end) else "outside"],
+            "sentence": [_sentence_state(len(words), text.sentence_start(row.char_end))],
+            "story": [_bucket(len(words), {"opening": 30, "early": 80, "middle": 150}, "late")],
+            "next": list(dict.fromkeys(filter(None, map(piece_value, row.predictions)))),
+            "surprise": [] if row.surprise is None else [_bucket(row.surprise, {"low": 0.7, "medium": 3.0}, "high")],
+            **{kind: tail[-1 - depth : len(tail) - depth] for depth, kind in enumerate(TAIL_KINDS)},
+        }
+        return {kind: Fact(kind, "stated" if found[kind] else "open", tuple(found[kind])) for kind in self.kinds}
+
+    def write(self, claims: Sequence[Claim], row: Row, seed: int) -> str:
+        """Varied English that states exactly these claims; the wording depends on the document, the token and the seed.
+
+        Raises:
+            ValueError: a claim of another language, without a value, or two values for a kind that has one.
+        """
+        rng = random.Random(f"facts {seed} {row.document.doc_id} {row.pos}")
+        values = _by_kind(claims, self.kinds)
+        sentences = []
+        for group in rng.sample(GROUPS, len(GROUPS)):
+            sentences += [statement(kind, values[kind], rng.randrange(6)) for kind in group if kind in values]
+        tail = {kind: values[kind][0] for kind in TAIL_KINDS if kind in values}
+        return " ".join([*sentences, tail_statement(tail, rng.randrange(6))] if tail else sentences)
+
+    def parse(self, explanation: str) -> Parsed:
+        """The claims of an explanation, in its order; inverse of `write`."""
+        return scan(explanation)
+
+    def left_at(self, text: str) -> int | None:
+        """None: the facts are found in any text."""
+        return None
+
+    def in_context(self, claim: Claim, row: Row) -> bool:
+        """Whether neither the last 8 tokens nor the position give this claim away."""
+        if claim.kind is None or claim.value is None or claim.kind == "story" or claim.kind in TAIL_KINDS:
+            return False
+        if claim.kind == "quote":
+            return not any(mark in row.recent for mark in '"“”\n')
+        if claim.kind == "sentence":
+            return not any(mark in row.recent for mark in ".!?\n")
+        recent = words_between(row.document.text, row.recent_start, row.char_end)
+        if claim.kind == "pronoun":
+            return claim.value not in {PRONOUNS.get(word) for word in recent}
+        value = claim.value.removeprefix("-").lower()
+        return value not in recent and (
+            (value == claim.value.lower() and value.isalnum()) or value not in row.recent.lower()
+        )
+
+
+def _by_kind(claims: Sequence[Claim], kinds: tuple[str, ...]) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for claim in claims:
+        if claim.kind not in kinds or claim.value is None:
+            raise ValueError(
+                f"the facts language cannot state kind {claim.kind!r} with value {claim.value!r}; "
+                f"its kinds are {', '.join(kinds)}"
+            )
+        if claim.value not in values.setdefault(claim.kind, []):
+            values[claim.kind].append(claim.value)
+    for kind, several in values.items():
+        if len(several) > 1 and kind not in LIST_KINDS:
+            raise ValueError(f"the facts language states one value of {kind!r} at a time, got {', '.join(several)}")
+    return values
+
+
+def _name_facts(words: Sequence[Word]) -> dict[str, list[str]]:
+    names = [word.name for word in words if word.name]
+    seen = list(dict.fromkeys(reversed(names)))
+    ends = {names[0], names[-1]} if names else set()
+    return {
+        "about": names[:1],
+        "named": names[-1:],
+        "cast": [*(n for n in seen if n not in ends), *(n for n in seen if n in ends)],
+    }
+
+
+def _last_facts(words: Sequence[Word]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {"being": [], "place": [], "mood": [], "pronoun": []}
+    for word in reversed(words):
+        for kind, listed in (("being", BEINGS), ("place", PLACES), ("mood", FEELINGS)):
+            if not found[kind] and word.lower in listed:
+                found[kind] = [word.lower]
+        if not found["pronoun"] and word.lower in PRONOUNS:
+            found["pronoun"] = [PRONOUNS[word.lower]]
+        if all(found.values()):
+            break
+    return found
+
+
+def _topics(words: Sequence[Word], row: Row) -> list[str]:
+    """Content words so far, those first that came often and lately; words just read or listed elsewhere come last."""
+    weight: dict[str, float] = {}
+    later: set[str] = set()
+    for age, word in enumerate(reversed(words)):
+        if word.name or word.lower in COMMON or len(word.lower) < 3 or word.lower in PRONOUNS:
+            continue
+        if word.end > row.recent_start or word.lower in _LISTED:
+            later.add(word.lower)
+        weight[word.lower] = weight.get(word.lower, 0.0) + math.exp(-age / 60)
+    return sorted(weight, key=lambda word: (word in later, -weight[word], word))
+
+
+def _sentence_state(words: int, started: int | None) -> str:
+    return "end" if started is None else _bucket(words - started, {"start": 4, "middle": 10}, "late")
+
+
+def _bucket(value: float, below: dict[str, float], otherwise: str) -> str:
+    return next((name for name, bound in below.items() if value < bound), otherwise)

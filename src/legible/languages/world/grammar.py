@@ -1,0 +1,121 @@
+"""Which sentences are the world's: an acceptor for continuations, so that loss of fluency can be counted.
+
+A sentence is accepted where it is one of the wordings of `forms` with any values of the right kinds in its places,
+behind the opening of its layout if it has one. Whether it is true, or agrees with what was told before (a hero's
+pronoun included), is another question.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from itertools import chain
+
+from legible.languages.world import forms, lexicon
+
+_PIECE = re.compile(r"[\w']+|[^\w\s]")
+_ENDS = frozenset(".!?")
+_OPENINGS = (("-",), ("Entry", ":"))
+_SET_PHRASES = ("Dear reader,", "Chapter one.", "Hear me, says the teller.", "Chapter two.", "Yours truly.",
+                "That is all.")  # fmt: skip
+_PRONOUNS = {"he": ("he", "she"), "He": ("He", "She"), "his": ("his", "her")}
+
+Pattern = tuple[frozenset[str], ...]
+"""For every word and mark of a sentence those that may stand there."""
+
+
+def accepts(sentence: str, *, cut: bool = False) -> bool:
+    """Whether this is a sentence of the world.
+
+    Args:
+        sentence: with its final mark; an opening such as `Entry:` may stand before it.
+        cut: it may end too early: then it must be the beginning of one.
+
+    Example:
+        >>> accepts("Pavel kept a hammer in the pocket."), accepts("Pavel had a hammer."), accepts("So Pa", cut=True)
+        (True, False, False)
+    """
+    pieces = _opened(_PIECE.findall(sentence))
+    if cut:
+        return any(_begins(pieces, pattern) for pattern in _patterns() if len(pieces) <= len(pattern))
+    return any(len(pieces) == len(pattern) and _begins(pieces, pattern) for pattern in _patterns())
+
+
+def accepted(prefix: str, continuation: str, *, cut: bool = True) -> tuple[int, int]:
+    """How many sentences of a continuation are the world's.
+
+    Args:
+        prefix: the story so far; a sentence that it left unfinished is judged with its end in the continuation.
+        continuation: what follows.
+        cut: the continuation was cut off by length, so its last sentence may be unfinished.
+
+    Returns:
+        (accepted sentences, all sentences); (0, 0) for a continuation of nothing.
+    """
+    found = _sentences(_unfinished(prefix) + continuation) if continuation.strip() else []
+    return sum(accepts(sentence, cut=cut and not whole) for sentence, whole in found), len(found)
+
+
+def left_at(text: str) -> int | None:
+    """The character from which on a text is no longer the world's; None where all of it is.
+
+    An unfinished last sentence counts as the world's while it is the beginning of one.
+
+    Example:
+        >>> left_at("Pavel kept a hammer in the pocket. Pavel ran."), left_at("Pavel kept a ham")
+        (41, 13)
+    """
+    at = 0
+    for sentence, whole in _sentences(text):
+        at = text.index(sentence, at)
+        if not accepts(sentence, cut=not whole):
+            pieces = list(_PIECE.finditer(sentence))
+            wrong = (piece for piece in pieces if not accepts(sentence[: piece.end()], cut=True))
+            return at + next(wrong, pieces[-1]).start()
+        at += len(sentence)
+    return None
+
+
+def _unfinished(prefix: str) -> str:
+    """What stands behind the last sentence that is over; an address ends with a comma."""
+    ends = [match.end() for match in re.finditer(r"[.!?]|Dear reader,", prefix)]
+    return prefix[max(ends, default=0) :]
+
+
+def _sentences(text: str) -> list[tuple[str, bool]]:
+    """The sentences of a text, and whether each has its final mark."""
+    parts = re.findall(r"Dear reader,|[^.!?]*[.!?]|[^.!?]+$", text)
+    return [(part, part[-1] in _ENDS or part == "Dear reader,") for part in parts if part.strip()]
+
+
+def _opened(pieces: list[str]) -> list[str]:
+    """The sentence behind the opening of its layout."""
+    for opening in _OPENINGS:
+        if tuple(pieces[: len(opening)]) == opening[: len(pieces)] and pieces:
+            return pieces[len(opening) :]
+    return pieces
+
+
+def _begins(pieces: Sequence[str], pattern: Pattern) -> bool:
+    return all(piece in allowed for piece, allowed in zip(pieces, pattern, strict=False))
+
+
+@cache
+def _patterns() -> tuple[Pattern, ...]:
+    """Every sentence of the world; built once."""
+    tables = (forms.INTRO, forms.STATE, forms.REMINDERS, forms.RECAP)
+    wordings = list(chain.from_iterable(group for table in tables for group in table.values()))  # type: ignore[attr-defined]
+    moves = [form.replace("{witness}", witness) for form in forms.MOVE for witness in (*forms.SEEN, *forms.UNSEEN)]
+    return tuple(dict.fromkeys(_pattern(form) for form in (*wordings, *moves, *forms.FILLERS, *_SET_PHRASES)))
+
+
+def _pattern(form: str) -> Pattern:
+    return tuple(
+        frozenset(_choices(piece[1:-1])) if piece.startswith("{") else frozenset((piece,))
+        for piece in re.findall(r"\{\w+\}|[\w']+|[^\w\s]", form)
+    )
+
+
+def _choices(slot: str) -> tuple[str, ...]:
+    if slot in _PRONOUNS:
+        return _PRONOUNS[slot]
+    return lexicon.VALUES["spot" if slot == "moved" else slot]

@@ -1,0 +1,1 @@
+"""Planted secrets: pairs of targets that differ on identical text, made and read."""

@@ -1,0 +1,1 @@
+"""Reading with a checkpoint: evidence, calibrated probabilities, tables and pages of readings."""

@@ -1,0 +1,304 @@
+"""Checkpoints: both roles, their contract, the token lookup and a model card in one folder.
+
+    av/  ar/  [target/]  lookup.safetensors  probes.safetensors  README.md
+
+Nothing in it is trusted unread: weights only from safetensors, the contract checked against the live tokenizer and
+target at load.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from legible.contract import (
+    InjectionRecord,
+    LegibleExtra,
+    ModelContract,
+    PromptIds,
+    PromptRecord,
+    Scales,
+    Templates,
+    ensure_contract,
+    git_commit,
+    read_contract,
+    write_contract,
+)
+from legible.errors import ContractError
+from legible.fileio import write_directory, write_text
+from legible.injection import Injection
+from legible.languages.base import Language
+from legible.languages.named import language_for
+from legible.models.reconstructor import Reconstructor
+from legible.models.target import Target, load_tokenizer
+from legible.models.verbalizer import Verbalizer
+from legible.probes.lookup import TokenLookup
+from legible.probes.probes import ProbeSet
+from legible.prompts import (
+    ReconstructorPrompt,
+    VerbalizerPrompt,
+    chat_verbalizer_prompt,
+    template_reconstructor_prompt,
+)
+from legible.reading.calibrated import CALIBRATOR, load_calibrator, record_of
+from legible.reading.calibration import CalibratorPair
+from legible.reading.card import model_card
+from legible.reading.locate import locate
+
+LOOKUP = "lookup.safetensors"
+PROBES = "probes.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory. `contract` is the verbalizer's; `variance` is the V of every FVE."""
+
+    path: Path
+    verbalizer: Verbalizer
+    reconstructor: Reconstructor | None  # None: explanations without scores
+    target: Target
+    contract: ModelContract
+    layer: int
+    variance: float | None
+    lookup: TokenLookup | None
+    language: Language | None
+    calibrator: CalibratorPair | None = None  # None: p_true is null
+    probes: ProbeSet | None = None  # None: the calibrator does without them
+
+
+def save_checkpoint(
+    path: Path,
+    verbalizer: Verbalizer,
+    reconstructor: Reconstructor,
+    extra: LegibleExtra,
+    *,
+    target_dir: Path | None = None,
+    lookup: TokenLookup | None = None,
+    probes: ProbeSet | None = None,
+    calibrator: CalibratorPair | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Write a checkpoint folder, whole or not at all; an older one at `path` is replaced.
+
+    Args:
+        path: the folder.
+        verbalizer, reconstructor: trained roles; adapters are merged.
+        extra: our part of the contract; injection, layer, prompts and commit are filled in from what is saved.
+        target_dir: the target's folder, copied along where the target is not public.
+        lookup: the token lookup fitted on the training documents, behind context FVE.
+        probes: what the activation holds, fitted on the training documents; evidence behind p_true.
+        calibrator: fitted on these very roles; one that `extra` names is not carried over.
+        dtype: number format of the roles' weights on disk.
+
+    Returns:
+        `path`.
+    """
+    record = record_of(calibrator) if calibrator is not None else None
+    av, ar = contracts_of(verbalizer, reconstructor, extra.model_copy(update={"calibrator": record}))
+    sizes = {"av": parameter_count(verbalizer), "ar": parameter_count(reconstructor)}
+
+    def write(folder: Path) -> None:
+        verbalizer.save(folder / "av", dtype=dtype)
+        write_contract(folder / "av", av)
+        reconstructor.save(folder / "ar", dtype=dtype)
+        write_contract(folder / "ar", ar)
+        if target_dir is not None:
+            shutil.copytree(target_dir, folder / "target")
+        if lookup is not None:
+            lookup.save(folder / LOOKUP)
+        if probes is not None:
+            probes.save(folder / PROBES)
+        if calibrator is not None:
+            calibrator.save(folder / CALIBRATOR)
+        write_text(folder / "README.md", model_card(path.name, av.legible or extra, sizes))
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_directory(path, write)
+    return path
+
+
+def contracts_of(
+    verbalizer: Verbalizer, reconstructor: Reconstructor, extra: LegibleExtra
+) -> tuple[ModelContract, ModelContract]:
+    """The contracts of both roles, filled in from the live objects."""
+    av, ar = verbalizer.prompt, reconstructor.prompt
+    whole = extra.model_copy(
+        update={
+            "injection": InjectionRecord(mode=verbalizer.injection.mode, block=verbalizer.injection.block),
+            "layer": reconstructor.layer,
+            "prompt": PromptRecord(
+                av=PromptIds(
+                    prefix_ids=list(av.prefix_ids),
+                    suffix_ids=list(av.suffix_ids),
+                    stop_ids=list(av.stop_ids),
+                    banned_ids=list(av.banned_ids),
+                    tags=av.tags,
+                    placeholder_id=av.placeholder_id,
+                ),
+                ar=None
+                if ar.template is not None  # then the text of the template is the prompt, special tokens included
+                else PromptIds(prefix_ids=list(ar.prefix_ids), suffix_ids=list(ar.suffix_ids)),
+            ),
+            "bos": ar.special_tokens
+            if ar.template is not None
+            else ar.prefix_ids[:1] == (reconstructor.tokenizer.bos_token_id,),
+            "commit": extra.commit or git_commit(),
+        }
+    )
+    common = {
+        "d_model": verbalizer.arch.d_model,
+        "extraction_layer_index": reconstructor.layer,
+        "extraction": Scales(injection_scale=verbalizer.injection.scale),
+        "prompt_templates": Templates(ar=ar.template),
+        "legible": whole,
+    }
+    return ModelContract(role="av", **common), ModelContract(role="ar", **common)
+
+
+def load_checkpoint(name: str | Path, *, target: str | None = None, device: str = "cpu") -> Checkpoint:
+    """Load a checkpoint and check its contract against the live tokenizer and target.
+
+    Args:
+        name: a checkpoint's folder, a run's folder (its `checkpoint/`), a hub name, or `builtin`.
+        target: the target's directory or hub name, where the contract names none or it has moved.
+        device: where the models go.
+
+    Raises:
+        UsageError: nothing of that name, or pickle weights only.
+        ContractError: a contract that is broken or was made for another tokenizer or model.
+    """
+    path = locate(name)
+    av = _contract(path / "av")
+    layer = _layer(path, av)
+    model = _load_target(path, av, target, device)
+    verbalizer = _load_verbalizer(path / "av", av, device)
+    reconstructor = None
+    if (path / "ar").is_dir():
+        reconstructor = _load_reconstructor(path / "ar", _contract(path / "ar"), layer, device)
+    model.self_check(layer)
+    extra = av.legible
+    probes = ProbeSet.load(path / PROBES) if (path / PROBES).exists() else None
+    return Checkpoint(
+        path=path,
+        verbalizer=verbalizer,
+        reconstructor=reconstructor,
+        target=model,
+        contract=av,
+        layer=layer,
+        variance=extra.variance.value if extra and extra.variance else None,
+        lookup=TokenLookup.load(path / LOOKUP) if (path / LOOKUP).exists() else None,
+        language=language_for(extra.language) if extra and extra.language else None,
+        calibrator=load_calibrator(path, av, verbalizer, reconstructor, probes),
+        probes=probes,
+    )
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of parameters, tied ones once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _contract(folder: Path) -> ModelContract:
+    contract = read_contract(folder)
+    if not isinstance(contract, ModelContract) or contract.role != folder.name:
+        found = contract.role if isinstance(contract, ModelContract) else "a dataset"
+        raise ContractError(
+            f"{folder} holds the contract of {found}, expected role {folder.name}.\n"
+            f"  The folders may be swapped: legible contract check {folder.parent}"
+        )
+    return contract
+
+
+def _layer(path: Path, av: ModelContract) -> int:
+    """Layer K: the verbalizer's contract names it, or the reconstructor's."""
+    found = av.legible.layer if av.legible and av.legible.layer is not None else av.layer
+    if found is None and (path / "ar").is_dir():
+        found = _contract(path / "ar").layer
+    if found is None:
+        raise ContractError(f"{path}: no contract names the layer.\n  Add extraction_layer_index to av/nla_meta.yaml.")
+    return found
+
+
+def _load_target(path: Path, av: ModelContract, name: str | None, device: str) -> Target:
+    record = av.legible.target if av.legible else None
+    if name is None and (path / "target").is_dir():
+        name = str(path / "target")
+    revision = record.revision if record and name is None else None
+    name = name or (record.id if record else None)
+    if name is None:
+        raise ContractError(f"{path}: the contract names no target.\n  Pass the target's directory or hub name.")
+    target = Target.load(name, revision=revision, device=device)
+    if target.d_model != av.d_model:
+        raise ContractError(
+            f"{path} was made for a target of width {av.d_model}, but {name} has {target.d_model}.\n"
+            "  Use the target that the contract names."
+        )
+    if record and record.sha256 and target.sha256() != record.sha256:
+        raise ContractError(
+            f"the weights of {name} are not those that {path} was trained on "
+            f"(sha256 {target.sha256()[:12]}, the contract says {record.sha256[:12]}).\n"
+            "  The usual cause is a target that was trained again or another revision. Restore it."
+        )
+    return target
+
+
+def _injection(contract: ModelContract) -> Injection:
+    ours = contract.legible.injection if contract.legible else InjectionRecord()
+    return Injection(ours.mode, contract.extraction.injection_scale, ours.block)
+
+
+def _load_verbalizer(folder: Path, contract: ModelContract, device: str) -> Verbalizer:
+    tokenizer = load_tokenizer(str(folder))
+    ids = contract.legible.prompt.av if contract.legible and contract.legible.prompt else None
+    tokens, template = contract.tokens, contract.prompt_templates.av
+    if ids is not None:
+        placeholder = ids.placeholder_id if ids.placeholder_id is not None else ids.stop_ids[0]
+        prompt = VerbalizerPrompt(
+            tuple(ids.prefix_ids),
+            tuple(ids.suffix_ids),
+            tuple(ids.stop_ids),
+            tuple(ids.banned_ids),
+            ids.tags,
+            placeholder,
+        )
+    elif tokens is not None and template is not None:
+        neighbours = tokens.injection_left_neighbor_id, tokens.injection_right_neighbor_id
+        prompt = chat_verbalizer_prompt(
+            tokenizer, template, tokens.injection_char, tokens.injection_token_id, *neighbours
+        )
+    else:
+        raise _no_prompt(folder)
+    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), device=device)
+    ensure_contract(contract, tokenizer=verbalizer.tokenizer, d_model=verbalizer.arch.d_model, where=folder)
+    return verbalizer
+
+
+def _load_reconstructor(folder: Path, contract: ModelContract, layer: int, device: str) -> Reconstructor:
+    ids = contract.legible.prompt.ar if contract.legible and contract.legible.prompt else None
+    template = contract.prompt_templates.ar
+    if ids is not None:
+        prompt = ReconstructorPrompt(tuple(ids.prefix_ids), tuple(ids.suffix_ids))
+    elif template is not None:
+        suffix = contract.tokens.critic_suffix_ids if contract.tokens else None
+        special = contract.legible is None or contract.legible.bos is not False
+        tokenizer = load_tokenizer(str(folder))
+        prompt = template_reconstructor_prompt(tokenizer, template, suffix or (), special_tokens=special)
+    else:
+        raise _no_prompt(folder)
+    reconstructor = Reconstructor.load(folder, prompt, device=device)
+    ensure_contract(contract, tokenizer=reconstructor.tokenizer, d_model=reconstructor.arch.d_model, where=folder)
+    if reconstructor.layer != layer:
+        raise ContractError(
+            f"{folder} keeps {reconstructor.layer + 1} blocks, expected {layer + 1} for layer {layer}.\n"
+            "  The usual cause is a reconstructor of another layer, or one cut by a count from 1."
+        )
+    return reconstructor
+
+
+def _no_prompt(folder: Path) -> ContractError:
+    return ContractError(
+        f"{folder} says nothing about its prompt: neither prompt_templates with tokens nor legible.prompt.\n"
+        f"  legible contract check {folder}"
+    )

@@ -1,0 +1,273 @@
+"""Read a text: the explanation behind each token, its claims with their probabilities, its score, and warnings.
+
+The scores are of the words alone: the reconstructor gets the explanation and nothing else. A score says that the
+words carry the activation, not that they are true; that is what `p_true` estimates, where the checkpoint has a
+calibrator that may speak.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from legible.config import CaptureConfig
+from legible.documents import Document
+from legible.engines.base import Completion, Engine
+from legible.engines.local import LocalEngine
+from legible.errors import UsageError
+from legible.languages.base import Claim, Fact, judge, split_sentences
+from legible.models.target import Encoded
+from legible.reading.calibration import Judgement
+from legible.reading.checkpoint import Checkpoint, load_checkpoint
+from legible.reading.flags import text_flags
+from legible.reading.positions import parse_positions
+from legible.reading.reading import ReadClaim, Reading, check_trust, filtered, usual_reason
+from legible.reading.rows import rows_of, with_expectations
+from legible.reading.trusted import Gathered, Spot, gather, neighbours_of, probabilities, sampling_temperature
+from legible.vectors import fve_token
+
+__all__ = ["LONGEST", "Prepared", "ReadClaim", "Reader", "Reading", "load"]
+
+LONGEST = 300  # tokens of an explanation, where the verbalizer's context allows them
+SEARCHED = "the explanation was searched for: the calibrator was fitted on plain and sampled ones"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A text ready to be read: its tokens, every token's activation, place and warnings, and what holds there."""
+
+    text: str
+    encoded: Encoded
+    pieces: tuple[str, ...]
+    stream: Float[Tensor, "tokens d_model"]
+    spots: tuple[Spot, ...]
+    facts: Mapping[int, Mapping[str, Fact]]
+
+
+def load(name: str | Path, *, target: str | None = None) -> "Reader":
+    """Load a checkpoint for reading.
+
+    Args:
+        name: a run's directory, a checkpoint's directory, a hub name, or `builtin`.
+        target: where the target lies, if not where the contract says.
+
+    Raises:
+        UsageError: nothing of that name, or a contract that does not fit its tokenizer or target.
+
+    Example:
+        >>> load("builtin").read("Our hero Pavel rested beside the desert.")[-1].explanation  # doctest: +SKIP
+    """
+    return Reader(load_checkpoint(name, target=target), str(name))
+
+
+class Reader:
+    """A checkpoint ready to read texts."""
+
+    def __init__(self, checkpoint: Checkpoint, name: str = "") -> None:
+        self.checkpoint = checkpoint
+        self.name = name
+        self.engine: Engine = LocalEngine(checkpoint.verbalizer)
+
+    def read(
+        self,
+        text: str,
+        *,
+        positions: str = "all",
+        samples: int = 1,
+        temperature: float | None = None,
+        seed: int = 0,
+        trust: float | None = None,
+    ) -> list[Reading]:
+        """One `Reading` for each chosen token.
+
+        Args:
+            text: what the target reads; at most its context.
+            positions: 'all', '-1', '3,5' or a slice such as '4:9'; special tokens count.
+            samples: explanations per token; the one whose vector comes back best is the reading's.
+            temperature: of the sampling; absent: 0 for one sample, 1 for more.
+            seed: of the sampling.
+            trust: keep only claims of at least this p_true, in [0, 1]; those without one are withheld too.
+
+        Raises:
+            UsageError: an empty or too long text, positions that are not there, samples below 1, or a trust that is
+                no probability.
+        """
+        return self.read_document(
+            Document("", text), positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust
+        )
+
+    def read_document(
+        self,
+        document: Document,
+        *,
+        positions: str = "all",
+        samples: int = 1,
+        temperature: float | None = None,
+        seed: int = 0,
+        trust: float | None = None,
+    ) -> list[Reading]:
+        """As `read`; where the checkpoint's language knows the document's facts, claims get their verdicts."""
+        if samples < 1:
+            raise UsageError(f"samples is {samples}, expected at least 1.")
+        check_trust(trust)
+        encoded = self._encode(document.text)
+        chosen = parse_positions(positions, len(encoded.ids))
+        prepared = self.prepare(document, encoded)
+        heat = sampling_temperature(samples, temperature)
+        completions = self.engine.generate(
+            prepared.stream[chosen], samples=samples, temperature=heat, max_tokens=self.longest, seed=seed
+        )
+        return self.readings(prepared, chosen, completions, temperature=heat, trust=trust)
+
+    def prepare(self, document: Document, encoded: Encoded | None = None) -> Prepared:
+        """Run the target over a document once.
+
+        Raises:
+            UsageError: an empty or too long text.
+        """
+        encoded = self._encode(document.text) if encoded is None else encoded
+        ids = torch.tensor([encoded.ids])
+        layer = self.checkpoint.layer
+        stream = self.checkpoint.target.streams(ids, torch.ones_like(ids), (layer,))[layer][0].cpu()
+        pieces = tuple(self.checkpoint.target.tokenizer.convert_ids_to_tokens(encoded.ids))
+        language = self.checkpoint.language
+        left = language.left_at(document.text) if language is not None else None
+        flags = text_flags(encoded, pieces, stream.norm(dim=-1), self._sampled().min_pos, left)
+        rows = {row.pos: row for row in rows_of(document, encoded.ids, encoded.offsets)} if language else {}
+        if rows and self._sampled().predictions:
+            seen = with_expectations(
+                self.checkpoint.target, encoded.ids, list(rows.values()), self._sampled().predictions
+            )
+            rows = {row.pos: row for row in seen}
+        return Prepared(
+            text=document.text,
+            encoded=encoded,
+            pieces=pieces,
+            stream=stream,
+            spots=tuple(Spot(pos, own, rows.get(pos)) for pos, own in enumerate(flags)),
+            facts={pos: language.facts(row) for pos, row in rows.items()} if language else {},
+        )
+
+    def readings(
+        self,
+        prepared: Prepared,
+        chosen: Sequence[int],
+        completions: Sequence[Sequence[Completion]],
+        *,
+        temperature: float,
+        trust: float | None = None,
+        wanted: Collection[int] | None = None,
+        plain: bool = False,
+    ) -> list[Reading]:
+        """The readings of chosen tokens from what was written for them.
+
+        Args:
+            prepared: the text.
+            chosen: token positions; those within 2 tokens of each other are neighbours.
+            completions: of each of them, equally many.
+            temperature: they were sampled at.
+            trust: see `read`.
+            wanted: positions whose readings are asked for, the others only being their neighbours; absent: all.
+            plain: explanations and scores without claims, at a lower cost.
+        """
+        rows = [row for row, pos in enumerate(chosen) if wanted is None or pos in wanted]
+        near = neighbours_of([""] * len(chosen), chosen)
+        spots = [prepared.spots[pos] for pos in chosen]
+        measured = () if plain else rows
+        every = gather(self.checkpoint, prepared.stream[list(chosen)], completions, spots, near, leverage=measured)
+        gathered = [replace(every[row], claims=(), evidence=()) if plain else every[row] for row in rows]
+        opinions = self.opinions(gathered, temperature)
+        return [
+            filtered(self._reading(prepared, chosen[row], found, mine), trust, self._parse)
+            for row, found, mine in zip(rows, gathered, opinions, strict=True)
+        ]
+
+    def opinions(self, gathered: Sequence[Gathered], temperature: float) -> list[list[Judgement]]:
+        """p_true of every claim, or why it has none."""
+        if not isinstance(self.engine, LocalEngine):
+            return [[(None, SEARCHED)] * len(found.claims) for found in gathered]
+        samples = len(gathered[0].completions) if gathered else 1
+        return probabilities(self.checkpoint, gathered, samples=samples, temperature=temperature)
+
+    def claims(
+        self, found: Gathered, opinions: Sequence[Judgement], facts: Mapping[str, Fact]
+    ) -> tuple[ReadClaim, ...]:
+        """The claims of one reading as they are shown."""
+        return tuple(
+            ReadClaim(
+                text=claim.text,
+                p_true=p_true,
+                kind=claim.kind,
+                value=claim.value,
+                verdict=judge(claim, facts),
+                agreement=evidence.agreement,
+                leverage=evidence.leverage,
+                recurrence=evidence.recurrence,
+                probe=evidence.probe,
+            )
+            for claim, evidence, (p_true, _) in zip(found.claims, found.evidence, opinions, strict=True)
+        )
+
+    def about(self) -> dict[str, Any]:
+        """What a report says of the checkpoint: names, layer, V and where it comes from."""
+        checkpoint = self.checkpoint
+        extra = checkpoint.contract.legible
+        return {
+            "checkpoint": self.name,
+            "target": extra.target.id if extra and extra.target else checkpoint.target.name,
+            "layer": checkpoint.layer,
+            "variance": checkpoint.variance,
+            "language": checkpoint.language.name if checkpoint.language else None,
+            "calibrator": extra.calibrator.fitted_on if extra and extra.calibrator else None,
+        }
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of an explanation: what the verbalizer's context has room for."""
+        prompt = self.checkpoint.verbalizer.prompt
+        config = self.checkpoint.verbalizer.model.config.get_text_config()
+        used = len(prompt.prefix_ids) + 1 + len(prompt.suffix_ids)
+        return min(LONGEST, int(config.max_position_embeddings) - used)
+
+    def _encode(self, text: str) -> Encoded:
+        target = self.checkpoint.target
+        encoded = target.encode(text)
+        if len(encoded.ids) > target.context:
+            raise UsageError(
+                f"the text has {len(encoded.ids)} tokens, the target's context is {target.context}.\n"
+                "  Read a part of it: nothing is cut off in silence."
+            )
+        return encoded
+
+    def _sampled(self) -> CaptureConfig:
+        """Which positions the pair was trained on; the contract's defaults where it does not say."""
+        extra = self.checkpoint.contract.legible
+        return CaptureConfig.from_positions(extra.variance.positions if extra and extra.variance else "")
+
+    def _parse(self, text: str) -> list[Claim]:
+        language = self.checkpoint.language
+        return language.parse(text).claims if language is not None else split_sentences(text)
+
+    def _reading(self, prepared: Prepared, pos: int, found: Gathered, opinions: Sequence[Judgement]) -> Reading:
+        variance, mse = self.checkpoint.variance, found.errors[found.best]
+        start, end = prepared.encoded.offsets[pos]
+        flags = prepared.spots[pos].flags
+        samples = tuple((done.explanation, error) for done, error in zip(found.completions, found.errors, strict=True))
+        return Reading(
+            pos=pos,
+            token=prepared.text[start:end] or prepared.pieces[pos],
+            token_id=prepared.encoded.ids[pos],
+            layer=self.checkpoint.layer,
+            norm=float(prepared.stream[pos].norm()),
+            flags=flags if found.explanation is not None else (*flags, "parse_failed"),
+            explanation=found.explanation,
+            direction_mse=mse,
+            fve_token=fve_token(mse, variance) if mse is not None and variance else None,
+            claims=self.claims(found, opinions, prepared.facts.get(pos, {})),
+            samples=samples if len(samples) > 1 else (),
+            p_true_reason=usual_reason([reason for _, reason in opinions]),
+        )

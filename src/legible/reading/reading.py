@@ -1,0 +1,161 @@
+"""What a reading is, and what is shown of it: claims with their probabilities, filtered by trust where asked for."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from legible.errors import UsageError
+from legible.languages.base import Claim, Verdict
+from legible.reading.evidence import Key, claim_key
+from legible.reading.marks import Decided
+from legible.reading.spans import without
+
+
+@dataclass(frozen=True)
+class ReadClaim:
+    """One statement of an explanation, what speaks for it, and the probability that it is true."""
+
+    text: str
+    p_true: float | None = None  # None: no calibrator may speak; the reading says why
+    kind: str | None = None
+    value: str | None = None
+    verdict: Verdict = "unknown"  # where the text is known and a language decides it
+    agreement: float | None = None  # share of the samples that make the same claim; None with one sample
+    leverage: float | None = None  # rise of direction_mse without its words; None where it was not measured
+    recurrence: float | None = None  # share of the readings within 2 tokens that make it; None without any
+    probe: float | None = None  # probability that a probe of the activation gives its value; None without one
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every key but the verdict always; the verdict where it is known."""
+        found: dict[str, Any] = {
+            "text": self.text,
+            "p_true": self.p_true,
+            "agreement": self.agreement,
+            "leverage": self.leverage,
+            "recurrence": self.recurrence,
+            "probe": self.probe,
+            "kind": self.kind,
+            "value": self.value,
+        }
+        return found if self.verdict == "unknown" else {**found, "verdict": self.verdict}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read at one token. `samples` holds every explanation where more than one was asked for.
+
+    `shown` is the explanation without the claims that a trust filter withheld; None when nothing is left of it.
+    """
+
+    pos: int
+    token: str
+    token_id: int
+    layer: int
+    norm: float
+    flags: tuple[str, ...]
+    explanation: str | None
+    direction_mse: float | None
+    fve_token: float | None
+    claims: tuple[ReadClaim, ...]
+    samples: tuple[tuple[str | None, float | None], ...] = ()
+    p_true_reason: str | None = None  # why claims have no p_true, said once
+    trust: float | None = None  # the filter that was asked for
+    withheld: int = 0
+    kept: str | None = None
+
+    @property
+    def shown(self) -> str | None:
+        """The words to show: all of them, or those that a trust filter let through."""
+        return self.explanation if self.trust is None else self.kept
+
+    @property
+    def abstains(self) -> bool:
+        """Whether an explanation came out and the trust filter left none of its claims."""
+        return self.trust is not None and self.explanation is not None and not self.claims
+
+    def decided(self) -> list[Decided]:
+        """The claims as tables and pages mark them."""
+        return [(claim.text, claim.value, claim.verdict, claim.p_true) for claim in self.claims]
+
+    def trusted(self) -> tuple[float, float] | None:
+        """Mean and least p_true of the claims that have one; None where none has."""
+        known = [claim.p_true for claim in self.claims if claim.p_true is not None]
+        return (sum(known) / len(known), min(known)) if known else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, the keys of `legible read --json`."""
+        found: dict[str, Any] = {
+            "pos": self.pos,
+            "token": self.token,
+            "token_id": self.token_id,
+            "layer": self.layer,
+            "norm": self.norm,
+            "flags": list(self.flags),
+            "explanation": self.explanation,
+            "direction_mse": self.direction_mse,
+            "fve_token": self.fve_token,
+            "claims": [claim.as_dict() for claim in self.claims],
+        }
+        if self.p_true_reason is not None:
+            found["p_true_reason"] = self.p_true_reason
+        if self.trust is not None:
+            found |= {"trust": self.trust, "shown": self.shown, "withheld": self.withheld, "abstains": self.abstains}
+        if self.samples:
+            found["samples"] = [{"explanation": text, "direction_mse": mse} for text, mse in self.samples]
+        return found
+
+
+def check_trust(trust: float | None) -> float | None:
+    """The threshold, when it is a probability.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if trust is not None and not 0.0 <= trust <= 1.0:
+        raise UsageError(f"trust is {trust:g}, expected a probability between 0 and 1, e.g. 0.8.")
+    return trust
+
+
+def filtered(reading: Reading, trust: float | None, parse: Callable[[str], list[Claim]]) -> Reading:
+    """The reading with the claims of at least this p_true; those without one are withheld too.
+
+    Args:
+        reading: with all its claims.
+        trust: the threshold; None lets everything through.
+        parse: finds the claims of a text, as it found the reading's.
+    """
+    if trust is None:
+        return reading
+    shown = tuple(claim for claim in reading.claims if claim.p_true is not None and claim.p_true >= trust)
+    return replace(
+        reading,
+        claims=shown,
+        trust=trust,
+        withheld=len(reading.claims) - len(shown),
+        kept=_only(reading.explanation, shown, parse) if reading.explanation is not None and shown else None,
+    )
+
+
+def _only(text: str, shown: Sequence[ReadClaim], parse: Callable[[str], list[Claim]]) -> str:
+    """The explanation with the words of every other claim deleted, or the claims alone where that cannot be done."""
+    kept = {_key(claim) for claim in shown}
+    while True:
+        claims = parse(text)
+        wrong = next((index for index, claim in enumerate(claims) if _key(claim) not in kept), None)
+        if wrong is None and len({_key(claim) for claim in claims}) == len(kept):
+            return text
+        shorter = without(text, claims, wrong) if wrong is not None else text
+        if len(shorter) >= len(text) and len(parse(shorter)) >= len(claims):
+            return ". ".join(f"{claim.kind}: {claim.value}" if claim.kind else claim.text for claim in shown)
+        text = shorter
+
+
+def _key(claim: Claim | ReadClaim) -> Key:
+    return claim_key(Claim(claim.text, claim.kind, claim.value))
+
+
+def usual_reason(reasons: list[str | None]) -> str | None:
+    """The most common reason among the claims without p_true; None where every claim has one."""
+    counts = Counter(reason for reason in reasons if reason is not None)
+    return counts.most_common(1)[0][0] if counts else None

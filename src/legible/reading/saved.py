@@ -1,0 +1,98 @@
+"""Readings that `legible read --json` wrote, read back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from legible.errors import UsageError
+from legible.reading.reading import ReadClaim, Reading
+
+_CLAIM = ("text", "p_true", "kind", "value", "agreement", "leverage", "recurrence")
+_VERDICTS = ("true", "false", "open", "abstain", "unknown")
+
+
+def saved_readings(path: Path) -> list[Reading]:
+    """The readings of a file of JSON lines, in its order.
+
+    Raises:
+        UsageError: the file is missing or empty, or a line is no reading.
+    """
+    if not path.is_file():
+        raise UsageError(f"no file at {path}.\n  Make one: legible read builtin TEXT --json > reading.json")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is neither an explanation store nor UTF-8 text (byte {error.start}).") from None
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(_reading(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{path} line {number} is not a reading ({type(error).__name__}: {error}).\n"
+                "  Expected the lines that `legible read --json` prints, or an explanation store."
+            ) from None
+    if not found:
+        raise UsageError(f"{path} holds no reading.\n  Expected the lines that `legible read --json` prints.")
+    return found
+
+
+def _reading(row: dict[str, Any]) -> Reading:
+    """A reading of its `as_dict`; of its claims there is what a trust filter left."""
+    return Reading(
+        pos=_whole(row["pos"]),
+        token=_text(row["token"]),
+        token_id=_whole(row["token_id"]),
+        layer=_whole(row["layer"]),
+        norm=float(row["norm"]),
+        flags=tuple(_text(flag) for flag in row["flags"]),
+        explanation=_text_or_none(row["explanation"]),
+        direction_mse=_number_or_none(row["direction_mse"]),
+        fve_token=_number_or_none(row["fve_token"]),
+        claims=tuple(_claim(claim) for claim in row["claims"]),
+        samples=tuple(
+            (_text_or_none(one["explanation"]), _number_or_none(one["direction_mse"])) for one in row.get("samples", [])
+        ),
+        p_true_reason=_text_or_none(row.get("p_true_reason")),
+        trust=_number_or_none(row.get("trust")),
+        withheld=_whole(row.get("withheld", 0)),
+        kept=_text_or_none(row.get("shown")),
+    )
+
+
+def _claim(row: dict[str, Any]) -> ReadClaim:
+    verdict = row.get("verdict", "unknown")
+    if verdict not in _VERDICTS:
+        raise ValueError(f"verdict {verdict!r}, expected one of {', '.join(_VERDICTS)}")
+    text, p_true, kind, value, *numbers = (row[name] for name in _CLAIM)
+    agreement, leverage, recurrence = map(_number_or_none, numbers)
+    return ReadClaim(
+        _text(text), _number_or_none(p_true), _text_or_none(kind), _text_or_none(value), verdict,
+        agreement, leverage, recurrence, _number_or_none(row.get("probe")),
+    )  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
+def _number_or_none(value: Any) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)

@@ -1,0 +1,94 @@
+"""Readings as a coloured table in the terminal: verdicts as colours, trust as weight and as a column."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from legible.display import probability, visible
+from legible.reading.html import reasons
+from legible.reading.marks import pieces
+from legible.reading.reading import Reading
+
+_VERDICT_STYLE = {"true": "green", "false": "red", "open": "yellow", "abstain": "dim"}
+SURE, DOUBTFUL = 0.95, 0.5  # p_true from which a value is bold, and below which it is dim
+
+
+def print_table(readings: Sequence[Reading], console: Console | None = None) -> None:
+    """Print position, token, explanation, trust, score and flags of each reading to stdout, and what they mean."""
+    console = console or Console()
+    trusted = any(reading.trusted() for reading in readings)
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    table.add_column("pos", justify="right", no_wrap=True)
+    table.add_column("token", no_wrap=True)
+    table.add_column("explanation", ratio=1, overflow="fold")
+    if trusted:
+        table.add_column("trust", justify="right", no_wrap=True)
+    table.add_column("FVE", justify="right", no_wrap=True)
+    table.add_column("flags", max_width=16, overflow="fold")
+    for reading in readings:
+        fve = "" if reading.fve_token is None else f"{reading.fve_token:.2f}"
+        table.add_row(
+            str(reading.pos),
+            Text(visible(reading.token), style=f"bold {_tint(reading.fve_token)}"),
+            _explanation(reading),
+            *([_trust(reading)] if trusted else []),
+            Text(fve, style=_tint(reading.fve_token)),
+            Text(" ".join(reading.flags), style="yellow"),
+        )
+    console.print(table)
+    for line in _legend(readings, trusted):
+        console.print(line)
+
+
+def _legend(readings: Sequence[Reading], trusted: bool) -> list[Text]:
+    lines = []
+    if trusted:
+        lines.append(
+            Text.assemble(
+                "trust: mean/lowest p_true of the claims; ",
+                (f"bold from {SURE}", "bold"),
+                ", ",
+                (f"dim below {DOUBTFUL}", "dim"),
+            )
+        )
+    if {claim.verdict for reading in readings for claim in reading.claims} & {"true", "false", "open"}:
+        lines.append(Text.assemble("claims: ", ("true", "green"), " ", ("false", "red"), " ", ("left open", "yellow")))
+    threshold = next((reading.trust for reading in readings if reading.trust is not None), None)
+    if threshold is not None:
+        withheld, silent = sum(r.withheld for r in readings), sum(r.abstains for r in readings)
+        lines.append(
+            Text(f"{withheld} claims below {threshold:g} or without p_true withheld; {silent} readings abstain")
+        )
+    for reason, count in reasons(readings):
+        lines.append(Text(f"no p_true in {count} of {len(readings)} readings: {visible(reason)}", style="yellow"))
+    return lines
+
+
+def _explanation(reading: Reading) -> Text:
+    if reading.explanation is None:
+        return Text("(no explanation came out)", style="dim")
+    if reading.shown is None:
+        return Text(f"(abstains: no claim reaches {reading.trust:g})", style="dim")
+    return Text.assemble(
+        *(
+            (visible(piece.text), f"{_weight(piece.p_true)} {_VERDICT_STYLE.get(piece.verdict, '')}".strip())
+            for piece in pieces(reading.shown, reading.decided())
+        )
+    )
+
+
+def _trust(reading: Reading) -> Text:
+    found = reading.trusted()
+    return Text("/".join(map(probability, found or ())), style=_weight(found[1]) if found else "")
+
+
+def _weight(p_true: float | None) -> str:
+    return "" if p_true is None else "bold" if p_true >= SURE else "dim" if p_true < DOUBTFUL else ""
+
+
+def _tint(fve: float | None) -> str:
+    if fve is None:
+        return ""
+    return "green" if fve >= 0.75 else "cyan" if fve >= 0.5 else "yellow" if fve >= 0.25 else "red"

@@ -1,0 +1,109 @@
+"""The claims of readings with what speaks for them, the probability of each being true, and the verdict beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from legible.engines.local import LocalEngine
+from legible.errors import UsageError
+from legible.languages.base import Claim, Row, Verdict, judge
+from legible.reading.calibration import ClaimEvidence, Judgement, judged
+from legible.reading.checkpoint import Checkpoint
+from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
+
+__all__ = ["Gathered", "Spot", "TrustedClaim", "gather", "neighbours_of", "probabilities", "sampling_temperature",
+           "trusted_claims", "with_verdicts"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrustedClaim:
+    """One claim of the explanation that a reading shows, with what speaks for it."""
+
+    claim: Claim
+    evidence: ClaimEvidence
+    p_true: float | None  # None: no calibrator may speak; `reason` says why
+    verdict: Verdict  # "unknown" where no language decides it
+    context: bool  # the last 8 tokens do not give it away
+    reason: str | None = None
+
+
+def trusted_claims(
+    checkpoint: Checkpoint,
+    vectors: Float[Tensor, "n d_model"],
+    rows: Sequence[Row],
+    *,
+    samples: int = 1,
+    temperature: float | None = None,
+    max_tokens: int = 96,
+    seed: int = 0,
+    neighbours: Sequence[Sequence[int]] | None = None,
+) -> list[list[TrustedClaim]]:
+    """The claims of each row's reading with evidence, p_true and verdict.
+
+    Args:
+        checkpoint: verbalizer, reconstructor, language and calibrator.
+        vectors: raw activations, one a row.
+        rows: where each was read.
+        samples: explanations a row; above 1 the one whose vector comes back best is the reading's.
+        temperature: of the sampling; absent: 0 for one sample, 1 for more.
+        max_tokens: longest explanation.
+        seed: of the sampling.
+        neighbours: for every row the indices of the rows read within 2 tokens of it in the same text; absent: found
+            from `rows`. Empty lists leave recurrence unknown.
+
+    Returns:
+        One list a row, in the order of the explanation; empty where no explanation came out.
+
+    Raises:
+        UsageError: another number of rows than of vectors, or an argument that the engine refuses.
+    """
+    if len(rows) != len(vectors):
+        raise UsageError(f"{len(vectors)} vectors and {len(rows)} rows, expected one row for each vector.")
+    heat = sampling_temperature(samples, temperature)
+    written = LocalEngine(checkpoint.verbalizer).generate(
+        vectors, samples=samples, temperature=heat, max_tokens=max_tokens, seed=seed
+    )
+    if neighbours is None:
+        neighbours = neighbours_of([row.document.doc_id for row in rows], [row.pos for row in rows])
+    found = gather(checkpoint, vectors, written, _spots(checkpoint, rows), neighbours)
+    return with_verdicts(checkpoint, found, rows, samples=samples, temperature=heat)
+
+
+def with_verdicts(
+    checkpoint: Checkpoint, found: Sequence[Gathered], rows: Sequence[Row], *, samples: int, temperature: float
+) -> list[list[TrustedClaim]]:
+    """Gathered claims with p_true, verdict and whether they are context claims."""
+    opinions = probabilities(checkpoint, found, samples=samples, temperature=temperature)
+    trusted = []
+    for item, row, mine in zip(found, rows, opinions, strict=True):
+        facts = checkpoint.language.facts(row) if checkpoint.language is not None and item.claims else {}
+        trusted.append(
+            [
+                TrustedClaim(claim, evidence, p, judge(claim, facts), bool(evidence.context), reason)
+                for claim, evidence, (p, reason) in zip(item.claims, item.evidence, mine, strict=True)
+            ]
+        )
+    return trusted
+
+
+def probabilities(
+    checkpoint: Checkpoint, found: Sequence[Gathered], *, samples: int, temperature: float
+) -> list[list[Judgement]]:
+    """(p_true, None) or (None, why not) for every claim of every row; all claims in one call of the calibrator."""
+    language = checkpoint.language.name if checkpoint.language is not None else None
+    every = [evidence for item in found for evidence in item.evidence]
+    opinions = iter(judged(checkpoint.calibrator, every, language, samples=samples, temperature=temperature))
+    return [[next(opinions) for _ in item.evidence] for item in found]
+
+
+def sampling_temperature(samples: int, temperature: float | None) -> float:
+    """The temperature that is meant where none was given: 0 for one sample, 1 for more."""
+    return temperature if temperature is not None else (0.0 if samples == 1 else 1.0)
+
+
+def _spots(checkpoint: Checkpoint, rows: Sequence[Row]) -> list[Spot]:
+    """The rows as spots; those of the world's pairs on text that is no story of the world are marked as outside."""
+    stories = checkpoint.language is None or checkpoint.language.name != "world"
+    return [Spot(row.pos, () if stories or row.document.doc_id.startswith("world-") else ("ood",), row) for row in rows]

@@ -1,0 +1,209 @@
+"""Does editing the words change the story? Steering on the world, where the answer is known.
+
+At tokens of held-out stories where a fact is known, the target's own greedy continuation tells it again and the reading
+says it, the claim is edited to another value and the story continued anew. Success: the first value of that kind that
+the continuation states is the new one. Beside the edit, at the same tokens:
+    patch              the ceiling: the true counterfactual activations at the token and all later ones, those of the
+                       story with that fact, and what the rules tie to it, changed everywhere
+    true_difference    their difference at the token alone, added there and at all later ones
+    whole_text         the edit, by the difference of the whole explanations only (see `steering_edits`)
+    unrelated, random  another edit and a random direction, as long as the edit's vector
+    untouched          nothing added
+The strength is proposed at every token (see `steering_strength`) before it is known what the continuation says.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from legible.engines.local import LocalEngine
+from legible.engines.steered import Writing
+from legible.errors import UsageError
+from legible.evaluate.run import world_documents
+from legible.languages.world import told
+from legible.languages.world.counterfactual import CHANGEABLE
+from legible.languages.world.grammar import accepted
+from legible.models.reconstructor import Reconstructor
+from legible.reading.checkpoint import Checkpoint
+from legible.stats import ratio_interval
+from legible.steer.edits import edit_directions, random_direction
+from legible.steer.sites import WORLD, Site, sites
+from legible.steer.strength import BOUND, GRID, MARGIN, Proposal, propose
+from legible.steer.sweep import Continuation, Steering, mean_nats, trials
+from legible.vectors import unit
+
+ARMS = ("edit", "patch", "true_difference", "whole_text", "unrelated", "random", "untouched")
+BAR_SHARE, BAR_ABOVE = 0.70, 0.50
+SEED = 6_000_000  # beside the seed of the call: stories that nothing else reads
+_EXPLANATION = 96  # tokens
+
+
+@dataclass(frozen=True)
+class Told:
+    """One continuation: the value it states first, its accepted and all sentences, its nats a token untouched."""
+
+    value: str | None
+    accepted: int
+    sentences: int
+    nats: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one site. `length`: of the raw difference; `cosine`: of its direction with the true one."""
+
+    site: Site
+    arms: dict[str, Told]
+    sweep: tuple[Told, ...]
+    proposal: Proposal
+    length: float
+    cosine: float
+
+
+def evaluate_steering(
+    checkpoint: Checkpoint,
+    *,
+    documents: int = 40,
+    positions: int = 5,
+    kinds: Sequence[str] = CHANGEABLE,
+    strengths: Sequence[float] = GRID,
+    max_tokens: int = 60,
+    seed: int = 1,
+    progress: Callable[[int, int], None] = lambda done, sites: None,
+) -> dict[str, Any]:
+    """Steer at held-out stories and count what their continuations say.
+
+    Args:
+        checkpoint: with a reconstructor, of the world.
+        documents: stories of the held-out split; at most one site of each kind in each.
+        positions: tokens looked at in every story.
+        kinds: of facts, some of `legible.languages.world.counterfactual.CHANGEABLE`.
+        strengths: among which one is proposed.
+        max_tokens: of a continuation.
+        seed: of stories, tokens, values and controls.
+        progress: called with (sites done, sites done) after each.
+
+    Returns:
+        `arms`: success, share of accepted sentences and nats a token of each; `share_of_ceiling`, `above_unrelated`,
+        `above_random`: intervals over documents; all of it in `kinds` too; `sweep`: the edit at every strength;
+        `sites`: how many were looked at, known, told again and read; `settings`.
+
+    Raises:
+        UsageError: no reconstructor, another language, a kind that cannot be changed, or no site.
+    """
+    if checkpoint.reconstructor is None or checkpoint.language is None or checkpoint.language.name != WORLD.name:
+        raise UsageError(
+            "steering is evaluated where its answer is known: on a world checkpoint with a reconstructor.\n"
+            "  Give one of a run of the tiny recipe, or 'builtin'."
+        )
+    if unknown := set(kinds) - set(CHANGEABLE):
+        raise UsageError(f"cannot change {', '.join(sorted(unknown))}; expected some of {', '.join(CHANGEABLE)}.")
+    counts: Counter[str] = Counter()
+    engine = LocalEngine(checkpoint.verbalizer)
+    found = []
+    for site in sites(
+        checkpoint, engine, world_documents(SEED + seed, documents), kinds,
+        positions=positions, max_tokens=max_tokens, longest=_EXPLANATION, seed=seed, counts=counts,
+    ):  # fmt: skip
+        found.append(_steer(checkpoint, checkpoint.reconstructor, engine, site, strengths, max_tokens))
+        progress(len(found), len(found))
+    if not found:
+        raise UsageError(
+            f"none of {documents} stories has a token where a fact is known, read and told again.\n"
+            "  Give more --documents, or a pair that reads the world."
+        )
+    settings = {"documents": documents, "positions": positions, "max_tokens": max_tokens, "seed": seed,
+                "strengths": list(strengths), "bound": BOUND, "margin": MARGIN}  # fmt: skip
+    return {**steering_report(found, strengths), "sites": _counted(counts, kinds), "settings": settings}
+
+
+def steering_report(found: Sequence[Outcome], strengths: Sequence[float]) -> dict[str, Any]:
+    """The figures of `evaluate_steering` from its outcomes."""
+    kinds = [kind for kind in CHANGEABLE if any(one.site.kind == kind for one in found)]
+    return {
+        **_figures(found),
+        "kinds": {kind: _figures([one for one in found if one.site.kind == kind]) for kind in kinds},
+        "sweep": [
+            {"strength": strength, **_arm(found, [one.sweep[place] for one in found])}
+            for place, strength in enumerate(strengths)
+        ],
+    }
+
+
+def _steer(
+    checkpoint: Checkpoint,
+    reconstructor: Reconstructor,
+    engine: LocalEngine,
+    site: Site,
+    strengths: Sequence[float],
+    max_tokens: int,
+) -> Outcome:
+    target = checkpoint.target
+    stop = () if target.eos_id is None else (target.eos_id,)
+    steering = Steering(
+        target, site.ids, site.pos, checkpoint.layer, site.activation, Writing(max_tokens, stop_ids=stop)
+    )
+    pairs = [(site.before, site.after), (site.before, site.unrelated)]
+    (edit, other), (length, _) = edit_directions(reconstructor, pairs)
+    whole = edit_directions(reconstructor, pairs[:1], alone=False)[0][0]
+    vectors = steering.vectors(edit, [0.0, *strengths])
+    untouched, *sweep = steering.continuations(vectors)
+    tried = trials(engine, site.activation, vectors[1:], strengths, sweep, pairs[0], checkpoint.language, _EXPLANATION)
+    chosen = propose(tried, mean_nats(untouched))
+    true = site.other_activation - site.activation
+    aside = {"whole_text": whole, "unrelated": other, "random": random_direction(len(edit), site.seed)}
+    rows = [steering.vectors(vector, [chosen.strength])[0] for vector in aside.values()]
+    groups = steering.continuations(torch.stack([*rows, true])) + steering.patched([site.other_ids])
+    told_by = dict(zip((*aside, "true_difference", "patch"), (_told(site, group) for group in groups), strict=True))
+    swept = tuple(_told(site, group) for group in sweep)
+    told_by |= {"edit": swept[list(strengths).index(chosen.strength)], "untouched": _told(site, untouched)}
+    return Outcome(site, told_by, swept, chosen, length, float(edit @ unit(true)))
+
+
+def _told(site: Site, group: Sequence[Continuation]) -> Told:
+    one = group[0]
+    good, every = accepted(site.prefix, one.text, cut=one.cut)
+    return Told(told(site.prefix, one.text).get(site.kind), good, every, one.nats)
+
+
+def _figures(found: Sequence[Outcome]) -> dict[str, Any]:
+    docs = [one.site.doc_id for one in found]
+    hits = {arm: np.array([float(one.arms[arm].value == one.site.new) for one in found]) for arm in ARMS}
+    ones = np.ones(len(found))
+    why = Counter("read back" if one.proposal.read_back else "not read back" for one in found)
+    return {
+        "n": len(found),
+        "arms": {arm: _arm(found, [one.arms[arm] for one in found]) for arm in ARMS},
+        "share_of_ceiling": ratio_interval(hits["edit"], hits["patch"], docs).as_dict(),
+        "above_unrelated": ratio_interval(hits["edit"] - hits["unrelated"], ones, docs).as_dict(),
+        "above_random": ratio_interval(hits["edit"] - hits["random"], ones, docs).as_dict(),
+        "strength": float(np.mean([one.proposal.strength for one in found])),
+        "read_back": why["read back"],
+        "length": float(np.mean([one.length for one in found])),
+        "cosine": float(np.mean([one.cosine for one in found])),
+    }
+
+
+def _arm(found: Sequence[Outcome], told_by: Sequence[Told]) -> dict[str, Any]:
+    docs = [one.site.doc_id for one in found]
+    ones = np.ones(len(found))
+    pairs = list(zip(found, told_by, strict=True))
+    nats = [one.nats for one in told_by if one.nats is not None]
+    return {
+        "success": ratio_interval([float(said.value == one.site.new) for one, said in pairs], ones, docs).as_dict(),
+        "old": float(np.mean([said.value == one.site.old for one, said in pairs])),
+        "silent": float(np.mean([said.value is None for said in told_by])),
+        "accepted": ratio_interval(
+            [said.accepted for said in told_by], [said.sentences for said in told_by], docs
+        ).as_dict(),
+        "nats": float(np.mean(nats)) if nats else None,
+    }
+
+
+def _counted(counts: Counter[str], kinds: Sequence[str]) -> dict[str, dict[str, int]]:
+    stages = ("looked_at", "known", "told_again", "read", "site")
+    return {kind: {stage: counts[f"{kind} {stage}"] for stage in stages} for kind in kinds}

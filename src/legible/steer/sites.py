@@ -1,0 +1,176 @@
+"""Where steering has a known answer: tokens of held-out stories where a fact is known, read, and told again later."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from legible.documents import Document
+from legible.engines.base import Engine
+from legible.engines.continuations import continue_text
+from legible.languages.base import Claim, Row
+from legible.languages.world import WorldLanguage, told
+from legible.languages.world.counterfactual import alternatives, counterfactual
+from legible.models.target import Target
+from legible.reading.checkpoint import Checkpoint
+from legible.steer.edits import unrelated_edit, with_value
+
+WORLD = WorldLanguage()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A token at which one claim is edited. `other_ids`: the story in which the fact is the new one."""
+
+    doc_id: str
+    pos: int
+    prefix: str
+    ids: Sequence[int]
+    other_ids: Sequence[int]
+    activation: Float[Tensor, " d_model"]
+    other_activation: Float[Tensor, " d_model"]
+    kind: str
+    old: str
+    new: str
+    before: str
+    after: str
+    unrelated: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A token of a story with what holds there, what the reading says and what the target would say."""
+
+    pos: int
+    char_end: int
+    known: Mapping[str, str]
+    explanation: str | None
+    told: Mapping[str, str]
+
+
+def sites(
+    checkpoint: Checkpoint,
+    engine: Engine,
+    documents: Sequence[Document],
+    kinds: Sequence[str],
+    *,
+    positions: int,
+    max_tokens: int,
+    longest: int,
+    seed: int,
+    counts: Counter[str],
+) -> Iterator[Site]:
+    """At most one site of each kind a story, at a drawn token of its later half.
+
+    Args:
+        positions: tokens drawn in every story.
+        max_tokens: of continuations.
+        longest: tokens of an explanation.
+        counts: is filled: per kind how many (story, kind) pairs were `looked_at`, had a token where the fact is
+            `known`, one where it is `told_again` too, one where the reading says it too (`read`), and a `site`.
+    """
+    target, layer = checkpoint.target, checkpoint.layer
+    for document in documents:
+        rng = random.Random(f"{seed}|{document.doc_id}")
+        encoded = target.encode(document.text)
+        last = min(len(encoded.ids), target.context - max_tokens)
+        drawn = rng.sample(range(last // 2, last), min(positions, last - last // 2))
+        stream = _stream(target, encoded.ids[:last], layer)
+        read = engine.generate(stream[drawn], samples=1, temperature=0.0, max_tokens=longest, seed=0)
+        spots = [
+            _spot(target, document, encoded.ids, encoded.offsets[pos][1], pos, done[0].explanation, max_tokens)
+            for pos, done in zip(drawn, read, strict=True)
+        ]
+        for kind in kinds:
+            stages = [_stage(spot, kind) for spot in spots]
+            counts.update({f"{kind} looked_at": 1, **{f"{kind} {name}": 1 for stage in stages for name in stage}})
+            for spot, stage in zip(spots, stages, strict=True):
+                site = _site(target, document, encoded.ids, layer, stream, spot, kind, rng) if "read" in stage else None
+                if site is not None:
+                    counts[f"{kind} site"] += 1
+                    yield site
+                    break
+
+
+def _stream(target: Target, ids: Sequence[int], layer: int) -> Float[Tensor, "tokens d_model"]:
+    batch = torch.tensor([list(ids)])
+    return target.streams(batch, torch.ones_like(batch), (layer,))[layer][0].cpu()
+
+
+def _spot(
+    target: Target,
+    document: Document,
+    ids: Sequence[int],
+    char_end: int,
+    pos: int,
+    explanation: str | None,
+    max_tokens: int,
+) -> Spot:
+    row = Row(document, pos, char_end, char_end, ids[pos], ids[pos - 1])
+    known = {kind: fact.values[0] for kind, fact in WORLD.facts(row).items() if len(fact.values) == 1}
+    stop = () if target.eos_id is None else (target.eos_id,)
+    head = list(ids[: pos + 1])
+    new = continue_text(target, head, samples=1, max_tokens=max_tokens, temperature=0.0, stop_ids=stop)[0]
+    decode = target.tokenizer.decode
+    start = len(str(decode(head, skip_special_tokens=True)))
+    said = str(decode([*head, *new], skip_special_tokens=True))[start:]
+    return Spot(pos, char_end, known, explanation, told(row.prefix, said))
+
+
+def _stage(spot: Spot, kind: str) -> list[str]:
+    """How far this token serves: the fact is known, the target tells it again, the reading says just it."""
+    if kind not in spot.known or (kind == "plan" and not {"mood", "want"} <= set(spot.known)):
+        return []
+    if spot.told.get(kind) != spot.known[kind]:
+        return ["known"]
+    said = [claim.value for claim in _claims(spot, kind)]
+    return ["known", "told_again", "read"] if said == [spot.known[kind]] else ["known", "told_again"]
+
+
+def _claims(spot: Spot, kind: str) -> list[Claim]:
+    return [claim for claim in WORLD.parse(spot.explanation or "").claims if claim.kind == kind]
+
+
+def _site(
+    target: Target,
+    document: Document,
+    ids: Sequence[int],
+    layer: int,
+    stream: Float[Tensor, "tokens d_model"],
+    spot: Spot,
+    kind: str,
+    rng: random.Random,
+) -> Site | None:
+    """The site at this token; None where no word so far says the fact, or the reading says nothing else."""
+    new = rng.choice(alternatives(spot.known, kind))
+    prefix = document.text[: spot.char_end]
+    other = counterfactual(document.doc_id, spot.char_end, spot.known, kind, new)
+    other_ids = target.encode(other + document.text[spot.char_end :]).ids
+    before = spot.explanation or ""
+    after = with_value(before, _claims(spot, kind)[0], new)
+    seed = rng.randrange(2**31)
+    unrelated = unrelated_edit(before, after, WORLD, seed)
+    if other == prefix or len(other_ids) != len(ids) or unrelated is None:
+        return None
+    upto = spot.pos + 1
+    return Site(
+        doc_id=document.doc_id,
+        pos=spot.pos,
+        prefix=prefix,
+        ids=ids[:upto],
+        other_ids=other_ids[:upto],
+        activation=stream[spot.pos],
+        other_activation=_stream(target, other_ids[:upto], layer)[-1],
+        kind=kind,
+        old=spot.known[kind],
+        new=new,
+        before=before,
+        after=after,
+        unrelated=unrelated,
+        seed=seed,
+    )

@@ -1,0 +1,116 @@
+"""Credit for single claims: what each claim of a rollout is worth, as an advantage on the tokens that write it.
+
+A claim's leverage is the rise of direction_mse when its words are deleted from the explanation and the reconstructor of
+now reads the rest: a process reward that needs no second model. Values are centred over all claims of a group (all
+rollouts of one activation), so a claim is praised for being worth more than the group's other claims.
+Nothing here loads or trains a model.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from legible.languages.base import Claim
+from legible.reading.spans import claim_spans, token_spans, without
+from legible.train.rollouts import Place, RolloutGroup
+
+Values = list[float | None]
+"""One value a claim; None: the claim has none."""
+Read = Callable[[Sequence[str]], Float[Tensor, "n d"]]
+
+
+@dataclass(frozen=True)
+class Said:
+    """The claims of one rollout, and for each the indices of the tokens that write it (none: not found)."""
+
+    place: Place
+    explanation: str
+    claims: list[Claim]
+    tokens: list[list[int]]
+
+
+def said_in(
+    groups: Sequence[RolloutGroup], claims_of: Callable[[str], list[Claim]], tokenizer: PreTrainedTokenizerBase
+) -> list[Said]:
+    """The claims of every rollout that parsed."""
+    found = []
+    for g, group in enumerate(groups):
+        for r, rollout in enumerate(group.rollouts):
+            if rollout.explanation is not None:
+                claims = claims_of(rollout.explanation)
+                spans = claim_spans(rollout.explanation, claims)
+                tokens = token_spans(tokenizer, rollout.ids, spans, rollout.explanation)
+                found.append(Said((g, r), rollout.explanation, claims, tokens))
+    return found
+
+
+def leverages(
+    said: Sequence[Said],
+    read: Read,
+    errors: Callable[[Float[Tensor, "n d"], Sequence[int]], Float[Tensor, " n"]],
+) -> list[Values]:
+    """For every claim the rise of the error when its words are deleted.
+
+    Args:
+        said: the step's rollouts.
+        read: the reconstructor, on any number of texts; each different text is asked for once.
+        errors: of reconstructions, given the group whose activation each is meant to be.
+
+    Returns:
+        One list a rollout; None for a claim whose words are not found in its explanation.
+    """
+    jobs = [
+        (one.place[0], one.explanation, [without(one.explanation, one.claims, i) for i in range(len(one.claims))])
+        for one in said
+    ]
+    asked = list(dict.fromkeys((group, text) for group, whole, parts in jobs for text in [whole, *parts]))
+    if not asked:
+        return []
+    where = {text: i for i, text in enumerate(dict.fromkeys(text for _, text in asked))}
+    pred = read(list(where))[[where[text] for _, text in asked]]
+    error = dict(zip(asked, errors(pred, [group for group, _ in asked]).tolist(), strict=True))
+    return [
+        [None if part == whole else error[group, part] - error[group, whole] for part in parts]
+        for group, whole, parts in jobs
+    ]
+
+
+def on_tokens(
+    said: Sequence[Said], values: Sequence[Values], weight: float, lengths: Mapping[Place, int]
+) -> dict[Place, Float[Tensor, " l"]]:
+    """Advantages of tokens: each claim's value above the mean of its group's claims, times `weight`.
+
+    Args:
+        said, values: the claims and what each is worth; a claim without value or tokens is left out of the mean too.
+        weight: scales every value.
+        lengths: tokens of each rollout, the stop token counted.
+
+    Returns:
+        One row a rollout; 0 at tokens of no claim, the mean of the claims where several share a token.
+    """
+    of_group: dict[int, list[float]] = {}
+    for one, worth in zip(said, values, strict=True):
+        kept = [value for value, tokens in zip(worth, one.tokens, strict=True) if value is not None and tokens]
+        of_group.setdefault(one.place[0], []).extend(kept)
+    found = {}
+    for one, worth in zip(said, values, strict=True):
+        sums, counts = torch.zeros(lengths[one.place]), torch.zeros(lengths[one.place])
+        group = of_group[one.place[0]]
+        for value, tokens in zip(worth, one.tokens, strict=True):
+            if value is not None and tokens:
+                sums[tokens] += weight * (value - sum(group) / len(group))
+                counts[tokens] += 1
+        found[one.place] = sums / counts.clamp_min(1)
+    return found
+
+
+def added(*parts: Mapping[Place, Float[Tensor, " l"]]) -> dict[Place, Float[Tensor, " l"]]:
+    """The sum of sets of token advantages."""
+    found: dict[Place, Float[Tensor, " l"]] = {}
+    for part in parts:
+        found |= {place: found[place] + row if place in found else row for place, row in part.items()}
+    return found

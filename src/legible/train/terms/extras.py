@@ -1,0 +1,107 @@
+"""What the options of the joint training add to a step, put together once from the configuration.
+
+Each part is a module of its own: `spaces` (rl.space), `contrast`, `paraphrase`, `claim_rewards` (rl.claim_credit,
+rl.truth_reward, rl.truth_credit). With every option off a step is plain reconstruction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from legible.config import RLConfig
+from legible.data.store import Store
+from legible.languages.base import Language
+from legible.models.target import Target
+from legible.probes.lookup import TokenLookup
+from legible.train.loop import generator
+from legible.train.rollouts import RolloutGroup
+from legible.train.terms.claim_rewards import ClaimRewarder
+from legible.train.terms.contrast import Contrast
+from legible.train.terms.paraphrase import check_rewording, rewrite
+from legible.train.terms.read_back import Read
+from legible.train.terms.spaces import Space, space_of
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What some options need beside the pair and the store; an option that lacks its part says so."""
+
+    language: Language | None = None  # paraphrase, truth_reward, truth_credit; claims of claim_credit
+    lookup: TokenLookup | None = None  # space residual
+    target: Target | None = None  # space downstream
+
+
+@dataclass(frozen=True)
+class Extras:
+    """The parts that the configuration switches on."""
+
+    config: RLConfig
+    store: Store
+    language: Language | None
+    space: Space | None  # None: direction
+    contrast: Contrast | None
+    claims: ClaimRewarder
+
+    @classmethod
+    def of(
+        cls,
+        config: RLConfig,
+        store: Store,
+        layer: int,
+        tokenizer: PreTrainedTokenizerBase,
+        knowledge: Knowledge | None = None,
+        out: Path | None = None,
+    ) -> "Extras":
+        """The parts of a training.
+
+        Args:
+            config, store, layer: the training.
+            tokenizer: the verbalizer's.
+            knowledge: what the options need.
+            out: the stage's folder; statistics of the store are kept there.
+
+        Raises:
+            UsageError: an option without what it needs.
+            ConfigError: prices that make guessing pay.
+        """
+        known = knowledge or Knowledge()
+        check_rewording(config.paraphrase, known.language, "rl.paraphrase")
+        space = None
+        if config.space != "direction":
+            space = space_of(config, store, layer, out, known.lookup, known.target)
+        contrast = Contrast(store, layer) if config.contrast > 0 else None
+        claims = ClaimRewarder(config, store, known.language, tokenizer)
+        return cls(config, store, known.language, space, contrast, claims)
+
+    def reads(self, groups: Sequence[RolloutGroup], index: int) -> tuple[list[Read], dict[str, int]]:
+        """What the reconstructor reads in step `index`: every parsed explanation, and some of them in other words.
+
+        Returns:
+            The reads, and how many rollouts have a paraphrase or could not be put in other words.
+        """
+        reads = [
+            Read((g, r), rollout.explanation)
+            for g, group in enumerate(groups)
+            for r, rollout in enumerate(group.rollouts)
+            if rollout.explanation is not None
+        ]
+        if self.config.paraphrase == 0 or self.language is None:
+            return reads, {}
+        shape = len(groups), max(len(group.rollouts) for group in groups)
+        draws = generator(self.config.seed, "paraphrase", index)
+        chosen = torch.rand(shape, generator=draws) < self.config.paraphrase
+        seeds = torch.randint(2**31, shape, generator=draws)
+        rows = [self.store.row(group.row) for group in groups]
+        both: list[Read] = []
+        counts = {"paraphrased": 0, "unparaphrased": 0}
+        for read in reads:
+            if not chosen[read.place]:
+                both.append(read)
+                continue
+            other = rewrite(read.text, self.language, rows[read.place[0]], int(seeds[read.place]))
+            counts["unparaphrased" if other is None else "paraphrased"] += 1
+            both += [read] if other is None else [Read(read.place, text, 0.5) for text in (read.text, other)]
+        return both, counts

@@ -18,14 +18,14 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from support.table import conclude, markdown, shown
 
 from legible.config import EvalConfig
-from legible.engines.local import LocalEngine
-from legible.engines.search import METHODS, SearchEngine, reading_back, search_method
+from legible.engines.sampling import numbered
+from legible.engines.search import METHODS, Method, SearchEngine, reading_back
 from legible.evaluate import claims
 from legible.evaluate.controls import lookup_misses, mean_direction
 from legible.evaluate.reconstruction import Misses, context_fve_of, fve_gain, fve_of, misses
@@ -34,7 +34,7 @@ from legible.evaluate.sample import Sample
 from legible.fileio import write_json
 from legible.models.reconstructor import HEAD_FILE, Reconstructor
 from legible.reading.checkpoint import Checkpoint, load_checkpoint
-from legible.reading.searching import consensus
+from legible.reading.consensus import consensus
 from legible.recipes.stages import use_threads
 from legible.recipes.standalone import held_out_documents
 from legible.stats import Interval, ratio_difference_interval, ratio_interval
@@ -148,18 +148,17 @@ class Bench:
             several = self.several(n)
             texts = [consensus([text for text, _ in mine], found.language, self.args.share) for mine in several]
             return texts, sum(length for mine in several for _, length in mine)
-        chosen = search_method(METHODS[0] if method == "greedy" else method)
-        engine = SearchEngine(found.verbalizer, reading_back(found.reconstructor), chosen, n)
-        best = engine.generate(vectors, max_tokens=LONGEST, seed=self.args.seed)
+        chosen = METHODS[0] if method == "greedy" else method
+        engine = SearchEngine(found.verbalizer, reading_back(found.reconstructor), cast(Method, chosen), n)
+        best = engine.generate(vectors, numbered(self.args.seed, len(vectors)), max_tokens=LONGEST)
         return [one[0].explanation for one in best], engine.cost.tokens
 
     def several(self, n: int) -> list[list[tuple[str | None, int]]]:
         """The greedy explanation of every row and n - 1 samples, each with its tokens."""
-        engine = LocalEngine(self.found.verbalizer)
-        greedy = engine.generate(self.sample.vectors, max_tokens=LONGEST)
-        more = engine.generate(
-            self.sample.vectors, samples=n - 1, temperature=1.0, max_tokens=LONGEST, seed=self.args.seed
-        )
+        engine, vectors = self.found.engine, self.sample.vectors
+        greedy = engine.generate(vectors, max_tokens=LONGEST)
+        keys = numbered(self.args.seed, len(vectors))
+        more = engine.generate(vectors, keys, samples=n - 1, temperature=1.0, max_tokens=LONGEST)
         return [[(one.explanation, len(one.ids)) for one in (*a, *b)] for a, b in zip(greedy, more, strict=True)]
 
     def score(self, texts: list[str | None]) -> Record:

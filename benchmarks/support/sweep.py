@@ -167,7 +167,7 @@ class Sweep:
         if self.bench is None:
             self.bench = self.sample(found.target, found.layer, language)
         sample = self.bench
-        texts = explain(found.verbalizer, sample.vectors, max_tokens=self.config.evaluate.max_tokens).texts
+        texts = explain(found.engine, sample.vectors, max_tokens=self.config.evaluate.max_tokens).texts
         miss = misses(reconstructor, texts, sample.vectors, mean_direction(lookup))
         if abs(1 - miss.mean() / report["variance"] - report["fve"]["value"]) > 1e-4:
             sys.exit(f"{path}: the rows read here are not those of legible evaluate, so nothing can be paired")

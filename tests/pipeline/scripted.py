@@ -29,7 +29,7 @@ class Scripted:
         self.row_of = {vector.numpy().tobytes(): row for row, vector in enumerate(vectors)}
 
     @torch.no_grad()
-    def generate(self, vectors, *, samples=1, temperature=0.0, max_tokens, seed=0):
+    def generate(self, vectors, keys=None, *, samples=1, temperature=0.0, max_tokens):
         return [[self.write(vector, sample, temperature) for sample in range(samples)] for vector in vectors]
 
     def write(self, vector, sample: int, temperature: float) -> Completion:

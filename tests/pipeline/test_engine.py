@@ -22,6 +22,7 @@ from legible.config import AdapterConfig
 from legible.engines import LocalEngine, continue_text
 from legible.engines.cached import CachedStepper
 from legible.engines.direct import DirectStepper, supports
+from legible.engines.sampling import numbered
 from legible.errors import UsageError
 from legible.injection import Injection
 from legible.languages.world import build_tokenizer
@@ -161,7 +162,7 @@ def test_the_lean_step_declines_what_it_would_compute_wrongly():
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
 def test_logprobs_are_those_of_the_update(family, temperature, vectors):
     verbalizer = make_verbalizer(family)
-    groups = LocalEngine(verbalizer).generate(vectors, samples=3, temperature=temperature, max_tokens=10, seed=5)
+    groups = LocalEngine(verbalizer).generate(vectors, samples=3, temperature=temperature, max_tokens=10)
     stopped = 0
     for vector, group in zip(vectors, groups, strict=True):
         for one in group:
@@ -175,12 +176,14 @@ def test_logprobs_are_those_of_the_update(family, temperature, vectors):
 
 def test_a_sample_depends_only_on_its_seed_row_and_number(vectors):
     verbalizer = make_verbalizer()
-    whole = LocalEngine(verbalizer).generate(vectors, samples=4, temperature=1.0, max_tokens=12, seed=9)
-    alone = LocalEngine(verbalizer, batch=1).generate(vectors[:3], samples=2, temperature=1.0, max_tokens=12, seed=9)
-    odd = LocalEngine(verbalizer, batch=5).generate(vectors, samples=4, temperature=1.0, max_tokens=12, seed=9)
+    whole = LocalEngine(verbalizer).generate(vectors, samples=4, temperature=1.0, max_tokens=12)
+    alone = LocalEngine(verbalizer, batch=1).generate(vectors[:3], samples=2, temperature=1.0, max_tokens=12)
+    odd = LocalEngine(verbalizer, batch=5).generate(vectors, samples=4, temperature=1.0, max_tokens=12)
     assert [[one.ids for one in group[:2]] for group in whole[:3]] == [[one.ids for one in group] for group in alone]
     assert [[one.ids for one in group] for group in whole] == [[one.ids for one in group] for group in odd]
-    other = LocalEngine(verbalizer).generate(vectors, samples=4, temperature=1.0, max_tokens=12, seed=10)
+    other = LocalEngine(verbalizer).generate(
+        vectors, numbered(10, len(vectors)), samples=4, temperature=1.0, max_tokens=12
+    )
     assert [[one.ids for one in group] for group in whole] != [[one.ids for one in group] for group in other]
     assert len({tuple(one.ids) for group in whole for one in group}) > len(vectors)
 
@@ -254,7 +257,7 @@ def test_a_target_is_continued_as_a_plain_forward_would(family):
 def test_continuations_follow_the_targets_distribution():
     target = make_target()
     start = TOKENIZER("The fox")["input_ids"]
-    drawn = torch.tensor([row[0] for row in continue_text(target, start, samples=4000, max_tokens=1, seed=2)])
+    drawn = torch.tensor([row[0] for row in continue_text(target, start, samples=4000, max_tokens=1, key=(2, 0))])
     with torch.no_grad():
         p = target.model(torch.tensor([start])).logits[0, -1].softmax(-1)
     top = p.topk(8).indices
@@ -267,8 +270,8 @@ def test_continuations_end_before_their_stop_token():
     target = make_target()
     start = TOKENIZER("The fox")["input_ids"]
     stop_ids = range(VOCAB // 2)
-    rows = continue_text(target, start, samples=32, max_tokens=8, seed=2, stop_ids=stop_ids)
-    free = continue_text(target, start, samples=32, max_tokens=8, seed=2)
+    rows = continue_text(target, start, samples=32, max_tokens=8, key=(2, 0), stop_ids=stop_ids)
+    free = continue_text(target, start, samples=32, max_tokens=8, key=(2, 0))
     for row, unbound in zip(rows, free, strict=True):
         assert row == unbound[: len(row)]
         assert len(row) == 8 or unbound[len(row)] in stop_ids

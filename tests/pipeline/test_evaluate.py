@@ -213,9 +213,9 @@ def test_the_same_measure_twice_is_the_same(checkpoint, store, dev):
     measure = held_out_measure(
         dev, LANGUAGE, LAYER, checkpoint.lookup, 16, variance=checkpoint.variance, probes=probes, max_tokens=12
     )
-    scores = measure(checkpoint.verbalizer, checkpoint.reconstructor)
+    scores = measure(checkpoint.engine, checkpoint.reconstructor)
     assert {"fve", "context_fve", "context_precision", "context_claims", "recall", "mean_tokens"} < set(scores)
-    assert finite(scores) == finite(measure(checkpoint.verbalizer, checkpoint.reconstructor))
+    assert finite(scores) == finite(measure(checkpoint.engine, checkpoint.reconstructor))
 
 
 def _fit(store: Store) -> tuple[torch.Tensor, dict[str, list[str | None]], list[str]]:

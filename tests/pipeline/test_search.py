@@ -9,8 +9,9 @@ import train_jobs as jobs
 
 import legible as package
 from legible.documents import Document
-from legible.engines.local import LocalEngine
+from legible.engines import LocalEngine, make_engine
 from legible.engines.partial import Continuer, Draw, Partial, clause_lengths
+from legible.engines.sampling import numbered
 from legible.engines.search import METHODS, SearchEngine, reading_back
 from legible.engines.tree import Tree
 from legible.errors import UsageError
@@ -18,7 +19,7 @@ from legible.injection import Injection
 from legible.languages.world import WorldLanguage, build_tokenizer, story_document
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.reading.searching import consensus, searching
+from legible.reading.consensus import consensus
 from legible.train.lm import new_lm
 from legible.vectors import direction_mse
 
@@ -69,7 +70,7 @@ def test_a_budget_of_one_is_the_greedy_explanation(method, reader, vectors, gree
 @pytest.mark.parametrize("method", METHODS)
 def test_more_budget_finds_better_and_costs_what_it_may(method, reader, vectors, greedy):
     search = engine(reader, method, 4)
-    texts = [row[0].explanation for row in search.generate(vectors, max_tokens=LONGEST, seed=1)]
+    texts = [row[0].explanation for row in search.generate(vectors, max_tokens=LONGEST)]
     before = errors(reader, [one.explanation for one in greedy], vectors)
     after = errors(reader, texts, vectors)
     assert after.mean() < before.mean()
@@ -83,9 +84,9 @@ def test_more_budget_finds_better_and_costs_what_it_may(method, reader, vectors,
 
 def test_best_of_n_is_the_best_of_the_greedy_and_the_engines_own_samples(reader, vectors, greedy):
     samples = LocalEngine(reader.checkpoint.verbalizer).generate(
-        vectors, samples=4, temperature=1.0, max_tokens=LONGEST, seed=7
+        vectors, samples=4, temperature=1.0, max_tokens=LONGEST
     )
-    found = engine(reader, "best-of-n", 4).generate(vectors, max_tokens=LONGEST, seed=7)
+    found = engine(reader, "best-of-n", 4).generate(vectors, max_tokens=LONGEST)
     for row, ours in enumerate(found):
         pool = [greedy[row], *samples[row][1:]]
         texts = [one.explanation for one in pool if one.explanation is not None]
@@ -95,7 +96,7 @@ def test_best_of_n_is_the_best_of_the_greedy_and_the_engines_own_samples(reader,
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_search_does_not_depend_on_what_is_read_beside(method, reader, vectors):
-    run = lambda some: engine(reader, method, 3).generate(some, max_tokens=LONGEST, seed=2)
+    run = lambda some: engine(reader, method, 3).generate(some, max_tokens=LONGEST)
     assert [one.ids for one in run(vectors[:1])[0]] == [one.ids for one in run(vectors[:3])[0]]
 
 
@@ -114,7 +115,7 @@ def test_clause_by_clause_writes_what_is_written_at_once(mode):
     while any(len(one.ids) < 40 and not one.ended for one in found):
         open_rows = [row for row, one in enumerate(found) if len(one.ids) < 40 and not one.ended]
         draws = [Draw(row, found[row], rounds) for row in open_rows]
-        more = continuer.write(vectors, draws, clause=True, temperature=0.0, max_tokens=40, seed=0)
+        more = continuer.write(vectors, numbered(0, len(vectors)), draws, clause=True, temperature=0.0, max_tokens=40)
         for row, one in zip(open_rows, more, strict=True):
             found[row] = one
         rounds += 1
@@ -175,9 +176,10 @@ def test_a_search_is_one_explanation_and_its_arguments_are_checked(reader, vecto
         engine(reader, "tree", 2).generate(vectors, samples=2, max_tokens=8)
     with pytest.raises(UsageError, match="expected a budget of at least 1"):
         engine(reader, "tree", 0)
-    blind = type(reader)(dataclasses.replace(reader.checkpoint, reconstructor=None), "blind")
-    with pytest.raises(UsageError, match="blind has no reconstructor"):
-        searching(blind, "beam", 2)
+    with pytest.raises(UsageError, match="a search chooses by the reconstructor, and this checkpoint has none"):
+        make_engine(reader.checkpoint.verbalizer, None, "beam", budget=2)
+    with pytest.raises(UsageError, match="no engine 'wide': expected local, best-of-n, beam, tree"):
+        make_engine(reader.checkpoint.verbalizer, reader.checkpoint.reconstructor, "wide")
 
 
 def test_explanations_that_cannot_end_are_failed_parses(reader, vectors):
@@ -197,7 +199,7 @@ def test_reading_with_a_search_reads_better(reader, legible):
     for ours, theirs in zip(searched, plain, strict=True):
         assert ours["direction_mse"] <= theirs.direction_mse + 1e-6
     assert legible(*asked, "--search", "fastest").code == 2
-    assert "expected best-of-n, beam, tree" in legible(*asked, "--search", "fastest").err
+    assert "expected local, best-of-n, beam, tree" in legible(*asked, "--search", "fastest").err
 
 
 def test_consensus_keeps_the_clauses_that_most_explanations_make():

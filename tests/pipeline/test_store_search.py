@@ -47,9 +47,9 @@ def asked(monkeypatch):
     calls: list[int] = []
     real = LocalEngine.generate
 
-    def counting(self, vectors, **how):
+    def counting(self, vectors, *keys, **how):
         calls.append(len(vectors))
-        return real(self, vectors, **how)
+        return real(self, vectors, *keys, **how)
 
     monkeypatch.setattr(LocalEngine, "generate", counting)
     return calls

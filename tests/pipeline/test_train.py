@@ -8,7 +8,7 @@ import torch
 import train_jobs as jobs
 from torch import nn
 
-from legible.engines.local import LocalEngine
+from legible.engines import Engine, LocalEngine
 from legible.errors import TrainingError, UsageError
 from legible.languages.world import build_tokenizer
 from legible.models.target import Target
@@ -166,7 +166,7 @@ def test_the_best_by_the_held_out_measure_is_kept_the_warm_start_included(folder
     start = weights_sha256(verbalizer)
     seen: list[str] = []
 
-    def measure(verbalizer: Verbalizer, _: nn.Module) -> dict[str, float]:
+    def measure(_engine: Engine, _reconstructor: nn.Module) -> dict[str, float]:
         seen.append(weights_sha256(verbalizer))
         return {"score": slope * len(seen)}
 

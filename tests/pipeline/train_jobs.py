@@ -9,10 +9,10 @@ import torch
 from legible.config import AdapterConfig, CaptureConfig, OptimizerConfig, PretrainConfig, RLConfig, SFTConfig
 from legible.data.capture import capture
 from legible.data.store import Store
+from legible.engines import Engine
 from legible.languages.world import build_tokenizer, story_document
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
-from legible.models.verbalizer import Verbalizer
 from legible.train.lm import new_lm
 from legible.train.rl import RLResult, train_rl
 from legible.train.sft import SFTResult, train_sft, warm_roles
@@ -56,7 +56,7 @@ def rl(folder: Path, warm: Path, out: Path, config: RLConfig = RL, sft_config: S
     verbalizer, reconstructor = warm_roles(sft_config, target, LAYER, warm)
     vectors = store.vectors(range(8), LAYER)
 
-    def measure(verbalizer: Verbalizer, reconstructor: Reconstructor) -> dict[str, float]:
+    def measure(_engine: Engine, reconstructor: Reconstructor) -> dict[str, float]:
         texts = [" ".join(store.row(row).prefix.split()[-4:]) for row in range(8)]
         return {"score": -float(direction_mse(reconstructor.reconstruct(texts), vectors).mean())}
 

@@ -59,10 +59,10 @@ def test_banned_tokens_are_left_out_of_the_distribution():
 
 
 def test_draws_depend_on_seed_row_and_sample_alone():
-    draws = uniforms(3, [(0, 0), (0, 1), (1, 0)], 6)
-    assert torch.equal(uniforms(3, [(1, 0)], 6)[0], draws[2])
-    assert torch.equal(uniforms(3, [(1, 0)], 4)[0], draws[2, :4])
-    assert len({tuple(row.tolist()) for row in [*draws, *uniforms(4, [(0, 0)], 6)]}) == 4
+    draws = uniforms([(3, 0, 0), (3, 0, 1), (3, 1, 0)], 6)
+    assert torch.equal(uniforms([(3, 1, 0)], 6)[0], draws[2])
+    assert torch.equal(uniforms([(3, 1, 0)], 4)[0], draws[2, :4])
+    assert len({tuple(row.tolist()) for row in [*draws, *uniforms([(4, 0, 0)], 6)]}) == 4
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])

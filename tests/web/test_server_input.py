@@ -105,7 +105,7 @@ class Hostile:
 
     words = f"{HOSTILE}\r\n\r\ndata: [DONE]\n\nevent: error\n\n"
 
-    def generate(self, vectors, *, samples, **_):
+    def generate(self, vectors, keys, *, samples, **_):
         return [[Completion([], [], "stop", 2, self.words, self.words)] * samples for _ in vectors]
 
 

@@ -63,10 +63,10 @@ class Slow:
     def __init__(self, engine):
         self.engine, self.rows = engine, 0
 
-    def generate(self, vectors, **options):
+    def generate(self, *given, **options):
         time.sleep(0.05)
-        self.rows += len(vectors)
-        return self.engine.generate(vectors, **options)
+        self.rows += len(given[0])
+        return self.engine.generate(*given, **options)
 
 
 @pytest.mark.parametrize("stream", [True, False])

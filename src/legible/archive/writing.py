@@ -20,8 +20,7 @@ from legible.archive.keeping import Placed, Sampling, Series
 from legible.archive.schema import failures, open_for_writing, transaction
 from legible.config import CaptureConfig
 from legible.documents import Document, read_corpus
-from legible.engines.base import Completion
-from legible.engines.local import LocalEngine
+from legible.engines import Completion
 from legible.errors import UsageError
 from legible.fileio import fault_point
 from legible.languages.world import story
@@ -121,9 +120,8 @@ class _Waiting:
 class _Filler:
     def __init__(self, reader: Reader, connection: sqlite3.Connection, series: Series, positions: Positions) -> None:
         self.reader, self.connection, self.series, self.positions = reader, connection, series, positions
-        if not isinstance(reader.engine, LocalEngine):
+        if reader.engine is not reader.checkpoint.engine:
             raise UsageError("a search and an explanation store do not go together.\n  Leave --search out.")
-        self.engine = reader.engine
         extra = reader.checkpoint.contract.legible
         self.sampled = CaptureConfig.from_positions(extra.variance.positions if extra and extra.variance else "")
         self.waiting: dict[Document, _Waiting] = {}
@@ -204,12 +202,12 @@ class _Filler:
 
     def _generate(self, activations: list[str], vectors: torch.Tensor) -> list[list[Completion]]:
         how = self.series.sampling
-        return self.engine.generate(
+        return self.reader.engine.generate(
             vectors,
+            [(how.seed, int(activation[:15], 16)) for activation in activations],
             samples=how.samples,
             temperature=how.temperature,
             max_tokens=how.max_tokens,
-            keys=[(how.seed, int(activation[:15], 16)) for activation in activations],
         )
 
     def _placed(self, one: _Waiting, text: Prepared) -> list[Placed]:

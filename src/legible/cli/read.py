@@ -112,11 +112,8 @@ def read(
         return
     from legible.reading.reader import load
 
-    reader = load(checkpoint, target=target)
-    if search is not None:
-        from legible.reading.searching import searching
-
-        searching(reader, search, budget, temperature)
+    options = {} if search is None else {"budget": budget, "temperature": 1.0 if temperature is None else temperature}
+    reader = load(checkpoint, target=target, engine=search, **options)
     readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust)
     _show(readings, whole, reader.about(), html, json)
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import torch
 from transformers import DynamicCache
 
+from legible.engines.base import Key
 from legible.engines.cached import extend
 from legible.engines.decode import Policy, decode
 from legible.engines.direct import fastest_stepper
@@ -24,7 +25,7 @@ def continue_text(
     samples: int,
     max_tokens: int,
     temperature: float = 1.0,
-    seed: int = 0,
+    key: Key = (0, 0),
     stop_ids: Collection[int] = (),
 ) -> list[list[int]]:
     """Sample `samples` continuations of `ids` from the target.
@@ -35,7 +36,7 @@ def continue_text(
         samples: continuations.
         max_tokens: most tokens of each, its stop token counted.
         temperature: 0 takes the likeliest token.
-        seed: decides every draw.
+        key: with the sample's number it decides every draw.
         stop_ids: tokens that end a continuation; left out of the result.
 
     Returns:
@@ -53,6 +54,6 @@ def continue_text(
     logits = extend(target.model, cache, ids=torch.tensor([list(ids)], device=target.device))
     index = torch.zeros(samples, dtype=torch.long, device=target.device)
     stepper = fastest_stepper(target.model, cache, index, max_tokens)
-    noise = uniforms(seed, [(0, sample) for sample in range(samples)], max_tokens).to(target.device)
+    noise = uniforms([(*key, sample) for sample in range(samples)], max_tokens).to(target.device)
     policy = Policy(temperature, max_tokens, stop_ids)
     return [row.ids for row in decode(stepper, logits[index], policy, noise)]

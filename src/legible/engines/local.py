@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
-from legible.engines.base import Completion
+from legible.engines.base import Completion, Key
 from legible.engines.cached import extend, shared_prefix, spread
 from legible.engines.decode import Policy, Stepper, Written, decode
 from legible.engines.direct import fastest_stepper
-from legible.engines.sampling import keyed_uniforms
+from legible.engines.sampling import numbered, uniforms
 from legible.errors import UsageError
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import parse_explanation
@@ -44,21 +44,15 @@ class LocalEngine:
     def generate(
         self,
         vectors: Float[Tensor, "n d_model"],
+        keys: Sequence[Key] | None = None,
         *,
         samples: int = 1,
         temperature: float = 0.0,
         max_tokens: int,
-        seed: int = 0,
-        keys: Sequence[tuple[int, int]] | None = None,
     ) -> list[list[Completion]]:
-        """Write `samples` completions for each vector; see `Engine.generate`.
-
-        `keys` gives each vector its own (seed, row) in place of (`seed`, its index): what it draws is then the same
-        whichever vectors of other requests share the call.
-        """
+        """Write `samples` completions for each vector; see `Engine.generate`."""
         self._check(vectors, samples, temperature, max_tokens)
-        if keys is None:
-            keys = [(seed, row) for row in range(len(vectors))]
+        keys = numbered(0, len(vectors)) if keys is None else keys
         prompt = self.verbalizer.prompt
         policy = Policy(temperature, max_tokens, prompt.stop_ids, prompt.banned_ids)
         jobs = [(row, sample) for row in range(len(vectors)) for sample in range(samples)]
@@ -77,7 +71,7 @@ class LocalEngine:
         jobs: Sequence[tuple[int, int]],
         prefix: DynamicCache,
         policy: Policy,
-        keys: Sequence[tuple[int, int]],
+        keys: Sequence[Key],
     ) -> list[Written]:
         rows = torch.tensor([row for row, _ in jobs], device=vectors.device)
         unique, index = rows.unique(return_inverse=True)
@@ -88,7 +82,7 @@ class LocalEngine:
             logits = extend(self.verbalizer.model, cache, embeds=embeds)
         stepper = self.stepper(self.verbalizer.model, cache, index, policy.max_tokens)
         draws = [(*keys[row], sample) for row, sample in jobs] if policy.temperature else []
-        noise = keyed_uniforms(draws, policy.max_tokens).to(vectors.device) if draws else None
+        noise = uniforms(draws, policy.max_tokens).to(vectors.device) if draws else None
         return decode(stepper, logits[index], policy, noise)
 
     def _completions(self, written: Sequence[Written]) -> list[Completion]:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
-from legible.engines.base import Completion, StopReason
+from legible.engines.base import Completion, Key, StopReason
 from legible.engines.cached import extend, shared_prefix, spread
 from legible.engines.decode import Policy, Written, decode
 from legible.engines.direct import fastest_stepper
@@ -63,22 +63,22 @@ class Continuer:
     def write(
         self,
         vectors: Float[Tensor, "n d_model"],
+        keys: Sequence[Key],
         draws: Sequence[Draw],
         *,
         clause: bool,
         temperature: float,
         max_tokens: int,
-        seed: int,
     ) -> list[Partial]:
         """One continuation of each draw's partial explanation, which must not have ended.
 
         Args:
             vectors: activations; a draw names one by its row.
-            draws: what to write; the seed with a draw's row and number decides it.
+            keys: one an activation; with a draw's number it decides the draw.
+            draws: what to write.
             clause: stop after one clause instead of at the end.
             temperature: 0 takes the likeliest token.
             max_tokens: most tokens of the whole explanation, the stop token counted.
-            seed: of the sampling.
 
         Returns:
             The longer partial explanations, in the order given; one at `max_tokens` without a stop token never ends.
@@ -94,17 +94,19 @@ class Continuer:
             for start in range(0, len(places), BATCH):
                 part = places[start : start + BATCH]
                 asked = [draws[place] for place in part]
-                written = self._decode(vectors, asked, prefix, clause, temperature, max_tokens - length, seed)
+                written = self._decode(vectors, keys, asked, prefix, clause, temperature, max_tokens - length)
                 longer = (self._longer(draw.partial, more) for draw, more in zip(asked, written, strict=True))
                 found |= dict(zip(part, longer, strict=True))
         return [found[place] for place in range(len(draws))]
 
     def completion(self, partial: Partial) -> Completion:
-        """The partial explanation as an engine's completion: parsed if it has ended, a failed parse otherwise."""
+        """The partial explanation as a search's completion: parsed if it has ended, a failed parse otherwise."""
         text = self.text(partial)
         explanation = parse_explanation(text, self.verbalizer.prompt.tags, stopped=partial.ended)
         reason: StopReason = "stop" if partial.ended else "length"
-        return Completion(list(partial.ids), list(partial.logprobs), reason, partial.stop_id, text, explanation)
+        return Completion(
+            list(partial.ids), list(partial.logprobs), reason, partial.stop_id, text, explanation, "searched"
+        )
 
     def readable(self, partial: Partial) -> str:
         """The explanation so far as a reconstructor may read it: tags left out, an open sentence closed."""
@@ -120,12 +122,12 @@ class Continuer:
     def _decode(
         self,
         vectors: Tensor,
+        keys: Sequence[Key],
         draws: Sequence[Draw],
         prefix: DynamicCache,
         clause: bool,
         temperature: float,
         room: int,
-        seed: int,
     ) -> list[Written]:
         """Continuations of partial explanations of one length; equal ones share their prompt."""
         device = self.verbalizer.device
@@ -142,8 +144,7 @@ class Continuer:
         chosen = torch.tensor(index, device=device)
         stepper = fastest_stepper(self.verbalizer.model, cache, chosen, room)
         stops = {*prompt.stop_ids, *(self.ends if clause else ())}
-        keys = [(draw.row, draw.number) for draw in draws]
-        noise = uniforms(seed, keys, room).to(device) if temperature else None
+        noise = uniforms([(*keys[draw.row], draw.number) for draw in draws], room).to(device) if temperature else None
         return decode(stepper, logits[chosen], Policy(temperature, room, stops, prompt.banned_ids), noise)
 
     def _longer(self, partial: Partial, more: Written) -> Partial:

@@ -1,7 +1,7 @@
 """Choosing tokens from logits, reproducibly.
 
 A sampled token is the inverse of the cumulative distribution at one uniform number. That number depends on
-(seed, row, sample, step) alone, so a row's text does not depend on what else is in the batch.
+(the row's key, sample, step) alone, so a row's text does not depend on what else is in the batch.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-
-def uniforms(seed: int, keys: Sequence[tuple[int, int]], steps: int) -> Float[Tensor, "n steps"]:
-    """One number in [0, 1) for each (row, sample) key and step; more steps extend the same sequence."""
-    return keyed_uniforms([(seed, row, sample) for row, sample in keys], steps)
+from legible.engines.base import Key
 
 
-def keyed_uniforms(keys: Sequence[tuple[int, int, int]], steps: int) -> Float[Tensor, "n steps"]:
-    """As `uniforms`, the seed part of each (seed, row, sample) key: rows of several requests can share a batch."""
+def numbered(seed: int, n: int) -> list[Key]:
+    """Keys of vectors of which nothing is known but their order."""
+    return [(seed, index) for index in range(n)]
+
+
+def uniforms(keys: Sequence[Key], steps: int) -> Float[Tensor, "n steps"]:
+    """One number in [0, 1) for each key and step; more steps extend the same sequence."""
     draws = [np.random.default_rng(key).random(steps, dtype=np.float32) for key in keys]
     return torch.from_numpy(np.stack(draws)) if draws else torch.zeros(0, steps)
 

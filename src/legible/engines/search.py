@@ -19,8 +19,9 @@ from typing import Literal, get_args
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.engines.base import Completion
+from legible.engines.base import Completion, Key
 from legible.engines.partial import Continuer, Draw, Partial
+from legible.engines.sampling import numbered
 from legible.engines.tree import Tree
 from legible.errors import UsageError
 from legible.models.reconstructor import Reconstructor
@@ -35,17 +36,6 @@ Verifier = Callable[[Float[Tensor, "n d_model"], Sequence[str]], Float[Tensor, "
 NOTHING = 4.0  # score of an explanation that never ended: the largest direction_mse
 
 
-def search_method(name: str) -> Method:
-    """The method of that name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in METHODS:
-        raise UsageError(f"no search {name!r}: expected {', '.join(METHODS)}.")
-    return name
-
-
 def reading_back(reconstructor: Reconstructor) -> Verifier:
     """direction_mse under a reconstructor; each text is read once."""
 
@@ -55,6 +45,26 @@ def reading_back(reconstructor: Reconstructor) -> Verifier:
         return direction_mse(back[[place[text] for text in texts]], vectors)
 
     return score
+
+
+def search_engine(
+    method: Method,
+    verbalizer: Verbalizer,
+    reconstructor: Reconstructor | None,
+    *,
+    budget: int = 8,
+    temperature: float = 1.0,
+) -> "SearchEngine":
+    """A search whose verifier is the reconstructor.
+
+    Raises:
+        UsageError: there is no reconstructor, or a budget below 1 or a temperature of 0.
+    """
+    if reconstructor is None:
+        raise UsageError(
+            "a search chooses by the reconstructor, and this checkpoint has none (ar/).\n  Read without --search."
+        )
+    return SearchEngine(verbalizer, reading_back(reconstructor), method, budget, temperature)
 
 
 @dataclass
@@ -91,11 +101,11 @@ class SearchEngine:
     def generate(
         self,
         vectors: Float[Tensor, "n d_model"],
+        keys: Sequence[Key] | None = None,
         *,
         samples: int = 1,
         temperature: float = 0.0,
         max_tokens: int,
-        seed: int = 0,
     ) -> list[list[Completion]]:
         """The best explanation found of each vector; see `Engine.generate`. `temperature` is the search's own.
 
@@ -108,7 +118,7 @@ class SearchEngine:
                 "  Leave --samples out: --budget says how many explanations may be written."
             )
         search = {"best-of-n": self._best_of_n, "beam": self._beam, "tree": self._tree}[self.method]
-        run = _Run(self, vectors.float().cpu(), max_tokens, seed)
+        run = _Run(self, vectors.float().cpu(), numbered(0, len(vectors)) if keys is None else keys, max_tokens)
         self.cost.readings += len(vectors)
         return [[self._continuer.completion(best)] for best in search(run)]
 
@@ -166,21 +176,21 @@ class SearchEngine:
 
 @dataclass
 class _Run:
-    """One call of the engine: the activations, the limits and the seed; counts what is written and scored."""
+    """One call of the engine: the activations with their keys, and the limit; counts what is written and scored."""
 
     engine: SearchEngine
     vectors: Tensor
+    keys: Sequence[Key]
     max_tokens: int
-    seed: int
 
     def write(self, draws: Sequence[Draw], *, greedy: bool = False, clause: bool = False) -> list[Partial]:
         grown = self.engine._continuer.write(
             self.vectors,
+            self.keys,
             draws,
             clause=clause,
             temperature=0.0 if greedy else self.engine.temperature,
             max_tokens=self.max_tokens,
-            seed=self.seed,
         )
         pairs = zip(draws, grown, strict=True)
         self.engine.cost.tokens += sum(len(one.ids) - len(draw.partial.ids) for draw, one in pairs)

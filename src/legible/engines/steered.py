@@ -264,8 +264,8 @@ def _prompted(
 def _decode(
     stepper: "_Steered | _Lockstep", logits: Float[Tensor, "n vocab"], samples: int, writing: Writing
 ) -> list[list[int]]:
-    keys = [(0, row % samples) for row in range(len(logits))]
-    noise = uniforms(writing.seed, keys, writing.max_tokens).to(logits.device)
+    keys = [(writing.seed, 0, row % samples) for row in range(len(logits))]
+    noise = uniforms(keys, writing.max_tokens).to(logits.device)
     policy = Policy(writing.temperature, writing.max_tokens, writing.stop_ids)
     return [row.ids for row in decode(stepper, logits, policy, noise)]
 

@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from legible.engines import Engine
 from legible.errors import UsageError
 from legible.evaluate.reconstruction import Explained, Misses, as_misses, explain, misses
 from legible.evaluate.sample import Sample
 from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
-from legible.models.verbalizer import Verbalizer
 from legible.probes.lookup import FactRidge, TokenLookup, fact_names
 from legible.probes.probes import OPEN, ProbeSet
 from legible.teachers.base import Explanation, Teacher
@@ -44,7 +44,7 @@ def mean_direction(lookup: TokenLookup) -> Float[Tensor, " d_model"]:
 
 
 def run_controls(
-    verbalizer: Verbalizer,
+    engine: Engine,
     reconstructor: Reconstructor,
     sample: Sample,
     explained: Explained,
@@ -70,9 +70,9 @@ def run_controls(
         UsageError: the sample holds one document only.
     """
     guess = mean_direction(lookup)
-    no_activation, decoding = _without_activation(verbalizer, sample, guess, max_tokens, language, seed)
+    no_activation, decoding = _without_activation(engine, sample, guess, max_tokens, language, seed)
     lender = pool if pool is not None else sample
-    other = explain(verbalizer, lender.vectors[like_rows(sample, lender)], max_tokens=max_tokens)
+    other = explain(engine, lender.vectors[like_rows(sample, lender)], max_tokens=max_tokens)
     dealt = [explained.texts[row] for row in other_documents(sample.doc_ids, seed)]
     found = {
         "constant": as_misses(direction_mse(guess.expand_as(sample.vectors), sample.vectors)),
@@ -85,7 +85,7 @@ def run_controls(
 
 
 def _without_activation(
-    verbalizer: Verbalizer,
+    engine: Engine,
     sample: Sample,
     guess: Float[Tensor, " d_model"],
     max_tokens: int,
@@ -98,12 +98,12 @@ def _without_activation(
     """
     scale = sample.vectors.norm(dim=-1).mean()  # for verbalizers that inject raw vectors
     vector = (unit(guess) * scale)[None]
-    nothing = explain(verbalizer, vector, max_tokens=max_tokens)
+    nothing = explain(engine, vector, max_tokens=max_tokens)
     text = nothing.texts[0]
     if language is None or (text is not None and language.parse(text).claims):
         return Explained(nothing.texts * len(sample), nothing.tokens * len(sample)), "greedy"
     vectors = vector.expand(len(sample), -1)
-    return explain(verbalizer, vectors, max_tokens=max_tokens, temperature=1.0, seed=seed), "sampled"
+    return explain(engine, vectors, max_tokens=max_tokens, temperature=1.0, seed=seed), "sampled"
 
 
 def lookup_misses(lookup: TokenLookup, sample: Sample) -> Misses:

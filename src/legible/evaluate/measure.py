@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from legible.data.store import Store
+from legible.engines import Engine
 from legible.evaluate import claims
 from legible.evaluate.controls import lookup_misses, mean_direction
 from legible.evaluate.reconstruction import context_fve_of, explain, fve_of, misses
 from legible.evaluate.sample import Sample
 from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
-from legible.models.verbalizer import Verbalizer
 from legible.probes.lookup import TokenLookup
 from legible.probes.probes import ProbeSet
 
@@ -25,7 +25,7 @@ def held_out_measure(
     probes: ProbeSet | None = None,
     max_tokens: int = 96,
     seed: int = 0,
-) -> Callable[[Verbalizer, Reconstructor], dict[str, float]]:
+) -> Callable[[Engine, Reconstructor], dict[str, float]]:
     """A callable that scores both roles on rows of the dev store, always the same ones.
 
     Args:
@@ -51,8 +51,8 @@ def held_out_measure(
     if language is not None and probes is not None:
         decodable = probes.decodable(sample.vectors, sample.labels(language), docs)
 
-    def measure(verbalizer: Verbalizer, reconstructor: Reconstructor) -> dict[str, float]:
-        explained = explain(verbalizer, sample.vectors, max_tokens=max_tokens)
+    def measure(engine: Engine, reconstructor: Reconstructor) -> dict[str, float]:
+        explained = explain(engine, sample.vectors, max_tokens=max_tokens)
         miss = misses(reconstructor, explained.texts, sample.vectors, guess)
         scores = {
             "fve": fve_of(miss, variance, docs).value,

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from legible.engines.local import LocalEngine
+from legible.engines import Engine
+from legible.engines.sampling import numbered
 from legible.models.reconstructor import Reconstructor
-from legible.models.verbalizer import Verbalizer
 from legible.stats import Interval, ratio_interval
 from legible.vectors import direction_mse
 
@@ -42,7 +42,7 @@ class Explained:
 
 
 def explain(
-    verbalizer: Verbalizer,
+    engine: Engine,
     vectors: Float[Tensor, "n d_model"],
     *,
     max_tokens: int,
@@ -50,7 +50,8 @@ def explain(
     seed: int = 0,
 ) -> Explained:
     """One explanation of every activation, greedy unless a temperature is given."""
-    written = LocalEngine(verbalizer).generate(vectors, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    keys = numbered(seed, len(vectors))
+    written = engine.generate(vectors, keys, max_tokens=max_tokens, temperature=temperature)
     return Explained([row[0].explanation for row in written], [len(row[0].ids) for row in written])
 
 

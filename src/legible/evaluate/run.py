@@ -106,11 +106,11 @@ def evaluate_checkpoint(
     bench = _bench(checkpoint, config, capture, documents, pool, progress)
     progress("reading")
     sample, lookup = bench.sample, bench.lookup
-    explained = explain(checkpoint.verbalizer, sample.vectors, max_tokens=config.max_tokens)
+    explained = explain(checkpoint.engine, sample.vectors, max_tokens=config.max_tokens)
     miss = misses(bench.reconstructor, explained.texts, sample.vectors, mean_direction(lookup))
     progress("controls")
     controls = run_controls(
-        checkpoint.verbalizer, bench.reconstructor, sample, explained, lookup,
+        checkpoint.engine, bench.reconstructor, sample, explained, lookup,
         max_tokens=config.max_tokens, language=bench.language, pool=bench.pool, seed=config.seed,
     )  # fmt: skip
     references = _references(bench, config.seed)

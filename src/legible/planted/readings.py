@@ -64,7 +64,7 @@ def read_secrets(
     texts: dict[str, list[str | None]] = {}
     for side, sample in samples.items():
         say(f"reading {len(sample)} tokens of target {side}")
-        texts[side] = explain(checkpoint.verbalizer, sample.vectors, max_tokens=max_tokens).texts
+        texts[side] = explain(checkpoint.engine, sample.vectors, max_tokens=max_tokens).texts
     language, kinds = WorldLanguage(), sorted({one.kind for one in found})
     named = {side: named_by_texts(lines, language) for side, lines in texts.items()}
     answers = {NLA: Answers({side: named[side] for side in SIDES}), "nla_on_base": Answers.same(named[BASE])}
@@ -120,7 +120,7 @@ def _without_activation(checkpoint: Checkpoint, sample: Sample, max_tokens: int,
     assert checkpoint.lookup is not None
     vector = mean_direction(checkpoint.lookup) * sample.vectors.norm(dim=-1).mean()
     vectors = vector.expand(len(sample), -1)
-    return explain(checkpoint.verbalizer, vectors, max_tokens=max_tokens, temperature=1.0, seed=seed).texts
+    return explain(checkpoint.engine, vectors, max_tokens=max_tokens, temperature=1.0, seed=seed).texts
 
 
 def _probes(

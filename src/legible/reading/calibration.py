@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from legible.engines.base import Origin
 from legible.errors import ContractError
 from legible.fileio import write_json
 from legible.vectors import OUTLIER
@@ -51,6 +52,7 @@ class ClaimEvidence:
     norm: float | None = None  # length of the activation
     flags: tuple[str, ...] = ()  # early_position, ood, special_token
     context: bool | None = None  # the last 8 tokens do not give the claim away; None where the text is unknown
+    origin: Origin = "written"  # how the explanation came about
 
 
 def _odds(probability: float | None) -> float | None:
@@ -262,6 +264,8 @@ def curved(logits: Floats, curve: Sequence[tuple[float, float]]) -> Floats:
 
 
 def _refusal(calibrator: Calibrator, evidence: ClaimEvidence, language: str | None) -> str | None:
+    if evidence.origin == "searched":
+        return "the explanation was searched for: the calibrator was fitted on plain and sampled ones"
     if language != calibrator.fitted.language:
         return f"the calibrator was fitted on claims of the language {calibrator.fitted.language}"
     if "special_token" in evidence.flags:

@@ -8,6 +8,7 @@ target at load.
 
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from legible.contract import (
     read_contract,
     write_contract,
 )
+from legible.engines import Engine, make_engine
 from legible.errors import ContractError
 from legible.fileio import write_directory, write_text
 from legible.injection import Injection
@@ -66,6 +68,11 @@ class Checkpoint:
     language: Language | None
     calibrator: CalibratorPair | None = None  # None: p_true is null
     probes: ProbeSet | None = None  # None: the calibrator does without them
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Writes this checkpoint's explanations, here and now."""
+        return make_engine(self.verbalizer)
 
 
 def save_checkpoint(

@@ -127,6 +127,7 @@ class _Drafter:
                 norm=self.norms[row],
                 flags=flags,
                 context=_context(self.language, claim, spot.row),
+                origin=shown.origin,
             )
             for claim, (mean, least) in zip(claims, _logprobs(self.places[row], shown, claims), strict=True)
         ]

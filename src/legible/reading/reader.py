@@ -16,8 +16,8 @@ from torch import Tensor
 
 from legible.config import CaptureConfig
 from legible.documents import Document
-from legible.engines.base import Completion, Engine
-from legible.engines.local import LocalEngine
+from legible.engines import Completion, Engine, make_engine
+from legible.engines.sampling import numbered
 from legible.errors import UsageError
 from legible.languages.base import Claim, Fact, judge, split_sentences
 from legible.models.target import Encoded
@@ -33,7 +33,6 @@ from legible.vectors import fve_token
 __all__ = ["LONGEST", "Prepared", "ReadClaim", "Reader", "Reading", "load"]
 
 LONGEST = 300  # tokens of an explanation, where the verbalizer's context allows them
-SEARCHED = "the explanation was searched for: the calibrator was fitted on plain and sampled ones"
 
 
 @dataclass(frozen=True)
@@ -48,29 +47,35 @@ class Prepared:
     facts: Mapping[int, Mapping[str, Fact]]
 
 
-def load(name: str | Path, *, target: str | None = None) -> "Reader":
+def load(name: str | Path, *, target: str | None = None, engine: str | None = None, **options: float) -> "Reader":
     """Load a checkpoint for reading.
 
     Args:
         name: a run's directory, a checkpoint's directory, a hub name, or `builtin`.
         target: where the target lies, if not where the contract says.
+        engine: who writes, one of `legible.engines.ENGINES`, such as the search `best-of-n`; absent: the
+            checkpoint's own.
+        options: `budget` and `temperature` of a search.
 
     Raises:
-        UsageError: nothing of that name, or a contract that does not fit its tokenizer or target.
+        UsageError: nothing of that name, a contract that does not fit its tokenizer or target, or no such engine.
 
     Example:
         >>> load("builtin").read("Our hero Pavel rested beside the desert.")[-1].explanation  # doctest: +SKIP
     """
-    return Reader(load_checkpoint(name, target=target), str(name))
+    found = load_checkpoint(name, target=target)
+    if engine is None:
+        return Reader(found, str(name))
+    return Reader(found, str(name), engine=make_engine(found.verbalizer, found.reconstructor, engine, **options))
 
 
 class Reader:
-    """A checkpoint ready to read texts."""
+    """A checkpoint ready to read texts; `engine` writes, the checkpoint's own unless another is given."""
 
-    def __init__(self, checkpoint: Checkpoint, name: str = "") -> None:
+    def __init__(self, checkpoint: Checkpoint, name: str = "", *, engine: Engine | None = None) -> None:
         self.checkpoint = checkpoint
         self.name = name
-        self.engine: Engine = LocalEngine(checkpoint.verbalizer)
+        self.engine = engine or checkpoint.engine
 
     def read(
         self,
@@ -119,7 +124,11 @@ class Reader:
         prepared = self.prepare(document, encoded)
         heat = sampling_temperature(samples, temperature)
         completions = self.engine.generate(
-            prepared.stream[chosen], samples=samples, temperature=heat, max_tokens=self.longest, seed=seed
+            prepared.stream[chosen],
+            numbered(seed, len(chosen)),
+            samples=samples,
+            temperature=heat,
+            max_tokens=self.longest,
         )
         return self.readings(prepared, chosen, completions, temperature=heat, trust=trust)
 
@@ -188,8 +197,6 @@ class Reader:
 
     def opinions(self, gathered: Sequence[Gathered], temperature: float) -> list[list[Judgement]]:
         """p_true of every claim, or why it has none."""
-        if not isinstance(self.engine, LocalEngine):
-            return [[(None, SEARCHED)] * len(found.claims) for found in gathered]
         samples = len(gathered[0].completions) if gathered else 1
         return probabilities(self.checkpoint, gathered, samples=samples, temperature=temperature)
 

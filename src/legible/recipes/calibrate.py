@@ -20,7 +20,7 @@ from torch import Tensor
 
 from legible.config import CalibrateConfig, CaptureConfig
 from legible.documents import Document
-from legible.engines.local import LocalEngine
+from legible.engines.sampling import numbered
 from legible.errors import UsageError
 from legible.evaluate import trust_metrics
 from legible.fileio import write_directory
@@ -210,14 +210,18 @@ def _read(
         return
     rng = np.random.default_rng([config.seed, start, 1])
     hidden = (rng.random(len(rows)) < 0.5).tolist()
-    engine = LocalEngine(checkpoint.verbalizer)
+    engine = checkpoint.engine
     spots = [Spot(row.pos, (), row) for row in rows]
     near = neighbours_of([row.document.doc_id for row in rows], [row.pos for row in rows])
     seed = config.seed * 1_000_003 + start
     greedy = engine.generate(vectors, max_tokens=config.max_tokens)
     single.add(_claims(checkpoint, gather(checkpoint, vectors, greedy, spots, near), rows), rows, hidden)
     several = engine.generate(
-        vectors, samples=config.samples, temperature=config.temperature, max_tokens=config.max_tokens, seed=seed
+        vectors,
+        numbered(seed, len(vectors)),
+        samples=config.samples,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens,
     )
     fifth = {doc.doc_id for doc in documents[::SAMPLED_SHARE]}
     some = [index for index, row in enumerate(rows) if row.document.doc_id in fifth]

@@ -7,7 +7,6 @@ from typing import Any
 from legible.config import PreferConfig
 from legible.contract import LegibleExtra, TargetRecord
 from legible.data.store import Store
-from legible.engines.local import LocalEngine
 from legible.errors import UsageError
 from legible.evaluate.measure import held_out_measure
 from legible.models.reconstructor import Reconstructor
@@ -98,7 +97,7 @@ def make_pairs(
     )
     sampler = Sampler(
         config,
-        LocalEngine(found.verbalizer),
+        found.engine,
         reconstructor,
         store,
         found.layer,

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 from transformers import DynamicCache
 
+from legible.engines.base import Key
 from legible.engines.cached import extend
 from legible.engines.direct import fastest_stepper
 from legible.engines.sampling import choose, uniforms
@@ -18,13 +19,13 @@ _INCOMPLETE = "\ufffd"  # a character whose other tokens are still to come
 
 
 def next_tokens(
-    target: Target, ids: Sequence[int], *, max_tokens: int, temperature: float, seed: int, stop_ids: Collection[int]
+    target: Target, ids: Sequence[int], *, max_tokens: int, temperature: float, key: Key, stop_ids: Collection[int]
 ) -> Iterator[int]:
     """One sampled continuation of `ids`, a token at a time; a stop token ends it and is left out."""
     cache = DynamicCache()
     logits = extend(target.model, cache, ids=torch.tensor([list(ids)], device=target.device))
     stepper = fastest_stepper(target.model, cache, torch.zeros(1, dtype=torch.long, device=target.device), max_tokens)
-    noise = uniforms(seed, [(0, 0)], max_tokens).to(target.device) if temperature else None
+    noise = uniforms([(*key, 0)], max_tokens).to(target.device) if temperature else None
     for step in range(max_tokens):
         tokens, _ = choose(logits, temperature, None if noise is None else noise[:, step])
         if int(tokens) in stop_ids:
@@ -63,7 +64,7 @@ def complete_work(
     ids: list[int] = []
     said = ""
     for token in next_tokens(
-        target, before, max_tokens=max_tokens, temperature=temperature, seed=seed, stop_ids=_stop_ids(source)
+        target, before, max_tokens=max_tokens, temperature=temperature, key=(seed, 0), stop_ids=_stop_ids(source)
     ):
         ids.append(token)
         whole = continuation(source, before, ids)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from legible.documents import Document
+from legible.engines.sampling import numbered
 from legible.errors import UsageError
 from legible.reading.evidence import NEAR, first_position
 from legible.reading.positions import parse_positions
@@ -158,7 +159,7 @@ def _rows(source: Source, vectors: Float[Tensor, "n d"], sampling: Sampling) -> 
     return Rows(
         engine=source.engine,
         vectors=vectors,
-        keys=[(sampling.seed, row) for row in range(len(vectors))],
+        keys=numbered(sampling.seed, len(vectors)),
         samples=sampling.samples,
         temperature=sampling.heat,
         max_tokens=min(sampling.max_tokens or most, most),

@@ -13,10 +13,9 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from legible.engines.local import LocalEngine
 from legible.models.target import Encoded
 from legible.reading.reader import Reader
-from legible.serve.work import Frame, KeyedEngine, RequestError
+from legible.serve.work import Frame, RequestError
 
 _REPORT_BYTES = 8_000_000
 
@@ -38,7 +37,7 @@ class Source:
         self.reader = reader
         self.checkpoint = reader.checkpoint
         self.target = reader.checkpoint.target
-        self.engine: KeyedEngine = LocalEngine(reader.checkpoint.verbalizer)
+        self.engine = reader.engine
         self.evaluation = _stored(self.checkpoint.path, "evaluation.json", "report.json")
         self.truth = _stored(self.checkpoint.path, "truth.json", "truth.json")
 

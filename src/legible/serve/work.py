@@ -6,19 +6,16 @@ others get their turn. The worker answers rows with completions, for as many of 
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.engines.base import Completion
+from legible.engines import Completion, Engine, Key
 from legible.errors import LegibleError
 
 Frame = dict[str, Any]
 """Plain JSON on its way to one client."""
-
-Key = tuple[int, int]
-"""(seed, row): decides a row's draws, whatever shares its batch."""
 
 
 class RequestError(LegibleError):
@@ -36,27 +33,11 @@ class RequestError(LegibleError):
         self.retry_after = retry_after
 
 
-class KeyedEngine(Protocol):
-    """An engine whose rows bring their own keys, as `legible.engines.local.LocalEngine` does."""
-
-    def generate(
-        self,
-        vectors: Float[Tensor, "n d_model"],
-        *,
-        samples: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        keys: Sequence[Key] | None = None,
-    ) -> list[list[Completion]]:
-        """Write `samples` completions for each vector."""
-        ...
-
-
 @dataclass(frozen=True)
 class Rows:
     """Vectors that wait for explanations, [n, d_model], and how they are to be written."""
 
-    engine: KeyedEngine
+    engine: Engine
     vectors: Float[Tensor, "n d_model"]
     keys: Sequence[Key]
     samples: int

@@ -204,7 +204,7 @@ class Worker:
         started = time.monotonic()
         try:
             completions = first.engine.generate(
-                vectors, samples=first.samples, temperature=first.temperature, max_tokens=first.max_tokens, keys=keys
+                vectors, keys, samples=first.samples, temperature=first.temperature, max_tokens=first.max_tokens
             )
         except Exception as error:  # noqa: BLE001 - told to the client and logged; the thread serves others
             if len(group) > 1:  # one request's fault must not become another's

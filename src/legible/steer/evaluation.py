@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from legible.engines.local import LocalEngine
+from legible.engines import Engine
 from legible.engines.steered import Writing
 from legible.errors import UsageError
 from legible.evaluate.run import world_documents
@@ -103,7 +103,7 @@ def evaluate_steering(
     if unknown := set(kinds) - set(CHANGEABLE):
         raise UsageError(f"cannot change {', '.join(sorted(unknown))}; expected some of {', '.join(CHANGEABLE)}.")
     counts: Counter[str] = Counter()
-    engine = LocalEngine(checkpoint.verbalizer)
+    engine = checkpoint.engine
     found = []
     for site in sites(
         checkpoint, engine, world_documents(SEED + seed, documents), kinds,
@@ -137,7 +137,7 @@ def steering_report(found: Sequence[Outcome], strengths: Sequence[float]) -> dic
 def _steer(
     checkpoint: Checkpoint,
     reconstructor: Reconstructor,
-    engine: LocalEngine,
+    engine: Engine,
     site: Site,
     strengths: Sequence[float],
     max_tokens: int,

@@ -81,7 +81,7 @@ def sites(
         last = min(len(encoded.ids), target.context - max_tokens)
         drawn = rng.sample(range(last // 2, last), min(positions, last - last // 2))
         stream = _stream(target, encoded.ids[:last], layer)
-        read = engine.generate(stream[drawn], samples=1, temperature=0.0, max_tokens=longest, seed=0)
+        read = engine.generate(stream[drawn], max_tokens=longest)
         spots = [
             _spot(target, document, encoded.ids, encoded.offsets[pos][1], pos, done[0].explanation, max_tokens)
             for pos, done in zip(drawn, read, strict=True)

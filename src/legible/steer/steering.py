@@ -174,9 +174,7 @@ def _checked(
 
 
 def _read(reader: Reader, prepared: Prepared, place: int) -> str:
-    done = reader.engine.generate(
-        prepared.stream[place : place + 1], samples=1, temperature=0.0, max_tokens=reader.longest, seed=0
-    )
+    done = reader.engine.generate(prepared.stream[place : place + 1], max_tokens=reader.longest)
     found = done[0][0].explanation
     if found is None:
         raise UsageError(

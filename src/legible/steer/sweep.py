@@ -126,7 +126,7 @@ def trials(
     """
     if not len(vectors):
         return []
-    done = engine.generate(activation + vectors, samples=1, temperature=0.0, max_tokens=max_tokens, seed=0)
+    done = engine.generate(activation + vectors, max_tokens=max_tokens)
     return [
         Trial(strength, group[0].explanation, reads_back(group[0].explanation, *edit, language), mean_nats(said))
         for strength, group, said in zip(strengths, done, written, strict=True)

@@ -19,8 +19,7 @@ from torch import nn
 
 from legible.config import PreferConfig, RLConfig
 from legible.data.store import Store
-from legible.engines.base import Engine
-from legible.engines.local import LocalEngine
+from legible.engines import Engine, make_engine
 from legible.errors import UsageError
 from legible.fileio import finite, write_directory, write_json
 from legible.models.reconstructor import Reconstructor
@@ -30,7 +29,7 @@ from legible.train.joint import JointTrainer
 from legible.train.loop import Loop, Metrics, fingerprint, put_trained, save_tensors, trained_tensors
 from legible.train.terms.extras import Extras, Knowledge
 
-Measure = Callable[[Verbalizer, Reconstructor], dict[str, float]]
+Measure = Callable[[Engine, Reconstructor], dict[str, float]]
 """Held-out scores by name; measured before the first step, then every `evaluate_every` steps and at the end."""
 
 
@@ -78,14 +77,14 @@ def train_rl(
         UsageError: `select_by` is no measure, the store is too small, an option lacks what it needs, or `out` was made
             by another configuration.
     """
+    engine = engine or make_engine(verbalizer)
     made_by = fingerprint(config, layer, len(store), weights_sha256(verbalizer), weights_sha256(reconstructor))
-    kept = Kept(config, {"av": verbalizer, "ar": reconstructor}, lambda: measure(verbalizer, reconstructor), out)
+    kept = Kept(config, {"av": verbalizer, "ar": reconstructor}, lambda: measure(engine, reconstructor), out)
     if (out / "summary.json").exists():
         return kept.finished(made_by)
     if len(store) < config.prompts:
         raise UsageError(f"rl.prompts is {config.prompts}, but the store has {len(store)} rows.\n  Lower rl.prompts.")
     reference = reference_copy(verbalizer) if config.kl > 0 else None
-    engine = engine or LocalEngine(verbalizer)
     extras = Extras.of(config, store, layer, verbalizer.tokenizer, knowledge, out)
     joint = JointTrainer(config, verbalizer, reconstructor, engine, store, layer, reference, extras)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from legible.data.batches import length_grouped_batches, pad
 from legible.engines.base import Completion, Engine, StopReason
+from legible.engines.sampling import numbered
 from legible.train.loop import generator
 
 Place = tuple[int, int]
@@ -47,7 +48,8 @@ def roll_out(
     seed: int,
 ) -> list[RolloutGroup]:
     """Sample `group` explanations of each vector; deterministic in `seed`."""
-    written = engine.generate(vectors, samples=group, temperature=temperature, max_tokens=max_tokens, seed=seed)
+    keys = numbered(seed, len(rows))
+    written = engine.generate(vectors, keys, samples=group, temperature=temperature, max_tokens=max_tokens)
     return [
         RolloutGroup(row, [_rollout(completion) for completion in completions])
         for row, completions in zip(rows, written, strict=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from legible.config import PreferConfig
 from legible.data.batches import pad
 from legible.data.store import Store
+from legible.engines import make_engine
 from legible.errors import UsageError
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import reference_copy
@@ -160,7 +161,8 @@ def train_preference(
     texts = fingerprint(*(part for pair in pairs for part in _identity(pair)))
     made_by = fingerprint(config, layer, len(store), texts, weights_sha256(verbalizer), weights_sha256(reconstructor))
     roles: dict[str, Verbalizer | Reconstructor] = {"av": verbalizer, "ar": reconstructor}
-    kept = Kept(config, roles, lambda: measure(verbalizer, reconstructor), out, section="prefer")
+    engine = make_engine(verbalizer)
+    kept = Kept(config, roles, lambda: measure(engine, reconstructor), out, section="prefer")
     if (out / "summary.json").exists():
         return kept.finished(made_by)
     reference = reference_copy(verbalizer) if config.loss in WITH_REFERENCE else None

@@ -1,42 +1,8 @@
-"""Readings by search: the reconstructor chooses among several explanations, whole or clause by clause.
-
-What the reconstructor likes better need not be truer: `benchmarks/search.py` draws both against the tokens spent.
-"""
+"""What several explanations of one activation agree on. No search: it only leaves out what is not said often."""
 
 from collections.abc import Sequence
 
-from legible.engines.search import SearchEngine, reading_back, search_method
-from legible.errors import UsageError
 from legible.languages.base import Language
-from legible.reading.reader import Reader
-
-
-def searching(reader: Reader, method: str, budget: int, temperature: float | None = None) -> SearchEngine:
-    """Let a reader search from now on; its `read` then takes one sample, the best that was found.
-
-    Args:
-        reader: changed in place.
-        method: best-of-n, beam or tree.
-        budget: how many explanations' worth of tokens each reading may write; 1 is the greedy explanation.
-        temperature: of the sampling; absent: 1.
-
-    Returns:
-        The reader's new engine, which counts what the search costs.
-
-    Raises:
-        UsageError: a checkpoint without reconstructor, an unknown method, or a budget below 1.
-    """
-    checkpoint = reader.checkpoint
-    if checkpoint.reconstructor is None:
-        raise UsageError(
-            f"{reader.name or 'this checkpoint'} has no reconstructor (ar/), and a search needs one to choose by.\n"
-            "  Read without --search."
-        )
-    heat = 1.0 if temperature is None else temperature
-    verify = reading_back(checkpoint.reconstructor)
-    engine = SearchEngine(checkpoint.verbalizer, verify, search_method(method), budget, heat)
-    reader.engine = engine
-    return engine
 
 
 def consensus(texts: Sequence[str | None], language: Language, share: float) -> str | None:

@@ -18,8 +18,9 @@ from legible.train.joint import JointTrainer
 from legible.train.rl import train_rl, weights_sha256
 from legible.train.rollouts import Rollout, RolloutGroup, prompt_rows, scored_rollouts
 from legible.train.sft import warm_roles
-from legible.train.terms.claim_credit import leverages, said_in
 from legible.train.terms.extras import Knowledge
+from legible.train.terms.leverage import leverages
+from legible.train.terms.said import said_in
 from legible.train.terms.spaces import Direction
 
 STILL = jobs.OPTIMIZER.model_copy(update={"lr": 1e-4, "muon_lr": 0.0, "schedule": "constant", "warmup": 0})

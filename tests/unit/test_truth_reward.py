@@ -14,9 +14,10 @@ from legible.languages.world import WorldLanguage, build_tokenizer, english, sto
 from legible.teachers.leverage import keep_from_leverage
 from legible.teachers.world import LanguageTeacher
 from legible.train.rollouts import Rollout, RolloutGroup
-from legible.train.terms.claim_credit import Said, added, leverages, on_tokens, said_in
+from legible.train.terms.leverage import leverages
 from legible.train.terms.paraphrase import reordered, rewrite
-from legible.train.terms.truth_reward import Prices, claim_values
+from legible.train.terms.said import Said, added, on_tokens, said_in
+from legible.train.terms.truth import Prices, claim_values
 
 WORLD = WorldLanguage()
 FACTS = {

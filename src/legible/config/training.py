@@ -121,6 +121,7 @@ class RLConfig(Section):
     reconstructor_weight: float = Field(
         1.0, description="the reconstructor regresses on the same rollouts; 0 freezes it"
     )
+    terms: dict[str, float] = Field({}, description="weights of terms of the reward that have no option of their own")
     verbalizer: OptimizerConfig = Field(
         OptimizerConfig(lr=2e-4, schedule="constant", warmup=5), description="verbalizer's optimizer"
     )

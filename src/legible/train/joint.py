@@ -25,7 +25,7 @@ from legible.train.rollouts import (
     roll_out,
     scored_rollouts,
 )
-from legible.train.terms.claim_rewards import ClaimRewards
+from legible.train.terms.base import Earned, Rewarded
 from legible.train.terms.extras import Extras
 from legible.train.terms.read_back import ReadBack, read_back, read_texts
 from legible.train.terms.rewards import (
@@ -37,6 +37,7 @@ from legible.train.terms.rewards import (
     reconstruction_reward,
     token_weights,
 )
+from legible.train.terms.said import added
 from legible.train.terms.spaces import Direction
 
 MICRO_TOKENS = 4096  # padded tokens in one forward and backward pass
@@ -88,37 +89,38 @@ class JointTrainer:
             seed=int(torch.randint(2**62, (), generator=generator(config.seed, "rollouts", index))),
         )
         lengths = torch.tensor([[len(rollout.ids) for rollout in group.rollouts] for group in groups])
-        back, claims, counts = self._score(groups, rows, vectors, index)
+        back, earned, counts = self._score(groups, rows, vectors, index)
         found = reconstruction_reward(back.error, back.parsed, config.reward, config.parse_penalty)
-        found = found + torch.where(back.parsed, config.contrast * back.gain, 0.0) + claims.reward
+        for one in earned:
+            found = found + one.reward if one.reward is not None else found
+            counts |= one.metrics
+        of_tokens = [one.of_tokens for one in earned if one.of_tokens is not None]
         reward = found - length_cost(lengths, back.parsed, config.length_cost)
         signal = has_signal(found)
         if not signal.any():
             raise TrainingError(_no_signal(index, back.parsed))
         advantage = advantages(reward, std=config.advantage_std)
-        scored = scored_rollouts(groups, vectors, advantage, signal, claims.of_tokens)
+        scored = scored_rollouts(groups, vectors, advantage, signal, added(*of_tokens) if of_tokens else None)
         updated = self._update_verbalizer(scored, index)
         if "ar" in self.optimizers:
             updated["ar_grad_norm"] = self.optimizers["ar"].step(index)
         return {
             "reward": float(reward.mean()),
-            "direction_mse": _mean(back.mse, back.parsed),
+            "direction_mse": back.mean(back.mse),
             "tokens": float(lengths.float().mean()),
             "parse_failures": int((~back.parsed).sum()),
             "skipped_groups": int((~signal).sum()),
             **counts,
-            **claims.metrics,
             **updated,
         }
 
     def _score(
         self, groups: list[RolloutGroup], rows: list[int], vectors: Tensor, index: int
-    ) -> tuple[ReadBack, ClaimRewards, Metrics]:
+    ) -> tuple[ReadBack, list[Earned], Metrics]:
         """What the rollouts are worth under the reconstructor as it is now; its own gradient comes with it."""
         assert self.extras is not None
         config, extras = self.config, self.extras
         direction = Direction().of(rows, vectors)
-        gains, alone = extras.contrast.of(rows, vectors) if extras.contrast is not None else (None, 0)
         reads, counts = extras.reads(groups, index)
         back = read_back(
             self.reconstructor,
@@ -126,17 +128,16 @@ class JointTrainer:
             (len(groups), config.group),
             direction=direction,
             space=extras.space.of(rows, vectors) if extras.space is not None else None,
-            gains=gains,
+            measures={name: one for term in extras.terms for name, one in term.measures(rows, vectors).items()},
             weight=config.reconstructor_weight if "ar" in self.optimizers else 0.0,
             tokens=MICRO_TOKENS,
         )
         read = partial(read_texts, self.reconstructor, tokens=MICRO_TOKENS)
         metrics: Metrics = {"ar_rows": len(reads), **counts}
-        if extras.contrast is not None:
-            metrics |= {"gain": _mean(back.gain, back.parsed), "rows_without_others": alone}
         if extras.space is not None:
-            metrics["error"] = _mean(back.error, back.parsed)
-        return back, extras.claims(groups, read, direction), metrics
+            metrics["error"] = back.mean(back.error)
+        step = Rewarded(extras.context, groups, back, read, direction)
+        return back, [term.earn(step) for term in extras.terms], metrics
 
     def _update_verbalizer(self, scored: Scored, index: int) -> Metrics:
         config = self.config
@@ -191,10 +192,6 @@ class JointTrainer:
             ).cpu()
             found |= {i: logprobs[row, : len(scored.rollouts[i].ids)] for row, i in enumerate(batch)}
         return [found[i] for i in range(len(scored.rollouts))]
-
-
-def _mean(values: Tensor, parsed: Tensor) -> float | None:
-    return float(values[parsed].mean()) if parsed.any() else None
 
 
 def _no_signal(index: int, parsed: Tensor) -> str:

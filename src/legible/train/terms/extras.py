@@ -1,7 +1,7 @@
 """What the options of the joint training add to a step, put together once from the configuration.
 
-Each part is a module of its own: `spaces` (rl.space), `contrast`, `paraphrase`, `claim_rewards` (rl.claim_credit,
-rl.truth_reward, rl.truth_credit). With every option off a step is plain reconstruction.
+The space of the error (`spaces`), other words (`paraphrase`), the terms of the reward. With every option off a step is
+plain reconstruction.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from legible.models.target import Target
 from legible.probes.lookup import TokenLookup
 from legible.train.loop import generator
 from legible.train.rollouts import RolloutGroup
-from legible.train.terms.claim_rewards import ClaimRewarder
-from legible.train.terms.contrast import Contrast
+from legible.train.terms import terms_of
+from legible.train.terms.base import Context, Term
 from legible.train.terms.paraphrase import check_rewording, rewrite
 from legible.train.terms.read_back import Read
 from legible.train.terms.spaces import Space, space_of
@@ -38,12 +38,9 @@ class Knowledge:
 class Extras:
     """The parts that the configuration switches on."""
 
-    config: RLConfig
-    store: Store
-    language: Language | None
+    context: Context
     space: Space | None  # None: direction
-    contrast: Contrast | None
-    claims: ClaimRewarder
+    terms: Sequence[Term]
 
     @classmethod
     def of(
@@ -72,9 +69,8 @@ class Extras:
         space = None
         if config.space != "direction":
             space = space_of(config, store, layer, out, known.lookup, known.target)
-        contrast = Contrast(store, layer) if config.contrast > 0 else None
-        claims = ClaimRewarder(config, store, known.language, tokenizer)
-        return cls(config, store, known.language, space, contrast, claims)
+        context = Context(config, store, layer, tokenizer, known.language)
+        return cls(context, space, terms_of(context))
 
     def reads(self, groups: Sequence[RolloutGroup], index: int) -> tuple[list[Read], dict[str, int]]:
         """What the reconstructor reads in step `index`: every parsed explanation, and some of them in other words.
@@ -88,20 +84,21 @@ class Extras:
             for r, rollout in enumerate(group.rollouts)
             if rollout.explanation is not None
         ]
-        if self.config.paraphrase == 0 or self.language is None:
+        config, store, language = self.context.config, self.context.store, self.context.language
+        if config.paraphrase == 0 or language is None:
             return reads, {}
         shape = len(groups), max(len(group.rollouts) for group in groups)
-        draws = generator(self.config.seed, "paraphrase", index)
-        chosen = torch.rand(shape, generator=draws) < self.config.paraphrase
+        draws = generator(config.seed, "paraphrase", index)
+        chosen = torch.rand(shape, generator=draws) < config.paraphrase
         seeds = torch.randint(2**31, shape, generator=draws)
-        rows = [self.store.row(group.row) for group in groups]
+        rows = [store.row(group.row) for group in groups]
         both: list[Read] = []
         counts = {"paraphrased": 0, "unparaphrased": 0}
         for read in reads:
             if not chosen[read.place]:
                 both.append(read)
                 continue
-            other = rewrite(read.text, self.language, rows[read.place[0]], int(seeds[read.place]))
+            other = rewrite(read.text, language, rows[read.place[0]], int(seeds[read.place]))
             counts["unparaphrased" if other is None else "paraphrased"] += 1
             both += [read] if other is None else [Read(read.place, text, 0.5) for text in (read.text, other)]
         return both, counts

@@ -1,7 +1,7 @@
 """Reading a step's explanations back: the reconstructor's errors, and its own gradient on the same pass."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,8 +30,12 @@ class ReadBack:
 
     mse: Float[Tensor, "p g"]  # direction_mse
     error: Float[Tensor, "p g"]  # in the configured space
-    gain: Float[Tensor, "p g"]  # of the contrast
     parsed: Bool[Tensor, "p g"]
+    extra: Mapping[str, Float[Tensor, "p g"]] = field(default_factory=dict)  # what the terms measure
+
+    def mean(self, values: Float[Tensor, "p g"]) -> float | None:
+        """The mean of what was read; None where nothing was."""
+        return float(values[self.parsed].mean()) if self.parsed.any() else None
 
 
 def read_back(
@@ -41,7 +45,7 @@ def read_back(
     *,
     direction: Errors,
     space: Errors | None,
-    gains: Errors | None,
+    measures: Mapping[str, Errors],
     weight: float,
     tokens: int,
 ) -> ReadBack:
@@ -53,11 +57,11 @@ def read_back(
         shape: groups and rollouts in each.
         direction: direction_mse of the step's activations.
         space: errors in another space; the regression then is the mean of both. None: direction alone.
-        gains: the contrast's gains; None: 0.
+        measures: what else is measured of every reconstruction, without gradients.
         weight: of the regression; 0 computes no gradient.
         tokens: padded tokens in one pass.
     """
-    found = {name: torch.zeros(shape) for name in ("mse", "error", "gain")}
+    found = {name: torch.zeros(shape) for name in ("mse", "error", *measures)}
     parsed = torch.zeros(shape, dtype=torch.bool)
     rollouts = len({read.place for read in reads})
     for batch, pred in _passes(reconstructor, [read.text for read in reads], tokens, trained=weight > 0):
@@ -70,11 +74,8 @@ def read_back(
             if weight > 0:
                 loss = mse if space is None else (mse + error) / 2
                 (weight * (loss * shares.to(loss.device)).sum() / rollouts).backward()
-        scores = {
-            "mse": mse,
-            "error": error,
-            "gain": torch.zeros(len(chosen)) if gains is None else gains(pred.detach(), index),
-        }
+        others = {name: measure(pred.detach(), index) for name, measure in measures.items()}
+        scores = {"mse": mse, "error": error, **others}
         for name, values in scores.items():
             for read, value in zip(chosen, values.detach().cpu() * shares, strict=True):
                 found[name][read.place] += value
@@ -82,7 +83,7 @@ def read_back(
             parsed[read.place] = True
     for name in ("mse", "error"):
         found[name][~parsed] = WORST_MSE
-    return ReadBack(**found, parsed=parsed)
+    return ReadBack(found.pop("mse"), found.pop("error"), parsed, found)
 
 
 @torch.no_grad()

@@ -1,9 +1,7 @@
-"""Credit for single claims: what each claim of a rollout is worth, as an advantage on the tokens that write it.
+"""The claims of a step's rollouts: where they stand in the tokens, and what they are worth as advantages there.
 
-A claim's leverage is the rise of direction_mse when its words are deleted from the explanation and the reconstructor of
-now reads the rest: a process reward that needs no second model. Values are centred over all claims of a group (all
-rollouts of one activation), so a claim is praised for being worth more than the group's other claims.
-Nothing here loads or trains a model.
+Values are centred over all claims of a group (all rollouts of one activation), so a claim is praised for being worth
+more than the group's other claims. Nothing here loads or trains a model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from legible.languages.base import Claim
-from legible.reading.spans import claim_spans, token_spans, without
+from legible.reading.spans import claim_spans, token_spans
 from legible.train.rollouts import Place, RolloutGroup
 
 Values = list[float | None]
@@ -46,37 +44,6 @@ def said_in(
                 tokens = token_spans(tokenizer, rollout.ids, spans, rollout.explanation)
                 found.append(Said((g, r), rollout.explanation, claims, tokens))
     return found
-
-
-def leverages(
-    said: Sequence[Said],
-    read: Read,
-    errors: Callable[[Float[Tensor, "n d"], Sequence[int]], Float[Tensor, " n"]],
-) -> list[Values]:
-    """For every claim the rise of the error when its words are deleted.
-
-    Args:
-        said: the step's rollouts.
-        read: the reconstructor, on any number of texts; each different text is asked for once.
-        errors: of reconstructions, given the group whose activation each is meant to be.
-
-    Returns:
-        One list a rollout; None for a claim whose words are not found in its explanation.
-    """
-    jobs = [
-        (one.place[0], one.explanation, [without(one.explanation, one.claims, i) for i in range(len(one.claims))])
-        for one in said
-    ]
-    asked = list(dict.fromkeys((group, text) for group, whole, parts in jobs for text in [whole, *parts]))
-    if not asked:
-        return []
-    where = {text: i for i, text in enumerate(dict.fromkeys(text for _, text in asked))}
-    pred = read(list(where))[[where[text] for _, text in asked]]
-    error = dict(zip(asked, errors(pred, [group for group, _ in asked]).tolist(), strict=True))
-    return [
-        [None if part == whole else error[group, part] - error[group, whole] for part in parts]
-        for group, whole, parts in jobs
-    ]
 
 
 def on_tokens(
@@ -114,3 +81,9 @@ def added(*parts: Mapping[Place, Float[Tensor, " l"]]) -> dict[Place, Float[Tens
     for part in parts:
         found |= {place: found[place] + row if place in found else row for place, row in part.items()}
     return found
+
+
+def mean_worth(worth: Sequence[Values]) -> float | None:
+    """The mean of all values; None where no claim has one."""
+    values = [value for row in worth for value in row if value is not None]
+    return sum(values) / len(values) if values else None

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,12 @@ def test_no_relative_imports_hide_a_level() -> None:
         if isinstance(node, ast.ImportFrom) and node.level > 0
     ]
     assert hidden == []
+
+
+def test_reading_loads_nothing_of_what_trains_evaluates_or_serves() -> None:
+    modules = ", ".join(f"legible.reading.{path.stem}" for path in sorted((ROOT / "reading").glob("[!_]*.py")))
+    code = f"import sys, legible.reading, {modules}; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("legible.")}
+    assert not rooms & {"teachers", "train", "archive", "evaluate", "steer", "recipes", "planted", "serve", "cli"}
+    assert "reading" in rooms

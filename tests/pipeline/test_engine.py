@@ -18,6 +18,8 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
+import legible
+from legible import engines
 from legible.config import AdapterConfig
 from legible.engines import LocalEngine, continue_text
 from legible.engines.cached import CachedStepper
@@ -282,3 +284,27 @@ def test_a_continuation_beyond_the_context_is_refused():
         continue_text(make_target(), [1] * 60, samples=1, max_tokens=5)
     with pytest.raises(UsageError, match="cannot continue 0 tokens"):
         continue_text(make_target(), [], samples=1, max_tokens=5)
+
+
+class Backwards:
+    """An engine of a stranger: what the local one writes, from the last row to the first."""
+
+    def __init__(self, verbalizer, _reconstructor) -> None:
+        self.local = LocalEngine(verbalizer)
+
+    def generate(self, vectors, keys=None, *, samples=1, temperature=0.0, max_tokens):
+        keys = numbered(0, len(vectors)) if keys is None else keys
+        how = {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
+        return self.local.generate(vectors.flip(0), list(keys)[::-1], **how)[::-1]
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+def test_a_strangers_engine_is_one_registration_and_its_readings_have_probabilities(monkeypatch, samples):
+    monkeypatch.setitem(engines.ENGINES, "backwards", Backwards)
+    text = "Our hero Pavel rested beside the desert. Strangers called his kind a fox."
+    theirs = legible.load("builtin", engine="backwards").read(text, samples=samples)
+    ours = legible.load("builtin").read(text, samples=samples)
+    assert [reading.explanation for reading in theirs] == [reading.explanation for reading in ours]
+    probabilities = [claim.p_true for reading in theirs for claim in reading.claims]
+    assert probabilities == pytest.approx([claim.p_true for reading in ours for claim in reading.claims], abs=1e-4)
+    assert any(p is not None for p in probabilities)

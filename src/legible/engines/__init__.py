@@ -4,7 +4,7 @@ An engine is one file of this folder and one line of `ENGINES`; whoever reads or
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from legible.engines.base import Completion, Engine, Key, Origin, StopReason
 from legible.engines.continuations import continue_text
@@ -26,7 +26,7 @@ __all__ = [
     "make_engine",
 ]
 
-ENGINES: Mapping[str, Callable[..., Engine]] = {
+ENGINES: dict[str, Callable[..., Engine]] = {
     "local": lambda verbalizer, _reconstructor: LocalEngine(verbalizer),
     **{method: functools.partial(search_engine, method) for method in METHODS},
 }

@@ -3,24 +3,25 @@
 import ast
 import importlib
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 import legible
 from legible import languages, teachers
 from legible.config import RunConfig, TeachConfig
-from legible.contract.schema import LegibleExtra
 from legible.documents import Document
 from legible.errors import ConfigError, UsageError
 from legible.evaluate.claims import judge_texts
 from legible.evaluate.judged import is_asked
 from legible.evaluate.sample import Sample
 from legible.languages.base import Row, judge
+from legible.reading.checkpoint import load_checkpoint
+from legible.reading.locate import locate
 from legible.recipes import resolve
 from legible.recipes.sources import Source, language_of
 from legible.teachers import Explanation, make_teacher, read_taught, teach
@@ -192,12 +193,13 @@ def test_a_strangers_teacher_is_found_by_its_files_name() -> None:
         make_judge("echo:x")
 
 
-def test_a_contract_may_name_any_language_and_an_unknown_one_is_refused_where_it_is_needed() -> None:
-    extra = LegibleExtra(language="latin")
+def test_a_checkpoint_of_an_unknown_language_says_which_there_are(tmp_path: Path) -> None:
+    shutil.copytree(locate("builtin"), tmp_path / "pair")
+    contract = tmp_path / "pair" / "av" / "nla_meta.yaml"
+    changed = contract.read_text(encoding="utf-8").replace("language: world", "language: latin")
+    contract.write_text(changed, encoding="utf-8")
     with pytest.raises(UsageError, match=r"unknown language 'latin', expected facts, world or none.\n.*nla_meta.yaml"):
-        languages.get(str(extra.language))
-    with pytest.raises(ValidationError):
-        LegibleExtra(language=3)  # type: ignore[arg-type]
+        load_checkpoint(tmp_path / "pair")
 
 
 def test_only_its_own_stories_are_known_to_the_world() -> None:

@@ -186,9 +186,7 @@ class Language(ABC):
 
     def in_plain_words(self, claim: Claim) -> str:
         """A claim as a sentence that can be judged by the text alone: with its kind and value, or spelled out."""
-        if claim.kind is None or claim.value is None:
-            return claim.text
-        return f"{claim.text} ({claim.kind}: {claim.value})"
+        return claim.text if None in (claim.kind, claim.value) else f"{claim.text} ({claim.kind}: {claim.value})"
 
     def rewritten(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str | None:
         """The claims in other words, the first of a kind that has one value at a time; None where nothing is said."""

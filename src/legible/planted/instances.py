@@ -20,8 +20,7 @@ from legible.data.batches import pad
 from legible.evaluate.foresight import continued
 from legible.evaluate.sample import Sample
 from legible.languages.base import Row
-from legible.languages.world import LANGUAGE as WORLD
-from legible.languages.world import story, story_document
+from legible.languages.world import WorldLanguage, story, story_document
 from legible.languages.world.secrets import SECRETS, SIDES, Plant, make_plant
 from legible.models.target import Target
 from legible.probes.probes import ProbeSet
@@ -56,7 +55,7 @@ def read_rows(target: Target, config: SecretsConfig, layer: int) -> Sample:
     """
     documents = [story_document("test", DOCUMENT_SEED + config.seed, index) for index in range(config.documents)]
     positions = _positions(config, config.positions_per_doc)
-    sample = Sample.of_documents(target, documents, positions, layer, WORLD)
+    sample = Sample.of_documents(target, documents, positions, layer, WorldLanguage())
     useful = sorted({instance.row for instance in instances(sample.rows, config)})
     drawn = np.random.default_rng([config.seed, 5]).permutation(len(useful))[: config.rows]
     chosen = [useful[place] for place in sorted(drawn.tolist())]
@@ -68,7 +67,7 @@ def fit_probes(
 ) -> ProbeSet:
     """Probes of the planted kinds on `count` training stories, as they are told where `taught` holds."""
     documents = [story_document("train", PROBE_SEED + config.seed, index, taught) for index in range(count)]
-    language = WORLD
+    language = WorldLanguage()
     sample = Sample.of_documents(target, documents, _positions(config, PROBE_POSITIONS), layer, language)
     labels = {kind: column for kind, column in sample.labels(language).items() if kind in kinds}
     return ProbeSet.fit(sample.vectors, labels, sample.doc_ids, seed=config.seed)
@@ -154,7 +153,7 @@ def _told(
         one = mine[place]
         row = sample.rows[one.row]
         for text in continued(target, row, samples=config.continuations, seed=config.seed + one.row):
-            said = WORLD.told(row.prefix, text).get(one.kind)
+            said = WorldLanguage().told(row.prefix, text).get(one.kind)
             label = "own" if said == one.values[side] else "other" if said == one.values[other] else "else"
             counts["silent" if said is None else label] += 1
     return dict(counts)

@@ -41,19 +41,7 @@ class FactsLanguage(Language):
 
     name = "facts"
     kinds = (*SEEN.open, *SEEN.closed, *TAIL_KINDS)
-    probe_kinds = (
-        "about",
-        "named",
-        "hero",
-        "being",
-        "pronoun",
-        "mood",
-        "place",
-        "quote",
-        "sentence",
-        "story",
-        "surprise",
-    )
+    probe_kinds = ("about", "named", "hero", "being", "pronoun", "mood", "place", *SEEN.closed)
     list_kinds = LIST_KINDS
     text_kinds = ("about", "named", "hero", "being", "place", "mood", "pronoun", "topic")
     target_kinds = ("next", "surprise")

@@ -29,9 +29,9 @@ from legible.engines.search import METHODS, Method, SearchEngine, reading_back
 from legible.evaluate import claims
 from legible.evaluate.controls import lookup_misses, mean_direction
 from legible.evaluate.reconstruction import Misses, context_fve_of, fve_gain, fve_of, misses
-from legible.evaluate.run import world_documents
 from legible.evaluate.sample import Sample
 from legible.fileio import write_json
+from legible.languages.world import LANGUAGE as WORLD
 from legible.models.reconstructor import HEAD_FILE, Reconstructor
 from legible.reading.checkpoint import Checkpoint, load_checkpoint
 from legible.reading.consensus import consensus
@@ -108,7 +108,7 @@ class Bench:
         capture, documents, _ = held_out_documents(found, args.checkpoint, config, args.corpus)
         read = capture.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": args.seed})
         if documents is None:
-            documents = world_documents(args.seed, args.documents)
+            documents = WORLD.documents("test", args.seed, args.documents)
         self.sample = Sample.of_documents(found.target, documents, read, found.layer, found.language)
         self.greedy: Record | None = None
         self.samples: list[list[tuple[str | None, int]]] = []

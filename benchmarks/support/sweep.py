@@ -20,10 +20,10 @@ from legible.contract import git_commit
 from legible.evaluate import claims
 from legible.evaluate.controls import lookup_misses, mean_direction
 from legible.evaluate.reconstruction import explain, misses
-from legible.evaluate.run import world_documents
 from legible.evaluate.sample import Sample
 from legible.fileio import write_json
 from legible.languages.base import Language
+from legible.languages.world import LANGUAGE as WORLD
 from legible.models.target import Target
 from legible.reading.checkpoint import load_checkpoint
 from legible.stats import ratio_difference_interval, ratio_interval
@@ -179,7 +179,8 @@ class Sweep:
     def sample(self, target: Target, layer: int, language: Language) -> Sample:
         seed, read = self.settings["seed"], CaptureConfig.from_positions(self.config.capture.positions_text())
         read = read.model_copy(update={"positions_per_doc": self.config.evaluate.positions_per_doc, "seed": seed})
-        return Sample.of_documents(target, world_documents(seed, self.settings["documents"]), read, layer, language)
+        documents = WORLD.documents("test", seed, self.settings["documents"])
+        return Sample.of_documents(target, documents, read, layer, language)
 
 
 def options(section: Section, changes: str) -> list[str]:

@@ -49,6 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "languages":
+        return import_module("legible.languages")
     if name not in _HOME:
         raise AttributeError(f"module 'legible' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

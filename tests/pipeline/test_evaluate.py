@@ -19,13 +19,13 @@ from legible.evaluate import claims, foresight
 from legible.evaluate.controls import like_rows, mean_direction, other_documents
 from legible.evaluate.measure import held_out_measure
 from legible.evaluate.reconstruction import misses
-from legible.evaluate.run import evaluate_checkpoint, world_documents
+from legible.evaluate.run import evaluate_checkpoint
 from legible.evaluate.sample import Sample
 from legible.evaluate.target_report import target_report
 from legible.fileio import finite
 from legible.injection import Injection
 from legible.languages.base import Claim
-from legible.languages.world import WorldLanguage, build_tokenizer, story, story_document
+from legible.languages.world import WorldLanguage, build_tokenizer, story_document
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
@@ -189,7 +189,7 @@ def test_a_target_that_always_says_the_same_has_settled_choices(target, sample, 
     """Continuations that all state one mood settle it wherever the text leaves the mood open."""
     shy = target.tokenizer.encode(" She feels shy.", add_special_tokens=False)
     monkeypatch.setattr(foresight, "continue_text", lambda *args, samples, **kwargs: [list(shy)] * samples)
-    found = foresight.choices(target, sample, LANGUAGE, told_mood, rows=len(sample), continuations=16)
+    found = foresight.choices(target, sample, LANGUAGE, rows=len(sample), continuations=16)
     still_open = {row for row, facts in enumerate(sample.facts) if facts["mood"].status == "open"}
     assert still_open
     assert {choice.row for choice in found if choice.kind == "mood" and choice.value == "shy"} == still_open
@@ -200,12 +200,8 @@ def test_rows_whose_reading_claims_an_open_fact_come_first(target, sample, monke
     monkeypatch.setattr(foresight, "continue_text", lambda *args, samples, **kwargs: [list(shy)] * samples)
     still_open = [row for row, facts in enumerate(sample.facts) if facts["mood"].status == "open"]
     first = set(still_open[-2:])
-    found = foresight.choices(target, sample, LANGUAGE, told_mood, rows=2, continuations=4, first=first)
+    found = foresight.choices(target, sample, LANGUAGE, rows=2, continuations=4, first=first)
     assert {choice.row for choice in found} == first
-
-
-def told_mood(prefix: str, continuation: str) -> dict[str, str]:
-    return {"mood": "shy"} if "shy" in continuation else {}
 
 
 def test_the_same_measure_twice_is_the_same(checkpoint, store, dev):
@@ -268,8 +264,9 @@ def test_a_contract_says_which_positions_were_sampled():
 
 
 def test_the_seed_draws_the_documents():
-    assert {doc.doc_id for doc in world_documents(1, 5)} & {doc.doc_id for doc in world_documents(2, 5)} == set()
-    assert all(doc.doc_id.startswith("world-test-") for doc in world_documents(1, 5))
+    first, other = ({doc.doc_id for doc in LANGUAGE.documents("test", seed, 5)} for seed in (1, 2))
+    assert first & other == set()
+    assert all(name.startswith("world-test-") for name in first)
 
 
 def test_free_text_without_a_language_has_no_claims(checkpoint):
@@ -290,7 +287,7 @@ def test_a_checkpoint_that_cannot_be_scored_says_what_it_lacks(checkpoint, part)
 
 
 def test_documents_that_fit_the_probes_are_not_read(checkpoint):
-    documents = world_documents(0, 4)
+    documents = LANGUAGE.documents("test", 0, 4)
     with pytest.raises(UsageError, match="4 documents stand both"):
         evaluate_checkpoint(
             checkpoint, name="tiny", config=EvalConfig(), capture=CAPTURE, documents=documents, pool=documents
@@ -298,7 +295,7 @@ def test_documents_that_fit_the_probes_are_not_read(checkpoint):
 
 
 def test_the_target_report_measures_probes_lookup_facts_and_loss(target, store, dev):
-    report = target_report(target, store, dev, LAYER, LANGUAGE, entropy=lambda doc_id: story(doc_id).nats)
+    report = target_report(target, store, dev, LAYER, LANGUAGE)
     assert set(report["kinds"]) == set(LANGUAGE.probe_kinds)
     added = report["lookup_and_facts_fve"]["value"] - report["lookup_fve"]["value"]
     assert report["facts_add"]["value"] == pytest.approx(added, abs=1e-9)

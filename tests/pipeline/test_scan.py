@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from legible import languages
 from legible.data.capture import capture
 from legible.errors import UsageError
 from legible.evaluate.sample import Sample
 from legible.evaluate.scan import FOLDS, NEXT_TOKENS, SCAN_CAPTURE, LayerScan, propose, scan, scan_layer
 from legible.evaluate.scan_report import scan_lines, write_scan
-from legible.languages.named import language_for
 from legible.languages.world import story_document
 from legible.probes import fit as probe_fit
 from legible.probes.lookup import TokenLookup
@@ -42,7 +42,7 @@ def stories():
 @pytest.fixture(scope="module")
 def report(stories):
     target, _ = open_model("builtin")
-    return scan(target, stories, language_for("world"), layers=(0, 2), config=CONFIG)
+    return scan(target, stories, languages.get("world"), layers=(0, 2), config=CONFIG)
 
 
 def test_every_layer_has_its_figures_with_intervals(report):
@@ -84,7 +84,7 @@ def test_the_figures_are_those_of_a_plain_capture_and_of_fits_on_other_documents
 
 def test_a_fact_that_the_vector_is_made_of_explains_what_the_tokens_leave(stories, tmp_path):
     target, _ = open_model("builtin")
-    language = language_for("world")
+    language = languages.get("world")
     config = CONFIG.model_copy(update={"layers": (0,), "predictions": NEXT_TOKENS})
     sample = Sample.of_store(capture(target, stories, config, tmp_path / "store"), 0, language)
     rng = torch.Generator().manual_seed(0)

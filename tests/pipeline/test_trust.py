@@ -17,13 +17,14 @@ from legible.documents import split_of
 from legible.errors import UsageError
 from legible.languages.world import forms, lexicon, story
 from legible.languages.world.english import FRAGMENTS
+from legible.languages.world.language import CALIBRATE_SEED
 from legible.reading.calibrated import store_calibrator
 from legible.reading.checkpoint import PROBES, load_checkpoint
 from legible.reading.html import reading_page
 from legible.reading.reading import ReadClaim, filtered
 from legible.reading.trusted import trusted_claims
 from legible.recipes.calibrate import calibrate, calibrate_folder, documents_for, windows
-from legible.recipes.sources import CALIBRATE_SEED, Source
+from legible.recipes.sources import Source
 
 STORY = "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was."
 KEYS = {"text", "p_true", "agreement", "leverage", "recurrence", "probe", "kind", "value"}

@@ -8,7 +8,6 @@ import torch
 
 from legible.documents import Document
 from legible.evaluate.battery.neighbours import nearest_rows, same_endings
-from legible.evaluate.battery.paraphrase import held_out_rewrite, rewritten, without_quotes
 from legible.evaluate.battery.parts import Case, Control, Over, scored
 from legible.evaluate.battery.table import control_lines
 from legible.evaluate.battery.words import bag
@@ -17,7 +16,7 @@ from legible.evaluate.run import Bench
 from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, Row
 from legible.languages.facts.english import scan
-from legible.languages.facts.held_out import CLOSED, OPEN, write_held_out
+from legible.languages.facts.held_out import CLOSED, OPEN
 from legible.languages.facts.language import FactsLanguage
 from legible.languages.world import VALUES, WorldLanguage, story_document
 from legible.probes.lookup import TokenLookup
@@ -124,7 +123,7 @@ def test_held_out_wordings_of_the_facts_state_every_kind_and_no_scanner_reads_th
     kinds = {**{kind: "Tom" for kind in OPEN}, **{kind: next(iter(CLOSED[kind])) for kind in CLOSED}}
     claims = [Claim("", kind, kinds.get(kind, "down")) for kind in language.kinds]
     for seed in range(8):
-        text = write_held_out(claims, row("d", 3), seed)
+        text = language.write(claims, row("d", 3), seed, held_out=True)
         assert scan(text).claims == []
         assert text.count("Tom") == len(OPEN)
         assert text.endswith("down down down")
@@ -142,12 +141,10 @@ def _closed() -> list[tuple[str, str, str]]:
 
 
 def test_a_world_paraphrase_makes_the_same_claims_in_other_words():
-    rewrite = held_out_rewrite(WORLD)
-    assert rewrite is not None
     claims = [Claim("", kind, VALUES[kind][0]) for kind in ("name", "species", "mood", "spot", "belief")]
     place = row("world-train-0-000001", 20, text=story_document("train", 0, 1).text)
     for seed in range(6):
-        plain, other = WORLD.write(claims, place, seed), rewritten(claims, place, rewrite, seed)
+        plain, other = WORLD.write(claims, place, seed), WORLD.rewritten(claims, place, seed, held_out=True)
         assert other is not None
         named = lambda text: {(claim.kind, claim.value) for claim in WORLD.parse(text).claims}
         assert named(plain) == named(other) == {(claim.kind, claim.value) for claim in claims}
@@ -157,14 +154,15 @@ def test_a_world_paraphrase_makes_the_same_claims_in_other_words():
 def test_a_rewriting_states_the_first_value_of_a_kind_and_nothing_of_nothing():
     said: list[Sequence[Claim]] = []
 
-    def rewrite(claims: Sequence[Claim], _row: Row, _seed: int) -> str:
-        said.append(claims)
-        return "text"
+    class Saying(FactsLanguage):
+        def write(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str:
+            said.append(claims)
+            return "text"
 
     claims = [Claim("", "mood", "sad"), Claim("", "mood", "shy"), Claim("", "topic", "a"), Claim("", "topic", "b")]
-    assert rewritten([*claims, Claim("free words")], row("d", 3), rewrite, 0) == "text"
+    assert Saying().rewritten([*claims, Claim("free words")], row("d", 3), 0) == "text"
     assert [claim.value for claim in said[0]] == ["sad", "a", "b"]
-    assert rewritten([Claim("free words")], row("d", 3), rewrite, 0) is None
+    assert Saying().rewritten([Claim("free words")], row("d", 3), 0) is None
 
 
 @pytest.mark.parametrize(
@@ -177,7 +175,7 @@ def test_a_rewriting_states_the_first_value_of_a_kind_and_nothing_of_nothing():
     ],
 )
 def test_quotes_and_the_statement_of_the_last_words_are_stripped(text, stripped):
-    assert without_quotes(text) == stripped
+    assert FactsLanguage().without_copied(text, row("d", 3), 0) == stripped
 
 
 def test_the_table_names_what_each_row_rules_out_and_spells_out_hidden_characters(case):

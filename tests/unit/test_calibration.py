@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from legible import languages
 from legible.errors import ContractError, UsageError
+from legible.languages.world import LANGUAGE as WORLD
 from legible.reading.calibration import (
     LEAST,
     MOST,
@@ -122,14 +124,14 @@ def one(**changes) -> ClaimEvidence:
 @pytest.mark.parametrize(
     ("evidence", "language", "reason"),
     [
-        (one(), "facts", "of the language world"),
+        (one(), languages.get("facts"), "of the language world"),
         (one(), None, "of the language world"),
-        (one(kind=None, value=None), "world", "has not seen claims of this kind"),
-        (one(kind="shoes"), "world", "has not seen claims of this kind"),
-        (one(flags=("ood",)), "world", "left the world"),
-        (one(flags=("special_token",)), "world", "special token"),
-        (one(value=None), "world", "something is unknown"),
-        (one(context=None), "world", "text behind the activation is not known"),
+        (one(kind=None, value=None), WORLD, "has not seen claims of this kind"),
+        (one(kind="shoes"), WORLD, "has not seen claims of this kind"),
+        (one(flags=("ood",)), WORLD, "left the world"),
+        (one(flags=("special_token",)), WORLD, "special token"),
+        (one(value=None), WORLD, "something is unknown"),
+        (one(context=None), WORLD, "text behind the activation is not known"),
     ],
 )
 def test_it_says_why_it_does_not_speak(fitted, evidence, language, reason):
@@ -137,11 +139,11 @@ def test_it_says_why_it_does_not_speak(fitted, evidence, language, reason):
     (silent, why), (spoken, nothing) = judged(pair, [evidence, one()], language, samples=5, temperature=1.0)
     assert silent is None
     assert reason in why
-    assert (spoken is None, nothing is None) == ((True, False) if language != "world" else (False, True))
+    assert (spoken is None, nothing is None) == ((True, False) if language is not WORLD else (False, True))
 
 
 def test_without_a_calibrator_nothing_has_a_probability():
-    assert judged(None, [one()], "world", samples=1, temperature=0.0) == [
+    assert judged(None, [one()], WORLD, samples=1, temperature=0.0) == [
         (None, "this checkpoint has no calibrator: legible calibrate CHECKPOINT")
     ]
 

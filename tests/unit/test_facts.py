@@ -11,7 +11,7 @@ from legible.languages.base import Claim, Row, judge
 from legible.languages.facts.english import CLOSED_WORDINGS, OPEN_WORDINGS, TAIL_KINDS
 from legible.languages.facts.language import FactsLanguage
 from legible.languages.facts.text import analyse, piece_value
-from legible.teachers.facts import FactsTeacher
+from legible.teachers.language import LanguageTeacher
 
 STORY = (
     'Once upon a time, there was a girl named Lily. She went to the park with her dog.\n"Look, Spot!" said Lily, "a '
@@ -67,7 +67,7 @@ def test_any_known_facts_are_written_and_read_back_exactly(row: Row, seed: int, 
 @settings(max_examples=200, deadline=None)
 @given(rows(), st.integers(0, 50))
 def test_whatever_the_teacher_writes_is_judged_true(row: Row, seed: int) -> None:
-    (result,) = FactsTeacher(seed=seed).write([row])
+    (result,) = LanguageTeacher(LANGUAGE, seed=seed).write([row])
     facts = LANGUAGE.facts(row)
     verdicts = {judge(claim, facts) for claim in LANGUAGE.parse(result.text).claims}  # type: ignore[union-attr]
     assert verdicts <= {"true"}
@@ -204,18 +204,17 @@ def test_words_outside_any_statement_are_counted_and_the_rest_is_read() -> None:
 
 def test_wordings_differ_by_seed_and_repeat_for_a_seed() -> None:
     row = after("with her")
-    texts = [FactsTeacher(seed=seed).write([row])[0].text for seed in range(20)]  # type: ignore[union-attr]
+    texts = [LanguageTeacher(LANGUAGE, seed=seed).write([row])[0].text for seed in range(20)]  # type: ignore[union-attr]
     assert len(set(texts)) > 15
-    assert FactsTeacher(seed=3).write([row])[0].text == texts[3]  # type: ignore[union-attr]
+    assert LanguageTeacher(LANGUAGE, seed=3).write([row])[0].text == texts[3]  # type: ignore[union-attr]
 
 
 def test_under_a_limit_names_and_topics_go_with_what_a_probe_finds() -> None:
     row = after("Tom was sad")
-    teacher = FactsTeacher()
-    assert {"cast", "topic"} <= {claim.kind for claim in teacher.claims(row)}
-    kinds = {claim.kind for claim in teacher.claims(row, {"quote", "place"})}
+    assert {"cast", "topic"} <= {claim.kind for claim in LANGUAGE.taught(row)}
+    kinds = {claim.kind for claim in LANGUAGE.taught(row, {"quote", "place"})}
     assert kinds == {"quote", "place", "topic", *TAIL_KINDS}
-    assert {"cast", "named"} <= {claim.kind for claim in teacher.claims(row, {"named"})}
+    assert {"cast", "named"} <= {claim.kind for claim in LANGUAGE.taught(row, {"named"})}
 
 
 def test_two_values_of_a_single_valued_kind_are_refused() -> None:

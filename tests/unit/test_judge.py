@@ -162,7 +162,7 @@ def test_claims_cannot_leave_their_line_and_a_cut_passage_says_so() -> None:
 
 @pytest.mark.parametrize("name", ["facts", "world", "local:", "openai:", "magic:m"])
 def test_no_such_judge(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"unknown judge {name!r}, expected openai:MODEL"):
+    with pytest.raises(UsageError, match=rf"unknown judge {name!r}, expected anthropic:MODEL"):
         make_judge(name)
 
 
@@ -178,6 +178,6 @@ def test_a_local_model_that_knows_nothing_decides_nothing(tmp_path: Path) -> Non
     judge = make_judge(f"local:{tmp_path / 'm'}", cache=tmp_path / "a.sqlite", tries=1)
     assert judge.verdicts(QUESTIONS) == [["unknown"] * 3]
     assert sum(judge.counts.failed.values()) == 3
-    judge._backend._backend._model = None  # type: ignore[attr-defined]  # what was answered is not asked again
+    judge._backend._model = None  # type: ignore[attr-defined]  # what was answered is not asked again
     assert judge.verdicts(QUESTIONS) == [["unknown"] * 3]
     judge.close()

@@ -13,7 +13,6 @@ from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, Row
 from legible.languages.base import judge as decide
 from legible.languages.facts.language import FactsLanguage
-from legible.languages.facts.plain import TEXT_KINDS, in_plain_words
 from legible.languages.world import WorldLanguage, story_document
 from legible.teachers import Explanation, Refusal
 from legible.teachers.judge import Judge, known_statements
@@ -42,23 +41,21 @@ def sample_of(rows: list[Row]) -> Sample:
 
 def test_known_statements_are_half_true_and_known_rightly() -> None:
     rows = story_rows(12)
-    statements = known_statements(rows, FACTS, TEXT_KINDS)
+    statements = known_statements(rows, FACTS, FACTS.text_kinds)
     assert len(statements) == 24
     assert sum(one.true for one in statements) == 12
     assert all((decide(one.claim, FACTS.facts(rows[one.row])) == "true") == one.true for one in statements)
     assert len({one.claim.kind for one in statements}) > 2
-    assert statements == known_statements(rows, FACTS, TEXT_KINDS)
+    assert statements == known_statements(rows, FACTS, FACTS.text_kinds)
 
 
 def test_facts_are_spelled_out_and_other_languages_named() -> None:
-    assert in_plain_words(Claim("Last named Tom.", "named", "Tom"), "facts") == "The last name in the passage is Tom."
-    assert (
-        in_plain_words(Claim("No talk.", "quote", "outside"), "facts") == "The passage ends outside of any quotation."
-    )
-    assert in_plain_words(Claim("is sad", "mood", "sad"), "world") == "is sad (mood: sad)"
-    assert in_plain_words(Claim("It is about a dog."), None) == "It is about a dog."
-    for kind in TEXT_KINDS:
-        assert "xyz" in in_plain_words(Claim("", kind, "xyz"), "facts")
+    assert FACTS.in_plain_words(Claim("Last named Tom.", "named", "Tom")) == "The last name in the passage is Tom."
+    assert FACTS.in_plain_words(Claim("No talk.", "quote", "outside")) == "The passage ends outside of any quotation."
+    assert WorldLanguage().in_plain_words(Claim("is sad", "mood", "sad")) == "is sad (mood: sad)"
+    assert FACTS.in_plain_words(Claim("It is about a dog.")) == "It is about a dog."
+    for kind in FACTS.text_kinds:
+        assert "xyz" in FACTS.in_plain_words(Claim("", kind, "xyz"))
 
 
 def read_claims(rows: list[Row]) -> list[Judged]:
@@ -76,7 +73,7 @@ def test_the_judge_is_asked_only_what_a_text_can_decide() -> None:
     judged = judge_claims(judge, sample, known, FACTS)
     assert judge.counts.claims == 8
     for before, after in zip(known, judged, strict=True):
-        assert after.verdict == ("false" if is_asked(before, "facts") else before.verdict)
+        assert after.verdict == ("false" if is_asked(before, FACTS) else before.verdict)
     assert [request.passage for request in backend.requests] == [row.prefix for row in sample.rows]
 
 
@@ -85,7 +82,7 @@ def test_the_judges_agreement_counts_both_errors() -> None:
     sample = sample_of(story_rows(4))
     known = read_claims(list(sample.rows))
     yes = judge_claims(Judge(Scripted(lines(lambda claim: "true"))), sample, known, FACTS)
-    found = agreement_on_readings(known, yes, sample, "facts")
+    found = agreement_on_readings(known, yes, sample, FACTS)
     assert (found["value"], found["n"], found["documents"]) == (2 / 8, 8, 4)
     assert (found["true_accepted"], found["wrong_accepted"], found["kappa"]) == (1.0, 1.0, 0.0)
 
@@ -93,7 +90,7 @@ def test_the_judges_agreement_counts_both_errors() -> None:
         return f"1: {'true' if 'Sam' in claims[0] else 'open'} 2: none"
 
     half = judge_claims(Judge(Scripted(oracle)), sample, known, FACTS)
-    found = agreement_on_readings(known, half, sample, "facts")
+    found = agreement_on_readings(known, half, sample, FACTS)
     assert (found["n"], found["undecided"]) == (4, 4)
 
 
@@ -101,7 +98,7 @@ def test_a_judge_of_nonsense_scores_nothing() -> None:
     sample = sample_of(story_rows(4))
     known = read_claims(list(sample.rows))
     judge = Judge(Scripted(lambda claims: "As a fish, I cannot read."))
-    judged = [one for one in judge_claims(judge, sample, known, FACTS) if is_asked(one, "facts")]
+    judged = [one for one in judge_claims(judge, sample, known, FACTS) if is_asked(one, FACTS)]
     assert np.isnan(precision(judged, sample.doc_ids, context=True).value)
     assert judge.counts.failed == {"no verdict": 8}
     found = agreement_on_statements(judge, sample)
@@ -117,7 +114,7 @@ class Oracle(Scripted):
 
     def word(self, claim: str, request: Request) -> str:
         facts = FACTS.facts(Row(Document("", request.passage), 20, len(request.passage), 0, 5, 4))
-        true = [in_plain_words(Claim("", kind, v), "facts") for kind in facts for v in facts[kind].values]
+        true = [FACTS.in_plain_words(Claim("", kind, v)) for kind in facts for v in facts[kind].values]
         return "true" if claim in true else "open"
 
 

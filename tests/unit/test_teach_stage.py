@@ -13,9 +13,10 @@ import pytest
 from legible.documents import Document
 from legible.errors import TeacherError, UsageError
 from legible.languages.base import Row
+from legible.languages.facts import LANGUAGE as FACTS
 from legible.teachers import Explanation, Refusal, count_taught, read_taught, teach
 from legible.teachers.base import CHUNK
-from legible.teachers.facts import FactsTeacher
+from legible.teachers.language import LanguageTeacher
 
 
 class Rows:
@@ -32,7 +33,7 @@ class Rows:
         return Row(Document(f"doc{index}", text), 9, len(text) - 1, len(text) - 9, 5, 4)
 
 
-class SometimesSilent(FactsTeacher):
+class SometimesSilent(LanguageTeacher):
     """Refuses every tenth row."""
 
     calls = 0
@@ -48,7 +49,7 @@ class SometimesSilent(FactsTeacher):
 def test_the_stage_counts_what_was_written_and_refused(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     out = tmp_path / "teach" / "train.jsonl"
-    counts = teach(Rows(100), SometimesSilent(), out, progress=lambda done, total: seen.append((done, total)))
+    counts = teach(Rows(100), SometimesSilent(FACTS), out, progress=lambda done, total: seen.append((done, total)))
     assert counts == {"rows": 100, "written": 90, "refused": 10, "refused: silent": 10} == count_taught(out)
     assert seen == [(CHUNK, 100), (100, 100)]
     rows = list(read_taught(out))
@@ -60,17 +61,17 @@ def test_the_stage_counts_what_was_written_and_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("torn", [0, 1, 17, 2000, 10**6])
 def test_a_torn_file_is_finished_to_the_same_bytes(tmp_path: Path, torn: int) -> None:
     whole, part = tmp_path / "whole.jsonl", tmp_path / "part.jsonl"
-    teach(Rows(150), SometimesSilent(), whole)
-    teach(Rows(150), SometimesSilent(), part)
+    teach(Rows(150), SometimesSilent(FACTS), whole)
+    teach(Rows(150), SometimesSilent(FACTS), part)
     with part.open("rb+") as handle:
         handle.truncate(max(0, part.stat().st_size - torn))
-    teach(Rows(150), SometimesSilent(), part)
+    teach(Rows(150), SometimesSilent(FACTS), part)
     assert part.read_bytes() == whole.read_bytes()
 
 
 def test_a_finished_stage_asks_nothing_again(tmp_path: Path) -> None:
-    teach(Rows(CHUNK), SometimesSilent(), tmp_path / "t.jsonl")
-    again = SometimesSilent()
+    teach(Rows(CHUNK), SometimesSilent(FACTS), tmp_path / "t.jsonl")
+    again = SometimesSilent(FACTS)
     teach(Rows(CHUNK), again, tmp_path / "t.jsonl")
     assert again.calls == 0
 
@@ -78,57 +79,57 @@ def test_a_finished_stage_asks_nothing_again(tmp_path: Path) -> None:
 def test_a_killed_stage_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'tests/unit'); import test_teach_stage as t;"
-        "t.teach(t.Rows(200), t.SometimesSilent(), Path(sys.argv[1]))"
+        "t.teach(t.Rows(200), t.SometimesSilent(t.FACTS), Path(sys.argv[1]))"
     )
     root = Path(__file__).parents[2]
     environment = {**os.environ, "LEGIBLE_FAULT": "teach:2", "PYTHONPATH": os.pathsep.join([str(root / "src")])}
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "part.jsonl")], cwd=root, env=environment)
     assert killed.returncode == -signal.SIGKILL
     assert 0 < (tmp_path / "part.jsonl").read_bytes().count(b"\n") < 200
-    teach(Rows(200), SometimesSilent(), tmp_path / "part.jsonl")
-    teach(Rows(200), SometimesSilent(), tmp_path / "whole.jsonl")
+    teach(Rows(200), SometimesSilent(FACTS), tmp_path / "part.jsonl")
+    teach(Rows(200), SometimesSilent(FACTS), tmp_path / "whole.jsonl")
     assert (tmp_path / "part.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize(("rows", "seed"), [(60, 0), (50, 1)])
 def test_another_stage_never_goes_on_in_the_same_file(tmp_path: Path, rows: int, seed: int) -> None:
     out = tmp_path / "t.jsonl"
-    teach(Rows(50), FactsTeacher(), out, seed=0)
+    teach(Rows(50), LanguageTeacher(FACTS), out, seed=0)
     before = out.read_bytes()
     with pytest.raises(UsageError, match=r"t\.jsonl was begun differently: (rows was 50, now 60|seed was 0, now 1)"):
-        teach(Rows(rows), FactsTeacher(), out, seed=seed)
+        teach(Rows(rows), LanguageTeacher(FACTS), out, seed=seed)
     assert out.read_bytes() == before
 
 
 def test_a_full_disk_is_named_and_the_stage_goes_on_afterwards(tmp_path: Path) -> None:
     out, whole = tmp_path / "t.jsonl", tmp_path / "whole.jsonl"
-    teach(Rows(200), FactsTeacher(), whole)
+    teach(Rows(200), LanguageTeacher(FACTS), whole)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (whole.stat().st_size * 2 // 3, limits[1]))
         with pytest.raises(TeacherError, match=r"cannot write .*t\.jsonl: File too large(.|\n)*run again"):
-            teach(Rows(200), FactsTeacher(), out)
+            teach(Rows(200), LanguageTeacher(FACTS), out)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
-    teach(Rows(200), FactsTeacher(), out)
+    teach(Rows(200), LanguageTeacher(FACTS), out)
     assert out.read_bytes() == whole.read_bytes()
 
 
 def test_a_limit_that_changes_is_another_stage(tmp_path: Path) -> None:
-    teach(Rows(5), FactsTeacher(), tmp_path / "t.jsonl", keep=[{"place"}] * 5)
-    teach(Rows(5), FactsTeacher(), tmp_path / "t.jsonl", keep=[{"place"}] * 5)
+    teach(Rows(5), LanguageTeacher(FACTS), tmp_path / "t.jsonl", keep=[{"place"}] * 5)
+    teach(Rows(5), LanguageTeacher(FACTS), tmp_path / "t.jsonl", keep=[{"place"}] * 5)
     with pytest.raises(UsageError, match="limit was"):
-        teach(Rows(5), FactsTeacher(), tmp_path / "t.jsonl", keep=[{"mood"}] * 5)
+        teach(Rows(5), LanguageTeacher(FACTS), tmp_path / "t.jsonl", keep=[{"mood"}] * 5)
     with pytest.raises(UsageError, match="limit covers 4 rows, the store holds 5"):
-        teach(Rows(5), FactsTeacher(), tmp_path / "t.jsonl", keep=[{"place"}] * 4)
+        teach(Rows(5), LanguageTeacher(FACTS), tmp_path / "t.jsonl", keep=[{"place"}] * 4)
 
 
 def test_a_file_of_unknown_origin_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("mine\n")
     with pytest.raises(UsageError, match="nobody knows whose text"):
-        teach(Rows(5), FactsTeacher(), tmp_path / "t.jsonl")
+        teach(Rows(5), LanguageTeacher(FACTS), tmp_path / "t.jsonl")
     with pytest.raises(UsageError, match="line 1 is not a teacher's line"):
         list(read_taught(tmp_path / "t.jsonl"))
     assert (tmp_path / "t.jsonl").read_text() == "mine\n"

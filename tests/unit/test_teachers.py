@@ -8,11 +8,11 @@ import torch
 from teaching import Server, row_of
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from legible import languages
 from legible.config import TeachConfig
 from legible.errors import TeacherError, UsageError
 from legible.languages.base import Row
 from legible.languages.facts.language import FactsLanguage
-from legible.languages.named import language_for
 from legible.languages.world import build_tokenizer, story_document
 from legible.probes.probes import ProbeSet, known_labels
 from legible.teachers import Explanation, Refusal, Teacher, make_teacher
@@ -24,7 +24,7 @@ from legible.teachers.prompt import ask
 @pytest.mark.parametrize(
     ("teacher", "match"),
     [
-        ("magic", "unknown teacher 'magic', expected world, facts, openai"),
+        ("magic", "unknown teacher 'magic', expected facts, world, anthropic:.*, local:PATH or openai"),
         ("openai:", "unknown teacher 'openai:'"),
         ("local:", "unknown teacher 'local:'"),
         ("openai:m", "OPENAI_API_KEY is not set"),
@@ -50,8 +50,7 @@ def test_a_file_that_is_no_cache_is_named(server: Server, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["facts", "world"])
 def test_a_language_teacher_states_only_what_it_may(name: str) -> None:
     teacher: Teacher = make_teacher(TeachConfig(teacher=name))
-    language = language_for(name)
-    assert language is not None
+    language = languages.get(name)
     document = story_document("train", 0, 1)
     end = document.text.rindex(" ")
     row = Row(document, 40, end, end - 12, 5, 4, (), None)
@@ -66,9 +65,8 @@ def test_a_language_teacher_states_only_what_it_may(name: str) -> None:
 
 
 def test_an_unknown_language_is_refused() -> None:
-    assert language_for(None) is None
-    with pytest.raises(UsageError, match="unknown language 'latin', expected 'world', 'facts' or none"):
-        language_for("latin")
+    with pytest.raises(UsageError, match="unknown language 'latin', expected facts, world or none"):
+        languages.get("latin")
 
 
 def test_a_limited_teacher_keeps_what_the_activation_shows() -> None:

@@ -11,8 +11,8 @@ from legible.errors import ConfigError
 from legible.languages.base import Claim, Fact, Row
 from legible.languages.facts.language import FactsLanguage
 from legible.languages.world import WorldLanguage, build_tokenizer, english, story_document
+from legible.teachers.language import LanguageTeacher
 from legible.teachers.leverage import keep_from_leverage
-from legible.teachers.world import LanguageTeacher
 from legible.train.rollouts import Rollout, RolloutGroup
 from legible.train.terms.leverage import leverages
 from legible.train.terms.paraphrase import reordered, rewrite
@@ -139,7 +139,7 @@ def test_a_teacher_limited_by_leverage_keeps_what_the_reconstructor_needs():
     document = story_document("train", 3, 1)
     where = Row(document, 80, len(document.text) * 3 // 4, len(document.text) // 2, 5, 6)
     teacher = LanguageTeacher(WORLD)
-    value = {claim.kind: str(claim.value) for claim in teacher.claims(where)}
+    value = {claim.kind: str(claim.value) for claim in WORLD.taught(where)}
     helps, hurts, *idle = [kind for kind in value if kind not in ("spot", "belief", "edge")]
 
     class Reader:

@@ -19,7 +19,6 @@ from legible.languages.world import (
     lexicon,
     story,
     story_document,
-    told,
 )
 from legible.languages.world.tokenizer import words
 
@@ -191,7 +190,9 @@ def test_a_claim_about_words_just_read_is_no_context_claim():
 
 
 def test_told_reads_the_first_value_that_a_continuation_states():
-    found = told("Mira believed it was in", " the jar. The ring lay in the well. She felt proud. Mira was sad.")
+    found = LANGUAGE.told(
+        "Mira believed it was in", " the jar. The ring lay in the well. She felt proud. Mira was sad."
+    )
     assert found["belief"] == "jar"
     assert found["spot"] == "well"
     assert found["mood"] == "proud"

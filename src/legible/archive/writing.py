@@ -9,7 +9,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,7 +23,6 @@ from legible.documents import Document, read_corpus
 from legible.engines import Completion
 from legible.errors import UsageError
 from legible.fileio import fault_point
-from legible.languages.world import story
 from legible.models.target import Encoded
 from legible.reading.reader import Prepared, Reader
 from legible.reading.trusted import sampling_temperature
@@ -157,9 +156,7 @@ class _Filler:
     def flush(self) -> None:
         """Read every waiting document and commit it."""
         prepared = {
-            one.document: self.reader.prepare(self._judgeable(one.document), one.encoded)
-            for one in self.waiting.values()
-            if one.chosen
+            one.document: self.reader.prepare(one.document, one.encoded) for one in self.waiting.values() if one.chosen
         }
         self._write_missing(prepared)
         placed = {document: self._placed(self.waiting[document], text) for document, text in prepared.items()}
@@ -223,16 +220,6 @@ class _Filler:
 
     def _keys(self, text: Prepared, pos: int) -> tuple[str, str]:
         return keeping.activation_key(text.stream[pos]), keeping.prefix_key(text.encoded.ids[: pos + 1])
-
-    def _judgeable(self, document: Document) -> Document:
-        """The document, without its id where that names a story of the world that this text is not."""
-        if not document.doc_id.startswith("world-"):
-            return document
-        try:
-            same = story(document.doc_id).text == document.text
-        except (ValueError, KeyError, TypeError):  # an id that only looks like the world's
-            same = False
-        return document if same else replace(document, doc_id="")
 
     def _repaired(self, document: Document) -> Document:
         clean = Document(*(_LONE_SURROGATE.sub("\ufffd", part) for part in (document.doc_id, document.text)))

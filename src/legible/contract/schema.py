@@ -84,7 +84,7 @@ class LegibleExtra(_Ours):
     site: str = "resid_post"
     layer: int | None = None
     teacher: str | None = None
-    language: Literal["world", "facts"] | None = None
+    language: str | None = None  # unknown ones are refused by `legible.languages.get`
     corpus: str | None = None
     prompt: PromptRecord | None = None
     bos: bool | None = None  # absent in a released checkpoint: its template is read with special tokens

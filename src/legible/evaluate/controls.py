@@ -22,9 +22,8 @@ from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
 from legible.probes.lookup import FactRidge, TokenLookup, fact_names
 from legible.probes.probes import OPEN, ProbeSet
-from legible.teachers.base import Explanation, Teacher
-from legible.teachers.facts import FactsTeacher
-from legible.teachers.world import LanguageTeacher
+from legible.teachers.base import Explanation
+from legible.teachers.language import LanguageTeacher
 from legible.vectors import direction_mse, unit
 
 
@@ -155,8 +154,7 @@ def teacher_misses(
     Args:
         keep: per row, the kinds that the text may state; None states every known fact.
     """
-    teacher: Teacher = FactsTeacher(seed=seed) if language.name == "facts" else LanguageTeacher(language, seed=seed)
-    written = teacher.write(sample.rows, keep)
+    written = LanguageTeacher(language, seed=seed).write(sample.rows, keep)
     texts = [item.text if isinstance(item, Explanation) else None for item in written]
     return misses(reconstructor, texts, sample.vectors, guess)
 

@@ -6,7 +6,7 @@ nothing of it, is neither.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,6 @@ from legible.stats import ratio_interval
 
 AGREEMENT = 14 / 16  # of the continuations
 TOKENS = 64  # longest continuation
-
-Told = Callable[[str, str], Mapping[str, str]]
-"""(text so far, continuation) to the first value that the continuation states of every kind."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,6 @@ def choices(
     target: Target,
     sample: Sample,
     language: Language,
-    told: Told,
     *,
     rows: int,
     continuations: int,
@@ -48,7 +44,7 @@ def choices(
     """The target's own later choices at up to `rows` rows with open facts, drawn by seed.
 
     Args:
-        told: what a continuation states.
+        language: knows what a continuation states.
         rows, continuations: how many rows, and continuations of each.
         first: rows to draw before all others: those whose reading claims an open fact, since only these are judged.
     """
@@ -59,7 +55,7 @@ def choices(
     found = []
     for row in sorted(drawn):
         texts = continued(target, sample.rows[row], samples=continuations, seed=seed + row)
-        said = [told(sample.rows[row].prefix, text) for text in texts]
+        said = [language.told(sample.rows[row].prefix, text) for text in texts]
         for kind in unsettled[row]:
             counts = Counter(values[kind] for values in said if kind in values)
             if counts:

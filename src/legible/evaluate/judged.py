@@ -9,8 +9,7 @@ import numpy as np
 from legible.evaluate.claims import Judged
 from legible.evaluate.sample import Sample
 from legible.languages.base import Language, Verdict
-from legible.languages.facts.language import FactsLanguage
-from legible.languages.facts.plain import TARGET_KINDS, TEXT_KINDS, in_plain_words
+from legible.languages.facts import LANGUAGE as FACTS
 from legible.stats import ratio_interval
 from legible.teachers.judge import Judge, Question, known_statements
 
@@ -23,8 +22,8 @@ def judge_claims(
 ) -> list[Judged]:
     """The claims with the judge's verdicts.
 
-    Abstentions are no claims, and what only the target decides (the facts language's `next` and `surprise`) cannot be
-    seen in the text: these keep the verdict they have.
+    Abstentions are no claims, and what only the target decides (`Language.target_kinds`) cannot be seen in the text:
+    these keep the verdict they have.
 
     Args:
         judge: sees the text up to the read token and the claims made there.
@@ -36,15 +35,12 @@ def judge_claims(
     Raises:
         TeacherError: the judge failed for good; its answers so far are kept.
     """
-    name = language.name if language is not None else None
-    asked = [n for n, item in enumerate(claims) if is_asked(item, name)]
+    asked = [n for n, item in enumerate(claims) if is_asked(item, language)]
     by_row: dict[int, list[int]] = {}
     for n in asked:
         by_row.setdefault(claims[n].row, []).append(n)
-    questions = [
-        Question(sample.rows[row].prefix, tuple(in_plain_words(claims[n].claim, name) for n in mine))
-        for row, mine in by_row.items()
-    ]
+    shown = [item.claim.text if language is None else language.in_plain_words(item.claim) for item in claims]
+    questions = [Question(sample.rows[row].prefix, tuple(shown[n] for n in mine)) for row, mine in by_row.items()]
     verdicts = judge.verdicts(questions, progress)
     said = {
         n: verdict
@@ -54,19 +50,19 @@ def judge_claims(
     return [replace(item, verdict=said[n]) if n in said else item for n, item in enumerate(claims)]
 
 
-def is_asked(item: Judged, language: str | None) -> bool:
+def is_asked(item: Judged, language: Language | None) -> bool:
     """Whether a judge can decide this claim from the text."""
-    return item.verdict != "abstain" and not (language == "facts" and item.claim.kind in TARGET_KINDS)
+    return item.verdict != "abstain" and not (language is not None and item.claim.kind in language.target_kinds)
 
 
 def agreement_on_readings(
-    known: Sequence[Judged], judged: Sequence[Judged], sample: Sample, language: str | None
+    known: Sequence[Judged], judged: Sequence[Judged], sample: Sample, language: Language | None
 ) -> dict[str, Any]:
     """How often the judge's verdicts on the readings' claims are those known by construction.
 
     Args:
         known, judged: the same claims, with the language's and with the judge's verdicts.
-        language: the language's name; what a judge is not asked does not count.
+        language: whose claims they are; what a judge is not asked does not count.
     """
     pairs = [
         (one.verdict, other.verdict, sample.doc_ids[one.row])
@@ -85,8 +81,8 @@ def agreement_on_statements(
     """
     order = np.random.default_rng([seed, 5]).permutation(len(sample))[:CHECKED_ROWS].tolist()
     rows = [sample.rows[row] for row in order]
-    statements = known_statements(rows, FactsLanguage(), TEXT_KINDS, seed=seed)
-    questions = [Question(rows[one.row].prefix, (in_plain_words(one.claim, "facts"),)) for one in statements]
+    statements = known_statements(rows, FACTS, FACTS.text_kinds, seed=seed)
+    questions = [Question(rows[one.row].prefix, (FACTS.in_plain_words(one.claim),)) for one in statements]
     verdicts = judge.verdicts(questions, progress)
     pairs: list[tuple[Verdict, Verdict, str]] = [
         ("true" if one.true else "false", verdict, rows[one.row].document.doc_id)

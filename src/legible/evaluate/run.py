@@ -22,7 +22,7 @@ from legible.evaluate.controls import (
     run_controls,
     teacher_misses,
 )
-from legible.evaluate.foresight import Told, choices, foresight
+from legible.evaluate.foresight import choices, foresight
 from legible.evaluate.reconstruction import (
     Explained,
     Misses,
@@ -34,7 +34,6 @@ from legible.evaluate.reconstruction import (
 )
 from legible.evaluate.sample import Sample
 from legible.languages.base import Language
-from legible.languages.world import story_document, told
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.probes.lookup import TokenLookup
@@ -44,7 +43,6 @@ from legible.reading.checkpoint import Checkpoint
 METRICS_VERSION = 1
 POOL_POSITIONS = 8  # rows a document of the pool that fits probes and ridges
 LIMIT = 0.5  # of the reference teacher that writes only what probes find
-TOLD: Mapping[str, Told] = {"world": told}
 
 
 @dataclass(frozen=True)
@@ -131,11 +129,6 @@ def evaluate_checkpoint(
     }
 
 
-def world_documents(seed: int, count: int, *, skip: int = 0) -> list[Document]:
-    """Held-out stories: wordings, combinations and the layout that nothing was trained on."""
-    return [story_document("test", seed, index) for index in range(skip, skip + count)]
-
-
 def _bench(
     checkpoint: Checkpoint,
     config: EvalConfig,
@@ -163,9 +156,10 @@ def held_out(
     are no other rows and no probes.
     """
     language = checkpoint.language
-    if documents is None and language is not None and language.name == "world":
-        documents = world_documents(config.seed, config.documents)
-        pool = world_documents(config.seed, -(-config.probe_rows // POOL_POSITIONS), skip=config.documents)
+    if documents is None and language is not None:
+        documents = language.documents("test", config.seed, config.documents)
+        others = -(-config.probe_rows // POOL_POSITIONS)
+        pool = language.documents("test", config.seed, others, skip=config.documents) or ()
     if not documents:
         raise UsageError("no documents to read.\n  Give held-out texts: --corpus FILE")
     shared = {doc.doc_id for doc in documents} & {doc.doc_id for doc in pool}
@@ -237,7 +231,7 @@ def _scores(
 def _claims(
     target: Target, bench: Bench, explained: Explained, controls: Controls, config: EvalConfig
 ) -> dict[str, Any]:
-    """`claims` for any language, `world` besides in the world, and the probes' report."""
+    """`claims` for any language, `world` besides where it judges continuations, and the probes' report."""
     language, sample = bench.language, bench.sample
     assert language is not None
     judged = claims.judge_texts(explained.texts, sample, language)
@@ -250,10 +244,10 @@ def _claims(
         "claims": report,
         "probes": bench.probes.report() if bench.probes is not None else None,
     }
-    if language.name not in TOLD:
+    if not language.tells:
         return found
     seen = choices(
-        target, sample, language, TOLD[language.name],
+        target, sample, language,
         rows=config.foresight_rows, continuations=config.continuations,
         first={item.row for item in judged if item.verdict == "open"}, seed=config.seed,
     )  # fmt: skip

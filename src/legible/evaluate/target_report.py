@@ -5,7 +5,7 @@ the facts add to that; and how close the target's loss comes to the entropy of t
 holds little beside its last tokens cannot be read, whatever the verbalizer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,6 @@ def target_report(
     layer: int,
     language: Language,
     *,
-    entropy: Callable[[str], float] | None = None,
     loss_documents: Sequence[Document] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -44,8 +43,7 @@ def target_report(
         store_train: activations that fit probes, lookup and ridges (20 k rows or more).
         store_test: activations of other documents, where the fits are judged.
         layer: the layer K read.
-        language: knows the facts of the text.
-        entropy: the generator's own code length of a document by its id, in nats; absent where nobody knows it.
+        language: knows the facts of the text and, where it has a generator, its entropy.
         loss_documents: fresh documents of the distribution that the target was trained on; absent: those of
             `store_test`.
         seed: of folds and held-out documents.
@@ -57,7 +55,7 @@ def target_report(
     test = Sample.of_store(store_test, layer, language)
     report = readable_report(train, test, language, seed=seed)
     documents = loss_documents or list({row.document.doc_id: row.document for row in test.rows}.values())
-    return {**report, "layer": layer, "loss": loss_report(target, documents[:LM_DOCUMENTS], entropy)}
+    return {**report, "layer": layer, "loss": loss_report(target, documents[:LM_DOCUMENTS], language)}
 
 
 def readable_report(train: Sample, test: Sample, language: Language, *, seed: int = 0) -> dict[str, Any]:
@@ -98,16 +96,15 @@ def readable_report(train: Sample, test: Sample, language: Language, *, seed: in
 
 
 @torch.no_grad()
-def loss_report(
-    target: Target, documents: Sequence[Document], entropy: Callable[[str], float] | None
-) -> dict[str, float | int | None]:
+def loss_report(target: Target, documents: Sequence[Document], language: Language) -> dict[str, float | int | None]:
     """The target's next-token loss on whole documents, beside the entropy that its generator knows.
 
     Returns:
         `nats_per_token`, `entropy_per_token` and `excess` (null where no generator is known), `documents`, `tokens`,
         `truncated` (documents longer than the context, left out).
     """
-    nats, floor, tokens, used = 0.0, 0.0, 0, 0
+    nats, tokens, used = 0.0, 0, 0
+    floor: float | None = 0.0
     for document in documents:
         ids = target.encode(document.text).ids
         if len(ids) > target.context:
@@ -117,9 +114,10 @@ def loss_report(
         nats -= logp[:-1].gather(1, batch[0, 1:, None]).sum().item()
         tokens += len(ids) - 1
         used += 1
-        floor += entropy(document.doc_id) if entropy is not None else 0.0
+        own = language.entropy(document)
+        floor = floor + own if floor is not None and own is not None else None
     per_token = nats / max(1, tokens)
-    known = floor / max(1, tokens) if entropy is not None else None
+    known = floor / max(1, tokens) if floor is not None else None
     return {
         "nats_per_token": per_token,
         "entropy_per_token": known,

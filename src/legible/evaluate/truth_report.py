@@ -17,7 +17,7 @@ from legible.evaluate import trust_metrics as metrics
 from legible.evaluate.claims import Judged
 from legible.evaluate.foresight import choices, foresight_of
 from legible.evaluate.judged import agreement_on_readings, agreement_on_statements, is_asked, judge_claims
-from legible.evaluate.run import METRICS_VERSION, TOLD, held_out
+from legible.evaluate.run import METRICS_VERSION, held_out
 from legible.evaluate.sample import Sample
 from legible.evaluate.truth_claims import DECIDED, ReadClaims, flat, instances
 from legible.languages.base import Language
@@ -173,10 +173,10 @@ def _with_judge(
     judged = judge_claims(judge, sample, known, language, progress)
     counts = judge.counts.as_dict()
     if language is not None and any(item.verdict in DECIDED for item in known):
-        agreement = agreement_on_readings(known, judged, sample, language.name)
+        agreement = agreement_on_readings(known, judged, sample, language)
     else:
         agreement = agreement_on_statements(judge, sample, seed=seed, progress=progress)
-    kept = sum(item.verdict in DECIDED and not is_asked(item, language.name if language else None) for item in known)
+    kept = sum(item.verdict in DECIDED and not is_asked(item, language) for item in known)
     return judged, {"name": judge.name, **counts, "by_construction": kept, "agreement": agreement}
 
 
@@ -184,10 +184,10 @@ def _foresight(
     checkpoint: Checkpoint, sample: Sample, known: Sequence[Judged], language: Language | None, config: TruthConfig
 ) -> dict[str, Any] | None:
     """Foresight of the claims; None where no language knows what a continuation states."""
-    if language is None or language.name not in TOLD or not any(sample.facts):
+    if language is None or not language.tells or not any(sample.facts):
         return None
     found = choices(
-        checkpoint.target, sample, language, TOLD[language.name],
+        checkpoint.target, sample, language,
         rows=config.foresight_rows, continuations=config.continuations,
         first={item.row for item in known if item.verdict == "open"}, seed=config.seed,
     )  # fmt: skip

@@ -1,21 +1,25 @@
 """Claims, facts and the languages that connect them.
 
 A `Language` knows, for every token of a document, which facts hold (`facts`), writes explanations from
-claims (`write`), parses explanations back into claims (`parse`) and judges a claim (`judge`). The world
-(`legible.languages.world`) and the facts that are true by construction of any text (`legible.languages.facts`) are the
-two languages; text without a language splits into sentences whose truth nobody decides.
+claims (`write`) and parses explanations back into claims (`parse`); `judge` compares a claim with the facts. What not
+every language can do, it declares: the defaults say that it cannot. Text without a language splits into sentences whose
+truth nobody decides.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
-from legible.documents import Document
+from legible.documents import Document, Split
 
 Status = Literal["stated", "implied", "open"]
 Verdict = Literal["true", "false", "open", "abstain", "unknown"]
 """`open`: the text leaves it open (counts as wrong in precision); `unknown`: nobody decides it (not counted)."""
+OwnSplit = Split | Literal["pretrain"]
+"""Of a language's own documents; `pretrain`: those that a target of its own is trained on."""
+_QUOTED = re.compile(r'"[^"]*"|“[^”]*”')
 
 
 @dataclass(frozen=True)
@@ -68,43 +72,139 @@ class Parsed:
     unparsed_words: int = 0
 
 
-class Language(Protocol):
-    """Facts of a text, and English for them."""
+class Language(ABC):
+    """Facts of a text, and English for them.
 
-    @property
-    def name(self) -> str:
-        """As configurations and contracts write it."""
-        ...
+    name: as configurations and contracts write it; the name of the language's folder.
+    kinds: every kind of fact.
+    probe_kinds: those with one value at a time: a probe can be fitted.
+    list_kinds: those of which one text states several values.
+    text_kinds: those that a reader of the text alone can decide without counting words.
+    target_kinds: those that only the target decides, whatever the text says.
+    values: every value of the kinds whose values are listed.
+    stated: how many values of a set-valued kind its teacher states; 1 of kinds not named.
+    bounded: its facts hold in documents of its own alone; text that has left them (the flag ood) gets no p_true.
+    paraphrases: `write` has held-out wordings.
+    tells: it knows what a continuation states (`told`).
+    changeable: kinds that it can change in a document of its own, all else being as it is (`retold`).
+    copied: what `without_copied` leaves out.
+    """
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Every kind of fact."""
-        ...
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]
+    probe_kinds: ClassVar[tuple[str, ...]]
+    list_kinds: ClassVar[tuple[str, ...]] = ()
+    text_kinds: ClassVar[tuple[str, ...]] = ()
+    target_kinds: ClassVar[tuple[str, ...]] = ()
+    values: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    stated: ClassVar[Mapping[str, int]] = {}
+    bounded: ClassVar[bool] = False
+    paraphrases: ClassVar[bool] = False
+    tells: ClassVar[bool] = False
+    changeable: ClassVar[tuple[str, ...]] = ()
+    copied: ClassVar[str] = "quoted spans left out"
 
-    @property
-    def probe_kinds(self) -> tuple[str, ...]:
-        """The kinds with one value at a time: a probe can be fitted."""
-        ...
-
+    @abstractmethod
     def facts(self, row: Row) -> Mapping[str, Fact]:
-        """The fact of every kind at this token."""
-        ...
+        """The fact of every kind at this token; empty where the language does not know the document."""
 
-    def write(self, claims: Sequence[Claim], row: Row, seed: int) -> str:
-        """Varied English that states exactly these claims."""
-        ...
+    @abstractmethod
+    def write(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str:
+        """Varied English that states exactly these claims; the wording depends on the document, the token and the seed.
 
+        Args:
+            held_out: in wordings that no teacher, role or parser has seen; only where it `paraphrases`.
+        """
+
+    @abstractmethod
     def parse(self, explanation: str) -> Parsed:
         """The claims of an explanation; inverse of `write` on its own English."""
-        ...
 
+    @abstractmethod
     def in_context(self, claim: Claim, row: Row) -> bool:
         """Whether this is a context claim: its value is not among the last 8 tokens."""
-        ...
 
     def left_at(self, text: str) -> int | None:
         """The character from which on the text is none of those whose facts the language knows; None: it knows all."""
-        ...
+        return None
+
+    def knows(self, document: Document) -> bool:
+        """Whether it knows the facts of this document."""
+        return True
+
+    def documents(self, split: OwnSplit, seed: int, count: int, *, skip: int = 0) -> list[Document] | None:
+        """Fresh documents of its own; None: it writes none, and a corpus is needed.
+
+        Args:
+            split: no document stands in two.
+            seed: other documents with another one.
+            count, skip: how many, after leaving out the first `skip`.
+        """
+        return None
+
+    def entropy(self, document: Document) -> float | None:
+        """The generator's own code length of a document in nats; None where nobody knows it."""
+        return None
+
+    def told(self, prefix: str, continuation: str) -> Mapping[str, str]:
+        """The first value of each kind that a continuation, given as data, states."""
+        return {}
+
+    def accepted(self, prefix: str, continuation: str, *, cut: bool = True) -> tuple[int, int]:
+        """How many sentences of a continuation are the language's, and how many there are; (0, 0): nobody counts.
+
+        Args:
+            cut: it was cut off by length, so its last sentence may be unfinished.
+        """
+        return 0, 0
+
+    def alternatives(self, known: Mapping[str, str], kind: str) -> tuple[str, ...]:
+        """Other values that a fact could have had, everything that does not depend on it being as it is.
+
+        Args:
+            known: the values so far, by kind; where too few are known there are no others.
+            kind: one of `changeable`, and known.
+        """
+        return ()
+
+    def retold(self, doc_id: str, char_end: int, known: Mapping[str, str], kind: str, value: str) -> str:
+        """The first `char_end` characters of a document, told with one of the `alternatives`; as many words."""
+        raise NotImplementedError
+
+    def taught(self, row: Row, keep: set[str] | None = None) -> list[Claim]:
+        """What its teacher states of a row: the stated and implied facts.
+
+        Args:
+            keep: limits the kinds that a probe can decide; set-valued kinds have no probe and always stay.
+        """
+        return [
+            Claim("", kind, value)
+            for kind, fact in self.facts(row).items()
+            if fact.status != "open" and (keep is None or kind in keep or kind not in self.probe_kinds)
+            for value in fact.values[: self.stated.get(kind, 1)]
+        ]
+
+    def in_plain_words(self, claim: Claim) -> str:
+        """A claim as a sentence that can be judged by the text alone: with its kind and value, or spelled out."""
+        return claim.text if None in (claim.kind, claim.value) else f"{claim.text} ({claim.kind}: {claim.value})"
+
+    def rewritten(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str | None:
+        """The claims in other words, the first of a kind that has one value at a time; None where nothing is said."""
+        kept: list[Claim] = []
+        for claim in claims:
+            same = [other for other in kept if other.kind == claim.kind]
+            if claim.kind is not None and (not same or claim.kind in self.list_kinds):
+                kept.append(claim)
+        return (self.write(kept, row, seed, held_out=held_out) or None) if kept else None
+
+    def without_copied(self, text: str, row: Row, seed: int) -> str | None:
+        """An explanation of `row` without what it copies from the last words of the text; None where nothing stays."""
+        return " ".join(unquoted(text).split()) or None
+
+
+def unquoted(text: str) -> str:
+    """A text without its quoted spans."""
+    return _QUOTED.sub("", text)
 
 
 def judge(claim: Claim, facts: Mapping[str, Fact]) -> Verdict:

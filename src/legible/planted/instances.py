@@ -20,7 +20,7 @@ from legible.data.batches import pad
 from legible.evaluate.foresight import continued
 from legible.evaluate.sample import Sample
 from legible.languages.base import Row
-from legible.languages.world import WorldLanguage, story, story_document, told
+from legible.languages.world import WorldLanguage, story, story_document
 from legible.languages.world.secrets import SECRETS, SIDES, Plant, make_plant
 from legible.models.target import Target
 from legible.probes.probes import ProbeSet
@@ -153,7 +153,7 @@ def _told(
         one = mine[place]
         row = sample.rows[one.row]
         for text in continued(target, row, samples=config.continuations, seed=config.seed + one.row):
-            said = told(row.prefix, text).get(one.kind)
+            said = WorldLanguage().told(row.prefix, text).get(one.kind)
             label = "own" if said == one.values[side] else "other" if said == one.values[other] else "else"
             counts["silent" if said is None else label] += 1
     return dict(counts)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from legible.engines.base import Origin
 from legible.errors import ContractError
 from legible.fileio import write_json
+from legible.languages.base import Language
 from legible.vectors import OUTLIER
 
 Floats = NDArray[np.float64]
@@ -196,7 +197,7 @@ class CalibratorPair:
 def judged(
     pair: CalibratorPair | None,
     evidence: Sequence[ClaimEvidence],
-    language: str | None,
+    language: Language | None,
     *,
     samples: int,
     temperature: float,
@@ -263,15 +264,15 @@ def curved(logits: Floats, curve: Sequence[tuple[float, float]]) -> Floats:
     return found
 
 
-def _refusal(calibrator: Calibrator, evidence: ClaimEvidence, language: str | None) -> str | None:
+def _refusal(calibrator: Calibrator, evidence: ClaimEvidence, language: Language | None) -> str | None:
     if evidence.origin == "searched":
         return "the explanation was searched for: the calibrator was fitted on plain and sampled ones"
-    if language != calibrator.fitted.language:
+    if language is None or language.name != calibrator.fitted.language:
         return f"the calibrator was fitted on claims of the language {calibrator.fitted.language}"
     if "special_token" in evidence.flags:
         return "a special token is not part of the text"
-    if "ood" in evidence.flags and language == "world":
-        return "the text has left the world that the calibrator was fitted on (ood)"
+    if "ood" in evidence.flags and language.bounded:
+        return f"the text has left the {language.name} that the calibrator was fitted on (ood)"
     if evidence.kind is None or evidence.kind not in calibrator.kinds:
         return "the calibrator has not seen claims of this kind"
     if evidence.value is None:

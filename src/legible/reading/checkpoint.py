@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from legible import languages
 from legible.contract import (
     InjectionRecord,
     LegibleExtra,
@@ -32,7 +33,6 @@ from legible.errors import ContractError
 from legible.fileio import write_directory, write_text
 from legible.injection import Injection
 from legible.languages.base import Language
-from legible.languages.named import language_for
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target, load_tokenizer
 from legible.models.verbalizer import Verbalizer
@@ -196,7 +196,7 @@ def load_checkpoint(name: str | Path, *, target: str | None = None, device: str 
         layer=layer,
         variance=extra.variance.value if extra and extra.variance else None,
         lookup=TokenLookup.load(path / LOOKUP) if (path / LOOKUP).exists() else None,
-        language=language_for(extra.language) if extra and extra.language else None,
+        language=languages.get(extra.language) if extra and extra.language else None,
         calibrator=load_calibrator(path, av, verbalizer, reconstructor, probes),
         probes=probes,
     )

@@ -92,9 +92,8 @@ def probabilities(
     checkpoint: Checkpoint, found: Sequence[Gathered], *, samples: int, temperature: float
 ) -> list[list[Judgement]]:
     """(p_true, None) or (None, why not) for every claim of every row; all claims in one call of the calibrator."""
-    language = checkpoint.language.name if checkpoint.language is not None else None
     every = [evidence for item in found for evidence in item.evidence]
-    opinions = iter(judged(checkpoint.calibrator, every, language, samples=samples, temperature=temperature))
+    opinions = iter(judged(checkpoint.calibrator, every, checkpoint.language, samples=samples, temperature=temperature))
     return [[next(opinions) for _ in item.evidence] for item in found]
 
 
@@ -104,6 +103,6 @@ def sampling_temperature(samples: int, temperature: float | None) -> float:
 
 
 def _spots(checkpoint: Checkpoint, rows: Sequence[Row]) -> list[Spot]:
-    """The rows as spots; those of the world's pairs on text that is no story of the world are marked as outside."""
-    stories = checkpoint.language is None or checkpoint.language.name != "world"
-    return [Spot(row.pos, () if stories or row.document.doc_id.startswith("world-") else ("ood",), row) for row in rows]
+    """The rows as spots; those of documents that the language does not know are marked as outside."""
+    language = checkpoint.language
+    return [Spot(r.pos, () if language is None or language.knows(r.document) else ("ood",), r) for r in rows]

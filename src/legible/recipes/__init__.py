@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from legible import languages
 from legible.config import RunConfig, load_config, validated
 from legible.errors import ConfigError, UsageError
 from legible.recipes.small import small
@@ -108,9 +109,10 @@ def _consistent(config: RunConfig) -> RunConfig:
             f"layer {config.layer} is out of range: the target has layers 0 to {config.pretrain.n_layers - 1}.\n"
             "  Choose another --layer."
         )
-    if config.corpus is not None and config.teach.teacher == "world":
+    teacher = config.teach.teacher
+    if config.corpus is not None and teacher in languages.names() and languages.get(teacher).bounded:
         raise ConfigError(
-            "the world's teacher knows only the world's stories, and a corpus was given.\n"
+            f"the {teacher}'s teacher knows only the {teacher}'s stories, and a corpus was given.\n"
             "  Choose another: --teacher facts needs no other model."
         )
     if config.recipe == "small" and (config.target is None or config.corpus is None):

@@ -1,9 +1,9 @@
 """Fit the calibrators of a checkpoint on held-out documents whose truth is known, and store them with it.
 
-The documents are nobody else's: in the world stories of training wordings and combinations under seeds of their own
-(`legible.recipes.sources.CALIBRATE_SEED`), elsewhere the split `calibrate` of the corpus. Tokens are read in short
-runs, so that neighbours show what recurs; for half of the tokens that is hidden again, because a reading may be asked
-for a single token.
+The documents are nobody else's: the split `calibrate` of a language's own (in the world stories of training wordings
+and combinations under seeds of their own), elsewhere that of the corpus. Tokens are read in short runs, so that
+neighbours show what recurs; for half of the tokens that is hidden again, because a reading may be asked for a single
+token.
 """
 
 import hashlib
@@ -170,8 +170,10 @@ def documents_for(
     checkpoint: Checkpoint, name: str, config: CalibrateConfig, corpus: str | None = None
 ) -> list[Document]:
     """The documents that fit a checkpoint's calibrators: those of no training and no evaluation."""
-    if corpus is None and checkpoint.language is not None and checkpoint.language.name == "world":
-        return Source(None, config.seed).documents("calibrate", config.documents)
+    language = checkpoint.language if corpus is None else None
+    own = language.documents("calibrate", config.seed, config.documents) if language is not None else None
+    if own is not None:
+        return own
     extra = checkpoint.contract.legible
     corpus = corpus if corpus is not None else (extra.corpus if extra else None)
     if corpus is None or not Path(corpus).is_file():

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from legible import languages
 from legible.config import CaptureConfig, EvalConfig, RunConfig, SFTConfig, load_config
 from legible.errors import UsageError
 from legible.evaluate.battery.parts import Taught, Trained
@@ -150,10 +151,12 @@ def _recipe(checkpoint: Checkpoint) -> RunConfig | str:
     if extra is None or extra.variance is None or extra.variance.documents is None:
         return "the training rows are not here, and the contract does not say how they were captured"
     seed = extra.seed or 0
-    if extra.language == "world":
+    language = checkpoint.language
+    if language is not None and language.documents("train", seed, 0) is not None:
         config = tiny(seed=seed)
-    elif extra.teacher == "facts" and extra.corpus is not None and Path(extra.corpus).is_file():
-        config = small(checkpoint.target.name, extra.corpus, checkpoint.layer, "facts", seed)
+        config = config.model_copy(update={"teach": config.teach.model_copy(update={"teacher": language.name})})
+    elif extra.teacher in languages.names() and extra.corpus is not None and Path(extra.corpus).is_file():
+        config = small(checkpoint.target.name, extra.corpus, checkpoint.layer, str(extra.teacher), seed)
     else:
         return f"the training rows are not here, and the teacher {extra.teacher!r} cannot write them again from here"
     capture = CaptureConfig.from_positions(extra.variance.positions, layers=(checkpoint.layer,), seed=seed)
@@ -163,10 +166,11 @@ def _recipe(checkpoint: Checkpoint) -> RunConfig | str:
 def _made_again(checkpoint: Checkpoint, config: RunConfig, folder: Path) -> _Rows:
     """Capture and teach the training rows of a checkpoint again."""
     store, teach_file = folder / "store", folder / "teach.jsonl"
-    documents = Source(config.corpus, config.seed).documents("train", config.train_documents)
+    language = checkpoint.language.name if checkpoint.language is not None else None
+    source = Source(config.corpus, config.seed, language or Source.language)
+    documents = source.documents("train", config.train_documents)
     shown = line_progress("capture controls' rows", len(documents))
     stages.capture(checkpoint.target, documents, config.capture, store, shown)
-    language = checkpoint.language.name if checkpoint.language is not None else None
     stages.teach(
         store,
         config.teach,

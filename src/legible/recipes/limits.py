@@ -10,8 +10,8 @@ from legible.fileio import write_json
 from legible.progress import line_progress
 from legible.reading.checkpoint import load_checkpoint
 from legible.teachers.base import Teacher
+from legible.teachers.language import LanguageTeacher
 from legible.teachers.leverage import keep_from_leverage
-from legible.teachers.world import LanguageTeacher
 from legible.train.loop import fingerprint
 from legible.train.rl import weights_sha256
 

@@ -31,7 +31,7 @@ from legible.recipes import stages, standalone
 from legible.recipes.calibrate import calibrate_folder, summary_lines
 from legible.recipes.pair import adapted_pair, describe, load_pair
 from legible.recipes.record import RunRecord, differences, figures
-from legible.recipes.sources import Source, read_documents, write_documents
+from legible.recipes.sources import Source, language_of, read_documents, write_documents
 from legible.teachers import make_teacher
 
 WORLD_TARGET = "legible-world"
@@ -52,9 +52,11 @@ class Run:
     @property
     def language(self) -> str | None:
         """Who knows the facts of the texts: the world of its stories, `facts` of any English text it was taught in."""
-        if self.config.corpus is None:
-            return "world"
-        return "facts" if self.config.teach.teacher == "facts" else None
+        return language_of(self.config.teach.teacher, self.config.corpus)
+
+    def source(self, seed: int) -> Source:
+        """Where the documents of this seed come from."""
+        return Source(self.config.corpus, seed, self.language or Source.language)
 
     @cached_property
     def target(self) -> Target:
@@ -122,7 +124,7 @@ def _pretrain(this: Run) -> None:
 
 def _corpus(this: Run) -> None:
     config = this.config
-    source = Source(config.corpus, config.seed)
+    source = this.source(config.seed)
     counts: dict[Split, int] = {"train": config.train_documents, "dev": config.dev_documents}
     for split, count in counts.items():
         write_documents(this.out / "corpus" / f"{split}.jsonl", source.documents(split, count))
@@ -143,7 +145,7 @@ def _report_target(this: Run) -> None:
         return  # nobody knows the facts of the text, so there is no probe to fit
     config = this.config
     held_out = this.out / "store" / "test"
-    documents = Source(config.corpus, config.evaluate.seed).documents("test", config.evaluate.documents)
+    documents = this.source(config.evaluate.seed).documents("test", config.evaluate.documents)
     stages.capture(this.target, documents, config.capture, held_out, line_progress("capture test", len(documents)))
     report = stages.report_target(this.target, this.train_store, held_out, config.layer, this.language, config.seed)
     write_json(this.out / "target_report.json", report)
@@ -245,7 +247,7 @@ def _evaluate(this: Run) -> None:
 
 def _shown(this: Run, checkpoint: Checkpoint) -> list[Reading]:
     """Readings of one held-out document, for the report."""
-    document = Source(this.config.corpus, this.config.evaluate.seed).documents("test", 1)[0]
+    document = this.source(this.config.evaluate.seed).documents("test", 1)[0]
     reader = Reader(checkpoint, "checkpoint")
     n = len(reader.checkpoint.target.encode(document.text).ids)
     first = min(this.config.capture.min_pos, n - 1)

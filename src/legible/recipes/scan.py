@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from legible import languages
 from legible.config import CaptureConfig
 from legible.contract import git_commit
 from legible.data.capture import Progress
 from legible.errors import UsageError
 from legible.evaluate.scan import scan
-from legible.languages.named import language_for
 from legible.models.arch import check_layer
 from legible.progress import line_progress
 from legible.reading.locate import locate
@@ -50,7 +50,7 @@ def scan_model(
             "  Give some, one document a line: --corpus texts.jsonl (field text) or --corpus texts.txt"
         )
     labels = labels or ("facts" if corpus is not None else "world")
-    language = language_for(None if labels == "none" else labels)
+    language = None if labels == "none" else languages.get(labels)
     chosen = Source(corpus, config.seed).documents("train", documents)
     target, _ = open_model(name)
     numbers = parse_layers(layers, target.n_layers)

@@ -1,5 +1,6 @@
 """Any small causal LM and any texts, on a laptop CPU: what is read is the user's own model."""
 
+from legible import languages
 from legible.config import (
     CalibrateConfig,
     CaptureConfig,
@@ -44,7 +45,7 @@ def small(
             predictions=5,
             seed=seed,
         ),
-        teach=TeachConfig(teacher=teacher, limit="probes" if teacher == "facts" else "none", seed=seed),
+        teach=TeachConfig(teacher=teacher, limit="probes" if teacher in languages.names() else "none", seed=seed),
         sft=SFTConfig(
             steps=1500,
             verbalizer=OptimizerConfig(lr=1e-3, muon_lr=1e-2),

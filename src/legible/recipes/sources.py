@@ -1,4 +1,4 @@
-"""Where documents come from: a corpus file of the user's, or the built-in world."""
+"""Where documents come from: a corpus file of the user's, or a language that writes its own."""
 
 import json
 from collections.abc import Iterable
@@ -7,13 +7,21 @@ from itertools import islice
 from pathlib import Path
 from typing import get_args
 
+from legible import languages
 from legible.documents import Document, Split, read_corpus, split_of
 from legible.errors import UsageError
 from legible.fileio import write_atomic
-from legible.languages.world import story_document
 
-CALIBRATE_SEED = 3_000_000
-"""Added to the seed of stories that fit calibrators: training wordings, but no story of any run's dev store."""
+
+def language_of(teacher: str, corpus: str | None) -> str | None:
+    """Who knows the facts of a run's texts: the teacher's language where it knows these texts, None for free text.
+
+    Without a corpus the texts are the language's own; that of a teacher who writes none gives way to the world.
+    """
+    language = languages.get(teacher) if teacher in languages.names() else None
+    if corpus is None:
+        return teacher if language is not None and language.documents("train", 0, 0) is not None else Source.language
+    return teacher if language is not None and not language.bounded else None
 
 
 def split_named(name: str) -> Split:
@@ -29,21 +37,24 @@ def split_named(name: str) -> Split:
 
 @dataclass(frozen=True)
 class Source:
-    """Where documents come from: a corpus file, or the world under a seed."""
+    """Where documents come from: a corpus file, or, without one, a language of its own texts under a seed."""
 
     corpus: str | None
     seed: int = 0
+    language: str = "world"
 
     def documents(self, split: Split, count: int) -> list[Document]:
         """The first `count` documents of a split; splits are by document, so none stands in two.
 
         Raises:
-            UsageError: the corpus is missing, unreadable or empty, or has no document in this split.
+            UsageError: the corpus is missing, unreadable or empty, or has no document in this split; or there is none,
+                and the language writes no documents.
         """
         if self.corpus is None:
-            if split == "calibrate":
-                return [story_document("dev", CALIBRATE_SEED + self.seed, index) for index in range(count)]
-            return [story_document(split, self.seed, index) for index in range(count)]
+            own = languages.get(self.language).documents(split, self.seed, count)
+            if own is None:
+                raise UsageError(f"the language {self.language!r} has no texts of its own.\n  Give some: --corpus FILE")
+            return own
         of_split = (document for document in read_corpus(Path(self.corpus)) if split_of(document.doc_id) == split)
         chosen = list(islice(of_split, count))
         if not chosen:

@@ -7,11 +7,12 @@ where it stopped when called again.
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from threadpoolctl import threadpool_limits
 
+from legible import languages
 from legible.config import CaptureConfig, PretrainConfig, RLConfig, SFTConfig, TeachConfig
 from legible.data.capture import Progress
 from legible.data.capture import capture as run_capture
@@ -24,8 +25,6 @@ from legible.evaluate.measure import held_out_measure
 from legible.evaluate.sample import Sample
 from legible.evaluate.target_report import target_report
 from legible.languages.base import Language
-from legible.languages.named import language_for
-from legible.languages.world import story, story_document
 from legible.models.target import Target
 from legible.probes.lookup import TokenLookup
 from legible.probes.probes import ProbeSet
@@ -39,7 +38,6 @@ from legible.train.sft import train_sft
 from legible.train.terms.extras import Knowledge
 from legible.train.world_target import train_world_target
 
-LanguageName = Literal["world", "facts"]
 FIT_ROWS = 20_000  # rows that fit probes and lookups
 CHUNK = 4096  # rows in memory at once
 LOSS_STORIES = 200  # fresh stories of the target's own training distribution, for its loss
@@ -125,14 +123,10 @@ def report_target(
     Raises:
         UsageError: no language of that name.
     """
-    speaks = language_for(language)
-    assert speaks is not None
+    speaks = languages.get(language)
     stores = open_store(train), open_store(held_out)
-    if language != "world":
-        return target_report(target, *stores, layer, speaks, seed=seed)
-    fresh = [story_document("pretrain", FRESH_SEED + seed, index) for index in range(LOSS_STORIES)]
-    entropy = lambda doc_id: story(doc_id).nats
-    return target_report(target, *stores, layer, speaks, entropy=entropy, loss_documents=fresh, seed=seed)
+    fresh = speaks.documents("pretrain", FRESH_SEED + seed, LOSS_STORIES)
+    return target_report(target, *stores, layer, speaks, loss_documents=fresh, seed=seed)
 
 
 def fit_lookup(store: Path, layer: int, out: Path, *, rows: int = FIT_ROWS) -> TokenLookup:
@@ -179,13 +173,13 @@ def teach(
     rows = open_store(store)
     keep = None
     if config.limit == "probes":
-        speaks = language_for(language or (config.teacher if config.teacher in get_args(LanguageName) else None))
-        if layer is None or speaks is None:
+        name = language or (config.teacher if config.teacher in languages.names() else None)
+        if layer is None or name is None:
             raise UsageError(
                 "a teacher limited by probes needs the layer they read and a language whose facts they name.\n"
                 "  Give --layer, and --teacher world or facts."
             )
-        keep = _limit(rows, layer, speaks, config, probes or probes_file(out))
+        keep = _limit(rows, layer, languages.get(name), config, probes or probes_file(out))
     elif config.limit == "leverage":
         keep = keep_by_leverage(rows, layer, teacher, config, out.with_suffix(".leverage"))
     return write_explanations(rows, teacher, out, seed=config.seed, keep=keep, progress=progress)
@@ -215,7 +209,8 @@ def warm_start(
     if not teach_file.is_file():
         raise UsageError(f"no teacher's text at {teach_file}.\n  Write it first with legible teach.")
     rows = open_store(store)
-    return asdict(train_sft(config, target, layer, rows, teach_file, out, language=language_for(language)))
+    speaks = languages.get(language) if language is not None else None
+    return asdict(train_sft(config, target, layer, rows, teach_file, out, language=speaks))
 
 
 def joint_training(
@@ -243,7 +238,7 @@ def joint_training(
         language, lookup, variance, probes: what the measure needs; without probes it has no recall.
         target: with language and lookup, what options of the training need.
     """
-    speaks = language_for(language)
+    speaks = languages.get(language) if language is not None else None
     measure = held_out_measure(
         open_store(dev),
         speaks,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from legible import languages
 from legible.config import CaptureConfig, EvalConfig, RLConfig, SFTConfig
 from legible.contract import LegibleExtra, TargetRecord
 from legible.documents import Document
@@ -27,7 +28,7 @@ COPIED = 64 * 2**20  # bytes of weights: a local target up to this size is copie
 def sft(target: Target, layer: int, store: Path, teach_file: Path, config: SFTConfig, out: Path) -> dict[str, Any]:
     """Warm-start a pair and leave it as OUT/checkpoint; returns what was counted."""
     teacher = _teacher_of(teach_file)
-    language = teacher if teacher in ("world", "facts") else None
+    language = teacher if teacher in languages.names() else None
     counts = stages.warm_start(target, layer, store, teach_file, config, out, language=language)
     pair = load_pair(out, target, config)
     extra = describe(
@@ -144,12 +145,13 @@ def held_out_documents(
 ) -> tuple[CaptureConfig, list[Document] | None, list[Document]]:
     """Which positions a checkpoint is read at, the documents to read, and others for probes.
 
-    Arguments and errors are those of `evaluate`. No documents (None) in the world: it writes its own.
+    Arguments and errors are those of `evaluate`. No documents (None) where the language writes its own.
     """
     extra = checkpoint.contract.legible
     positions = extra.variance.positions if extra and extra.variance else ""
     capture_config = CaptureConfig.from_positions(positions, layers=(checkpoint.layer,))
-    if corpus is None and checkpoint.language is not None and checkpoint.language.name == "world":
+    language = checkpoint.language
+    if corpus is None and language is not None and language.documents("test", config.seed, 0) is not None:
         return capture_config, None, []
     if corpus is None:
         corpus = extra.corpus if extra else None

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from legible.errors import UsageError
 from legible.languages.base import Claim, Language, split_sentences
-from legible.languages.world import VALUES
 from legible.models.reconstructor import Reconstructor
 from legible.reading.spans import without
 from legible.vectors import unit
@@ -89,7 +88,7 @@ def random_direction(width: int, seed: int) -> Float[Tensor, " d_model"]:
 def unrelated_edit(before: str, after: str, language: Language | None, seed: int) -> str | None:
     """`before` with another statement changed than the edit changes: the control that any edit makes.
 
-    In the world another claim gets another value of its kind; elsewhere another statement is left out.
+    Where the language lists values, another claim gets another value of its kind; else another statement is left out.
 
     Returns:
         The other edit, drawn by seed; None where the explanation says nothing else.
@@ -99,12 +98,12 @@ def unrelated_edit(before: str, after: str, language: Language | None, seed: int
     kept = {text.strip() for text in _STATEMENT.findall(after)}
     touched = {word for text in _STATEMENT.findall(before) if text.strip() not in kept for word in text.split()}
     others = [i for i, claim in enumerate(claims) if claim.text.rstrip(".!?;") in after and claim.value not in touched]
-    if language is not None and language.name == "world":
-        others = [i for i in others if claims[i].value in VALUES.get(claims[i].kind or "", ())]
+    if language is not None and language.values:
+        others = [i for i in others if claims[i].value in language.values.get(claims[i].kind or "", ())]
         if not others:
             return None
         claim = claims[others[int(rng.integers(len(others)))]]
-        values = [value for value in VALUES[str(claim.kind)] if value != claim.value]
+        values = [value for value in language.values[str(claim.kind)] if value != claim.value]
         return with_value(before, claim, values[int(rng.integers(len(values)))])
     shorter = [text for i in others if (text := without(before, claims, i)).strip() and text != before]
     return shorter[int(rng.integers(len(shorter)))] if shorter else None

@@ -1,4 +1,4 @@
-"""Does editing the words change the story? Steering on the world, where the answer is known.
+"""Does editing the words change the story? Steering where the answer is known: a language that can tell it otherwise.
 
 At tokens of held-out stories where a fact is known, the target's own greedy continuation tells it again and the reading
 says it, the claim is edited to another value and the story continued anew. Success: the first value of that kind that
@@ -15,6 +15,7 @@ The strength is proposed at every token (see `steering_strength`) before it is k
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,12 @@ import torch
 from legible.engines import Engine
 from legible.engines.steered import Writing
 from legible.errors import UsageError
-from legible.evaluate.run import world_documents
-from legible.languages.world import told
-from legible.languages.world.counterfactual import CHANGEABLE
-from legible.languages.world.grammar import accepted
+from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
 from legible.reading.checkpoint import Checkpoint
 from legible.stats import ratio_interval
 from legible.steer.edits import edit_directions, random_direction
-from legible.steer.sites import WORLD, Site, sites
+from legible.steer.sites import Site, sites
 from legible.steer.strength import BOUND, GRID, MARGIN, Proposal, propose
 from legible.steer.sweep import Continuation, Steering, mean_nats, trials
 from legible.vectors import unit
@@ -69,7 +67,7 @@ def evaluate_steering(
     *,
     documents: int = 40,
     positions: int = 5,
-    kinds: Sequence[str] = CHANGEABLE,
+    kinds: Sequence[str] | None = None,
     strengths: Sequence[float] = GRID,
     max_tokens: int = 60,
     seed: int = 1,
@@ -78,10 +76,10 @@ def evaluate_steering(
     """Steer at held-out stories and count what their continuations say.
 
     Args:
-        checkpoint: with a reconstructor, of the world.
+        checkpoint: with a reconstructor, of a language that can change facts and `tells`: the world.
         documents: stories of the held-out split; at most one site of each kind in each.
         positions: tokens looked at in every story.
-        kinds: of facts, some of `legible.languages.world.counterfactual.CHANGEABLE`.
+        kinds: of facts, some of those that the language can change; absent: all.
         strengths: among which one is proposed.
         max_tokens: of a continuation.
         seed: of stories, tokens, values and controls.
@@ -95,21 +93,24 @@ def evaluate_steering(
     Raises:
         UsageError: no reconstructor, another language, a kind that cannot be changed, or no site.
     """
-    if checkpoint.reconstructor is None or checkpoint.language is None or checkpoint.language.name != WORLD.name:
+    language = checkpoint.language
+    if checkpoint.reconstructor is None or language is None or not (language.changeable and language.tells):
         raise UsageError(
             "steering is evaluated where its answer is known: on a world checkpoint with a reconstructor.\n"
             "  Give one of a run of the tiny recipe, or 'builtin'."
         )
-    if unknown := set(kinds) - set(CHANGEABLE):
-        raise UsageError(f"cannot change {', '.join(sorted(unknown))}; expected some of {', '.join(CHANGEABLE)}.")
+    every = language.changeable
+    kinds = every if kinds is None else kinds
+    if unknown := set(kinds) - set(every):
+        raise UsageError(f"cannot change {', '.join(sorted(unknown))}; expected some of {', '.join(every)}.")
     counts: Counter[str] = Counter()
     engine = checkpoint.engine
     found = []
     for site in sites(
-        checkpoint, engine, world_documents(SEED + seed, documents), kinds,
+        checkpoint, language, engine, language.documents("test", SEED + seed, documents) or (), kinds,
         positions=positions, max_tokens=max_tokens, longest=_EXPLANATION, seed=seed, counts=counts,
     ):  # fmt: skip
-        found.append(_steer(checkpoint, checkpoint.reconstructor, engine, site, strengths, max_tokens))
+        found.append(_steer(checkpoint, language, checkpoint.reconstructor, engine, site, strengths, max_tokens))
         progress(len(found), len(found))
     if not found:
         raise UsageError(
@@ -118,12 +119,12 @@ def evaluate_steering(
         )
     settings = {"documents": documents, "positions": positions, "max_tokens": max_tokens, "seed": seed,
                 "strengths": list(strengths), "bound": BOUND, "margin": MARGIN}  # fmt: skip
-    return {**steering_report(found, strengths), "sites": _counted(counts, kinds), "settings": settings}
+    return {**steering_report(found, strengths, every), "sites": _counted(counts, kinds), "settings": settings}
 
 
-def steering_report(found: Sequence[Outcome], strengths: Sequence[float]) -> dict[str, Any]:
-    """The figures of `evaluate_steering` from its outcomes."""
-    kinds = [kind for kind in CHANGEABLE if any(one.site.kind == kind for one in found)]
+def steering_report(found: Sequence[Outcome], strengths: Sequence[float], kinds: Sequence[str]) -> dict[str, Any]:
+    """The figures of `evaluate_steering` from its outcomes, those of each kind in this order."""
+    kinds = [kind for kind in kinds if any(one.site.kind == kind for one in found)]
     return {
         **_figures(found),
         "kinds": {kind: _figures([one for one in found if one.site.kind == kind]) for kind in kinds},
@@ -136,6 +137,7 @@ def steering_report(found: Sequence[Outcome], strengths: Sequence[float]) -> dic
 
 def _steer(
     checkpoint: Checkpoint,
+    language: Language,
     reconstructor: Reconstructor,
     engine: Engine,
     site: Site,
@@ -152,22 +154,23 @@ def _steer(
     whole = edit_directions(reconstructor, pairs[:1], alone=False)[0][0]
     vectors = steering.vectors(edit, [0.0, *strengths])
     untouched, *sweep = steering.continuations(vectors)
-    tried = trials(engine, site.activation, vectors[1:], strengths, sweep, pairs[0], checkpoint.language, _EXPLANATION)
+    tried = trials(engine, site.activation, vectors[1:], strengths, sweep, pairs[0], language, _EXPLANATION)
     chosen = propose(tried, mean_nats(untouched))
     true = site.other_activation - site.activation
     aside = {"whole_text": whole, "unrelated": other, "random": random_direction(len(edit), site.seed)}
     rows = [steering.vectors(vector, [chosen.strength])[0] for vector in aside.values()]
     groups = steering.continuations(torch.stack([*rows, true])) + steering.patched([site.other_ids])
-    told_by = dict(zip((*aside, "true_difference", "patch"), (_told(site, group) for group in groups), strict=True))
-    swept = tuple(_told(site, group) for group in sweep)
-    told_by |= {"edit": swept[list(strengths).index(chosen.strength)], "untouched": _told(site, untouched)}
+    heard = partial(_told, language, site)
+    told_by = dict(zip((*aside, "true_difference", "patch"), map(heard, groups), strict=True))
+    swept = tuple(map(heard, sweep))
+    told_by |= {"edit": swept[list(strengths).index(chosen.strength)], "untouched": heard(untouched)}
     return Outcome(site, told_by, swept, chosen, length, float(edit @ unit(true)))
 
 
-def _told(site: Site, group: Sequence[Continuation]) -> Told:
+def _told(language: Language, site: Site, group: Sequence[Continuation]) -> Told:
     one = group[0]
-    good, every = accepted(site.prefix, one.text, cut=one.cut)
-    return Told(told(site.prefix, one.text).get(site.kind), good, every, one.nats)
+    good, every = language.accepted(site.prefix, one.text, cut=one.cut)
+    return Told(language.told(site.prefix, one.text).get(site.kind), good, every, one.nats)
 
 
 def _figures(found: Sequence[Outcome]) -> dict[str, Any]:

@@ -12,14 +12,10 @@ from torch import Tensor
 from legible.documents import Document
 from legible.engines.base import Engine
 from legible.engines.continuations import continue_text
-from legible.languages.base import Claim, Row
-from legible.languages.world import WorldLanguage, told
-from legible.languages.world.counterfactual import alternatives, counterfactual
-from legible.models.target import Target
+from legible.languages.base import Claim, Language, Row
+from legible.models.target import Encoded, Target
 from legible.reading.checkpoint import Checkpoint
 from legible.steer.edits import unrelated_edit, with_value
-
-WORLD = WorldLanguage()
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,7 @@ class Spot:
 
 def sites(
     checkpoint: Checkpoint,
+    language: Language,
     engine: Engine,
     documents: Sequence[Document],
     kinds: Sequence[str],
@@ -68,6 +65,7 @@ def sites(
     """At most one site of each kind a story, at a drawn token of its later half.
 
     Args:
+        language: the checkpoint's; it has `changeable` kinds and knows what continuations state.
         positions: tokens drawn in every story.
         max_tokens: of continuations.
         longest: tokens of an explanation.
@@ -83,14 +81,16 @@ def sites(
         stream = _stream(target, encoded.ids[:last], layer)
         read = engine.generate(stream[drawn], max_tokens=longest)
         spots = [
-            _spot(target, document, encoded.ids, encoded.offsets[pos][1], pos, done[0].explanation, max_tokens)
+            _spot(target, language, document, encoded, pos, done[0].explanation, max_tokens)
             for pos, done in zip(drawn, read, strict=True)
         ]
         for kind in kinds:
-            stages = [_stage(spot, kind) for spot in spots]
+            stages = [_stage(spot, kind, language) for spot in spots]
             counts.update({f"{kind} looked_at": 1, **{f"{kind} {name}": 1 for stage in stages for name in stage}})
             for spot, stage in zip(spots, stages, strict=True):
-                site = _site(target, document, encoded.ids, layer, stream, spot, kind, rng) if "read" in stage else None
+                if "read" not in stage:
+                    continue
+                site = _site(target, language, document, encoded.ids, layer, stream, spot, kind, rng)
                 if site is not None:
                     counts[f"{kind} site"] += 1
                     yield site
@@ -104,40 +104,42 @@ def _stream(target: Target, ids: Sequence[int], layer: int) -> Float[Tensor, "to
 
 def _spot(
     target: Target,
+    language: Language,
     document: Document,
-    ids: Sequence[int],
-    char_end: int,
+    encoded: Encoded,
     pos: int,
     explanation: str | None,
     max_tokens: int,
 ) -> Spot:
+    ids, char_end = encoded.ids, encoded.offsets[pos][1]
     row = Row(document, pos, char_end, char_end, ids[pos], ids[pos - 1])
-    known = {kind: fact.values[0] for kind, fact in WORLD.facts(row).items() if len(fact.values) == 1}
+    known = {kind: fact.values[0] for kind, fact in language.facts(row).items() if len(fact.values) == 1}
     stop = () if target.eos_id is None else (target.eos_id,)
     head = list(ids[: pos + 1])
     new = continue_text(target, head, samples=1, max_tokens=max_tokens, temperature=0.0, stop_ids=stop)[0]
     decode = target.tokenizer.decode
     start = len(str(decode(head, skip_special_tokens=True)))
     said = str(decode([*head, *new], skip_special_tokens=True))[start:]
-    return Spot(pos, char_end, known, explanation, told(row.prefix, said))
+    return Spot(pos, char_end, known, explanation, language.told(row.prefix, said))
 
 
-def _stage(spot: Spot, kind: str) -> list[str]:
+def _stage(spot: Spot, kind: str, language: Language) -> list[str]:
     """How far this token serves: the fact is known, the target tells it again, the reading says just it."""
-    if kind not in spot.known or (kind == "plan" and not {"mood", "want"} <= set(spot.known)):
+    if kind not in spot.known or not language.alternatives(spot.known, kind):
         return []
     if spot.told.get(kind) != spot.known[kind]:
         return ["known"]
-    said = [claim.value for claim in _claims(spot, kind)]
+    said = [claim.value for claim in _claims(spot, kind, language)]
     return ["known", "told_again", "read"] if said == [spot.known[kind]] else ["known", "told_again"]
 
 
-def _claims(spot: Spot, kind: str) -> list[Claim]:
-    return [claim for claim in WORLD.parse(spot.explanation or "").claims if claim.kind == kind]
+def _claims(spot: Spot, kind: str, language: Language) -> list[Claim]:
+    return [claim for claim in language.parse(spot.explanation or "").claims if claim.kind == kind]
 
 
 def _site(
     target: Target,
+    language: Language,
     document: Document,
     ids: Sequence[int],
     layer: int,
@@ -147,14 +149,14 @@ def _site(
     rng: random.Random,
 ) -> Site | None:
     """The site at this token; None where no word so far says the fact, or the reading says nothing else."""
-    new = rng.choice(alternatives(spot.known, kind))
+    new = rng.choice(language.alternatives(spot.known, kind))
     prefix = document.text[: spot.char_end]
-    other = counterfactual(document.doc_id, spot.char_end, spot.known, kind, new)
+    other = language.retold(document.doc_id, spot.char_end, spot.known, kind, new)
     other_ids = target.encode(other + document.text[spot.char_end :]).ids
     before = spot.explanation or ""
-    after = with_value(before, _claims(spot, kind)[0], new)
+    after = with_value(before, _claims(spot, kind, language)[0], new)
     seed = rng.randrange(2**31)
-    unrelated = unrelated_edit(before, after, WORLD, seed)
+    unrelated = unrelated_edit(before, after, language, seed)
     if other == prefix or len(other_ids) != len(ids) or unrelated is None:
         return None
     upto = spot.pos + 1

@@ -12,6 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
+from legible.config import TeachConfig
 from legible.errors import TeacherError, UsageError
 from legible.fileio import fault_point, write_json
 from legible.languages.base import Claim, Row
@@ -51,6 +52,34 @@ class Teacher(Protocol):
             TeacherError: the teacher failed for good.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the file of a teacher exposes as `TEACHER`.
+
+    usage: how a configuration names it: the file's name, a colon and what is to be said behind it.
+    make: the teacher of (configuration, cache, role), see `legible.teachers.make_teacher`; None where the name lacks
+        something.
+    verdict_tokens: longest answer asked of it as a judge; 0 where it answers no requests of `legible.teachers.judge`.
+    """
+
+    usage: str
+    make: Callable[[TeachConfig, Path | None, str], Teacher | None]
+    verdict_tokens: int = 0
+
+
+def refuse_limit(name: str, keep: Sequence[set[str]] | None) -> None:
+    """Refuse to limit a teacher who writes free text.
+
+    Raises:
+        UsageError: a limit was given.
+    """
+    if keep is not None:
+        raise UsageError(
+            f"teacher {name} writes free text and cannot be limited by probes.\n"
+            "  Use `--limit none`, or the world or facts teacher."
+        )
 
 
 class RowSource(Protocol):

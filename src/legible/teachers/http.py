@@ -1,4 +1,4 @@
-"""Teachers behind an HTTP endpoint: any OpenAI-compatible service, and Anthropic.
+"""A teacher behind an HTTP endpoint, whatever the service (`legible.teachers.openai`, `legible.teachers.anthropic`).
 
 Requests run side by side and are retried with exponential back-off and jitter on 429, 5xx, timeouts, broken
 connections and answers of another form; every other status ends the stage at once. Answers are cached on (teacher,
@@ -6,7 +6,6 @@ prompt, text), so a resumed stage asks nothing twice.
 """
 
 import json
-import os
 import random
 import threading
 import time
@@ -24,9 +23,9 @@ import httpx
 from legible.config import TeachConfig
 from legible.errors import TeacherError, UsageError
 from legible.languages.base import Row
-from legible.teachers.base import Explanation, Refusal
+from legible.teachers.base import Explanation, Refusal, refuse_limit
 from legible.teachers.cache import AnswerCache, answer_key
-from legible.teachers.prompt import Request, ask, read_answer
+from legible.teachers.prompt import Request, ask
 
 LARGEST_ANSWER = 1 << 20  # bytes of a response body; more is a misbehaving server
 LONGEST_WAIT = 120.0  # seconds between two tries, whatever the server asks for
@@ -90,11 +89,7 @@ class HttpTeacher:
             UsageError: a limit was given, which free text cannot keep to.
             TeacherError: the endpoint refused the request itself, or failed through every retry.
         """
-        if keep is not None:
-            raise UsageError(
-                f"teacher {self.name} writes free text and cannot be limited by probes.\n"
-                "  Use `--limit none`, or the world or facts teacher."
-            )
+        refuse_limit(self.name, keep)
         return self.complete([ask(row.prefix) for row in rows])
 
     def complete(self, requests: Sequence[Request]) -> list[Explanation | Refusal]:
@@ -205,77 +200,43 @@ class HttpTeacher:
             raise _Again(f"{type(error).__name__}: {error}") from None
 
 
-def openai_service(model: str, url: str | None, config: TeachConfig) -> Service:
-    """Chat completions of any OpenAI-compatible endpoint; the key is OPENAI_API_KEY, or none.
+def http_teacher(
+    service: Callable[[str, str | None, TeachConfig], Service], config: TeachConfig, cache: Path | None, role: str
+) -> HttpTeacher | None:
+    """The teacher that a configuration names as KIND:MODEL[@URL]; None where it names no model.
 
     Args:
-        model: as the service names it.
-        url: base address, `/v1` included; None is OpenAI's own.
-        config: length and temperature.
+        service: how a model at a base address (None: the service's own) is asked.
+        config, cache, role: as for `legible.teachers.make_teacher`.
+
+    Raises:
+        UsageError: a missing key or an impossible setting.
     """
-    key = os.environ.get("OPENAI_API_KEY")
-    if url is None and not key:
-        raise UsageError(
-            "OPENAI_API_KEY is not set.\n  Set it, or name another endpoint: --teacher openai:MODEL@http://HOST/v1"
-        )
-    limit = "max_completion_tokens" if url is None else "max_tokens"  # OpenAI's newer models take only the first
-
-    def body(prompt: str) -> dict[str, Any]:
-        message = {"role": "user", "content": prompt}
-        return {
-            "model": model,
-            "messages": [message],
-            "temperature": config.temperature,
-            limit: config.max_tokens,
-            "stream": False,
-        }
-
-    def read(answer: Any) -> Explanation | Refusal:
-        choice = answer["choices"][0]
-        if choice.get("finish_reason") == "content_filter":
-            return Refusal("content filter")
-        if choice["message"].get("refusal"):
-            return Refusal("refused by the service")
-        return read_answer(_text(choice["message"]["content"]), cut=choice.get("finish_reason") == "length")
-
-    base = (url or "https://api.openai.com/v1").rstrip("/")
-    return Service(f"{base}/chat/completions", {"authorization": f"Bearer {key}"} if key else {}, body, read)
+    model, at, url = config.teacher.partition(":")[2].partition("@http")
+    if not model:
+        return None
+    for name, value, least in (
+        ("concurrency", config.concurrency, 1),
+        ("retries", config.retries, 0),
+        ("timeout", config.timeout, 1e-3),
+    ):
+        if value < least:
+            raise UsageError(f"teach.{name} is {value}, expected at least {least:g}.")
+    return HttpTeacher(config.teacher, service(model, "http" + url if at else None, config), config, cache, role=role)
 
 
-def anthropic_service(model: str, url: str | None, config: TeachConfig) -> Service:
-    """Anthropic's messages endpoint, or one that speaks like it; the key is ANTHROPIC_API_KEY.
+def body_of(model: str, prompt: str, config: TeachConfig, **more: Any) -> dict[str, Any]:
+    """What every service is asked, and more."""
+    message = {"role": "user", "content": prompt}
+    return {"model": model, "messages": [message], "temperature": config.temperature, **more}
 
-    Args:
-        model: as the service names it.
-        url: base address without `/v1`; None is Anthropic's own.
-        config: length and temperature.
+
+def text_of(value: Any) -> str | None:
+    """The text of an answer.
+
+    Raises:
+        TypeError: it is none.
     """
-    key = os.environ.get("ANTHROPIC_API_KEY")
-    if url is None and not key:
-        raise UsageError(
-            "ANTHROPIC_API_KEY is not set.\n  Set it, or name another endpoint: --teacher anthropic:MODEL@http://HOST"
-        )
-
-    def body(prompt: str) -> dict[str, Any]:
-        message = {"role": "user", "content": prompt}
-        return {
-            "model": model,
-            "max_tokens": config.max_tokens,
-            "temperature": config.temperature,
-            "messages": [message],
-        }
-
-    def read(answer: Any) -> Explanation | Refusal:
-        if answer["stop_reason"] == "refusal":
-            return Refusal("refused by the service")
-        parts = [_text(part["text"]) or "" for part in answer["content"] if part["type"] == "text"]
-        return read_answer(" ".join(parts), cut=answer["stop_reason"] == "max_tokens")
-
-    headers = {"anthropic-version": "2023-06-01", **({"x-api-key": key} if key else {})}
-    return Service(f"{(url or 'https://api.anthropic.com').rstrip('/')}/v1/messages", headers, body, read)
-
-
-def _text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError("text expected")
     return value

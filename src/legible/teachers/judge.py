@@ -13,16 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from legible.config import TeachConfig
-from legible.errors import UsageError
 from legible.languages.base import Claim, Language, Row, Verdict
+from legible.teachers import make_teacher, offers, unknown_name
 from legible.teachers.base import Explanation, Refusal
-from legible.teachers.cache import AnswerCache, answer_key
-from legible.teachers.http import HttpTeacher
-from legible.teachers.local import LocalTeacher
-from legible.teachers.named import make_teacher
 from legible.teachers.prompt import Request
 
 MOST_CLAIMS = 12  # of one request; a fourth of it, then one, when asked again
@@ -61,8 +57,9 @@ class Question:
     claims: tuple[str, ...]
 
 
+@runtime_checkable
 class Backend(Protocol):
-    """A language model that answers requests one by one."""
+    """A language model that answers requests one by one and keeps its answers."""
 
     name: str
 
@@ -192,7 +189,7 @@ def make_judge(name: str, *, cache: Path | None = None, concurrency: int = 4, tr
     """A judge by its name.
 
     Args:
-        name: `openai:MODEL[@URL]`, `anthropic:MODEL[@URL]` or `local:PATH`.
+        name: a teacher that answers requests: `openai:MODEL[@URL]`, `anthropic:MODEL[@URL]` or `local:PATH`.
         cache: file that keeps its answers; None keeps them in memory.
         concurrency: requests in flight.
         tries: see `Judge`.
@@ -201,39 +198,14 @@ def make_judge(name: str, *, cache: Path | None = None, concurrency: int = 4, tr
         UsageError: another name, a missing key, or no such local model.
     """
     kind, _, rest = name.partition(":")
-    if kind not in ("openai", "anthropic", "local") or not rest:
-        raise UsageError(
-            f"unknown judge {name!r}, expected openai:MODEL[@URL], anthropic:MODEL[@URL] or local:PATH.\n"
-            "  Example: --judge openai:my-model@http://localhost:8000/v1"
-        )
-    longest = 200 if kind == "local" else 1024  # room for a few words before the verdicts
+    able = {key: offer for key, offer in offers().items() if offer.verdict_tokens}
+    if kind not in able or not rest:
+        raise unknown_name(name, "judge", [offer.usage for offer in able.values()])
+    longest = able[kind].verdict_tokens
     config = TeachConfig(teacher=name, temperature=0.0, max_tokens=longest, concurrency=concurrency)
     backend = make_teacher(config, cache=cache, role="judge")
-    assert isinstance(backend, HttpTeacher | LocalTeacher)
-    return Judge(backend if isinstance(backend, HttpTeacher) else Kept(backend, AnswerCache(cache)), tries=tries)
-
-
-class Kept:
-    """A local model whose answers are kept in a cache; those behind HTTP keep their own."""
-
-    def __init__(self, backend: LocalTeacher, cache: AnswerCache) -> None:
-        self.name = backend.name
-        self._backend = backend
-        self._cache = cache
-
-    def complete(self, requests: Sequence[Request]) -> list[Explanation | Refusal]:
-        """One answer a request; what was answered before is not asked again."""
-        keys = [answer_key(self.name, request.form, request.passage) for request in requests]
-        known = {key: answer for key in keys if (answer := self._cache.get(key)) is not None}
-        new = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
-        for key, said in zip(new, self._backend.complete(list(new.values())), strict=True):
-            self._cache.put(key, said)
-            known[key] = said
-        return [known[key] for key in keys]
-
-    def close(self) -> None:
-        """Close the cache."""
-        self._cache.close()
+    assert isinstance(backend, Backend)  # as it declares
+    return Judge(backend, tries=tries)
 
 
 @dataclass(frozen=True)

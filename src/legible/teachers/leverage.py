@@ -12,7 +12,7 @@ from torch import Tensor
 from legible.languages.base import Row
 from legible.models.reconstructor import Reconstructor
 from legible.reading.spans import without
-from legible.teachers.world import LanguageTeacher
+from legible.teachers.language import LanguageTeacher
 from legible.vectors import direction_mse
 
 
@@ -38,7 +38,7 @@ def keep_from_leverage(
     texts: list[str] = []
     jobs: list[tuple[int, str | None]] = []  # the row, and the kind that its text lacks (None: none)
     for place, row in enumerate(rows):
-        text = teacher.language.write(teacher.claims(row), row, teacher.seed)
+        text = teacher.language.write(teacher.language.taught(row), row, teacher.seed)
         claims = teacher.language.parse(text).claims
         texts += [text, *(without(text, claims, i) for i in range(len(claims)))]
         jobs += [(place, None), *((place, claim.kind) for claim in claims)]

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +13,8 @@ from legible.config import TeachConfig
 from legible.errors import UsageError
 from legible.languages.base import Row
 from legible.models.target import load_pretrained, load_tokenizer
-from legible.teachers.base import Explanation, Refusal
+from legible.teachers.base import Explanation, Offer, Refusal, refuse_limit
+from legible.teachers.cache import AnswerCache, answer_key
 from legible.teachers.prompt import LONGEST_PASSAGE, Request, ask, read_answer
 
 BATCH = 8
@@ -23,11 +26,13 @@ class LocalTeacher:
     Args:
         path: directory or hub name; weights from safetensors.
         config: length, temperature and seed.
+        cache: file of the answers to `complete`; None keeps them in memory.
         role: what its errors call it.
     """
 
-    def __init__(self, path: str, config: TeachConfig, *, role: str = "teacher") -> None:
+    def __init__(self, path: str, config: TeachConfig, cache: Path | None = None, *, role: str = "teacher") -> None:
         self.name = f"local:{path}"
+        self._file = cache
         self._called = f"{role} {self.name}"
         self._config = config
         self._model = load_pretrained(AutoModelForCausalLM, path).eval()
@@ -42,16 +47,25 @@ class LocalTeacher:
         Raises:
             UsageError: a limit was given, which free text cannot keep to.
         """
-        if keep is not None:
-            raise UsageError(
-                f"teacher {self.name} writes free text and cannot be limited by probes.\n"
-                "  Use `--limit none`, or the world or facts teacher."
-            )
+        refuse_limit(self.name, keep)
         return self._batches([ask(row.prefix) for row in rows], [f"{row.document.doc_id} {row.pos}" for row in rows])
 
     def complete(self, requests: Sequence[Request]) -> list[Explanation | Refusal]:
-        """One answer a request."""
-        return self._batches(requests, [request.shown() for request in requests])
+        """One answer a request; what was answered before is not asked again."""
+        keys = {request: answer_key(self.name, request.form, request.passage) for request in requests}
+        new = [request for request, key in keys.items() if self._cache.get(key) is None]
+        for request, said in zip(new, self._batches(new, [request.shown() for request in new]), strict=True):
+            self._cache.put(keys[request], said)
+        return [answer for request in requests if (answer := self._cache.get(keys[request]))]
+
+    def close(self) -> None:
+        """Close the cache."""
+        self._cache.close()
+
+    @cached_property
+    def _cache(self) -> AnswerCache:
+        """Opened by the first request: the texts of a store have a file of their own."""
+        return AnswerCache(self._file)
 
     def _batches(self, requests: Sequence[Request], keys: Sequence[str]) -> list[Explanation | Refusal]:
         answers: list[Explanation | Refusal] = []
@@ -100,3 +114,13 @@ class LocalTeacher:
 
 def _seed(seed: int, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:4])
+
+
+def _make(config: TeachConfig, cache: Path | None, role: str) -> LocalTeacher | None:
+    path = config.teacher.partition(":")[2]
+    return LocalTeacher(path, config, cache, role=role) if path else None
+
+
+TEACHER = Offer(
+    "local:PATH", _make, verdict_tokens=200
+)  # a small model may ramble: room for a few words before verdicts

@@ -2,4 +2,6 @@
 
 from legible.languages.facts.language import FactsLanguage
 
-__all__ = ["FactsLanguage"]
+LANGUAGE = FactsLanguage()
+
+__all__ = ["LANGUAGE", "FactsLanguage"]

@@ -6,8 +6,9 @@ thousand parameters must learn to write and to read them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import NamedTuple
 
 from legible.languages.base import Claim, Parsed
 
@@ -49,25 +50,45 @@ CLOSED_WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 TAIL_WORDINGS = ("Ends: {}", "So it ends: {}", "The end is: {}")
+TAIL_STATEMENT = re.compile(
+    rf"(?:^|(?<=\s))(?:{'|'.join(re.escape(w.removesuffix(' {}')) for w in TAIL_WORDINGS)}) (.*)$", re.DOTALL
+)
+GROUPS = (
+    ("about", "named", "cast", "pronoun"),
+    ("hero", "being", "place", "mood", "topic"),
+    ("quote", "sentence", "story", "surprise", "next"),
+)
+"""Statements about whom, about what, and about the text itself; writing varies the order of the groups."""
 LIST_KINDS = ("cast", "topic", "next")
 """Kinds of which one sentence states several values, joined by commas."""
 
 
-def statement(kind: str, values: Sequence[str], choice: int) -> str:
-    """One sentence that states these values of a kind; `choice` picks the wording.
+class Wordings(NamedTuple):
+    """Sentences with a place for the value: by kind, by kind and value for kinds with few values, and of the end."""
+
+    open: dict[str, tuple[str, ...]]
+    closed: dict[str, dict[str, tuple[str, ...]]]
+    tail: tuple[str, ...]
+
+
+SEEN = Wordings(OPEN_WORDINGS, CLOSED_WORDINGS, TAIL_WORDINGS)
+
+
+def statement(kind: str, values: Sequence[str], wordings: Wordings, pick: Callable[[Sequence[str]], str]) -> str:
+    """One sentence that states these values of a kind; `pick` chooses the wording.
 
     Raises:
-        KeyError: a kind, or a value of a closed kind, that the language does not have.
+        KeyError: a value of a closed kind that the language does not have.
     """
-    wordings = CLOSED_WORDINGS[kind][values[0]] if kind in CLOSED_WORDINGS else OPEN_WORDINGS[kind]
-    return wordings[choice % len(wordings)].format(", ".join(values))
+    of_kind = wordings.closed[kind][values[0]] if kind in wordings.closed else wordings.open[kind]
+    return pick(of_kind).format(", ".join(values))
 
 
-def tail_statement(values: dict[str, str], choice: int) -> str:
+def tail_statement(values: dict[str, str], wording: str) -> str:
     """The final statement: the last words in reading order, `_` where a nearer word is left unsaid."""
     deepest = max(TAIL_KINDS.index(kind) for kind in values)
     words = [values.get(kind, GAP) for kind in reversed(TAIL_KINDS[: deepest + 1])]
-    return TAIL_WORDINGS[choice % len(TAIL_WORDINGS)].format(" ".join(words))
+    return wording.format(" ".join(words))
 
 
 def scan(explanation: str) -> Parsed:
@@ -76,7 +97,7 @@ def scan(explanation: str) -> Parsed:
     text = " ".join(explanation.split())
     at = 0
     while at < len(text):
-        tail = _tail_pattern().match(text, at)
+        tail = TAIL_STATEMENT.match(text, at)
         if tail:
             _read_tail(tail, parsed)
             break
@@ -102,7 +123,7 @@ def _read_tail(tail: re.Match[str], parsed: Parsed) -> None:
     parsed.unparsed_words += max(0, len(words) - len(TAIL_KINDS))
     for kind, word in zip(TAIL_KINDS, reversed(words), strict=False):
         if word != GAP:
-            parsed.claims.append(Claim(tail_statement({kind: word}, 0), kind, word))
+            parsed.claims.append(Claim(tail_statement({kind: word}, TAIL_WORDINGS[0]), kind, word))
 
 
 @cache
@@ -118,9 +139,3 @@ def _patterns() -> list[tuple[re.Pattern[str], str, str | None, str]]:
         slot = listed if kind in LIST_KINDS else single
         rows += [(re.escape(wording).replace(r"\{\}", slot), kind, None, wording) for wording in wordings]
     return [(re.compile(pattern + r"(?: |$)"), kind, value, wording) for pattern, kind, value, wording in rows]
-
-
-@cache
-def _tail_pattern() -> re.Pattern[str]:
-    starts = "|".join(re.escape(wording.removesuffix(" {}")) for wording in TAIL_WORDINGS)
-    return re.compile(rf"(?:{starts}) (.+)$")

@@ -21,47 +21,33 @@ quotation mark or sentence end among them) never counts as one.
 import math
 import random
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-from legible.languages.base import Claim, Fact, Parsed, Row
-from legible.languages.facts.english import (
-    CLOSED_WORDINGS,
-    LIST_KINDS,
-    OPEN_WORDINGS,
-    TAIL_KINDS,
-    scan,
-    statement,
-    tail_statement,
-)
+from legible.languages.base import Claim, Fact, Language, Parsed, Row, unquoted
+from legible.languages.facts import english
+from legible.languages.facts.english import GROUPS, LIST_KINDS, SEEN, TAIL_KINDS, statement, tail_statement
+from legible.languages.facts.held_out import HELD_OUT
 from legible.languages.facts.lexicon import BEINGS, COMMON, FEELINGS, PLACES, PRONOUNS, THINGS
+from legible.languages.facts.plain import spelled_out
 from legible.languages.facts.text import Word, analyse, last_chunks, piece_value, plain, words_between
 
-GROUPS = (
-    ("about", "named", "cast", "pronoun"),
-    ("hero", "being", "place", "mood", "topic"),
-    ("quote", "sentence", "story", "surprise", "next"),
-)
-"""Statements about whom, about what, and about the text itself; `write` varies the order of the groups."""
+COMPANIONS = {"cast": {"about", "named"}, "topic": {"being", "place", "mood"}}
+"""Set-valued kinds have no probe: under a limit they are stated where a probe finds one of these."""
 _LISTED = BEINGS | PLACES | FEELINGS | THINGS
 
 
-class FactsLanguage:
-    """Facts of any English text (`legible.languages.base.Language`)."""
+class FactsLanguage(Language):
+    """Facts of any English text."""
 
     name = "facts"
-    kinds: tuple[str, ...] = (*OPEN_WORDINGS, *CLOSED_WORDINGS, *TAIL_KINDS)
-    probe_kinds: tuple[str, ...] = (
-        "about",
-        "named",
-        "hero",
-        "being",
-        "pronoun",
-        "mood",
-        "place",
-        "quote",
-        "sentence",
-        "story",
-        "surprise",
-    )
+    kinds = (*SEEN.open, *SEEN.closed, *TAIL_KINDS)
+    probe_kinds = ("about", "named", "hero", "being", "pronoun", "mood", "place", *SEEN.closed)
+    list_kinds = LIST_KINDS
+    text_kinds = ("about", "named", "hero", "being", "place", "mood", "pronoun", "topic")
+    target_kinds = ("next", "surprise")
+    stated: ClassVar[Mapping[str, int]] = {"cast": 2, "topic": 2, "next": 3}
+    paraphrases = True
+    copied = "quoted spans and the statement of the last words left out"
 
     def facts(self, row: Row) -> Mapping[str, Fact]:
         """The fact of every kind at this token; set-valued kinds list their values, the most telling first."""
@@ -82,27 +68,47 @@ class FactsLanguage:
         }
         return {kind: Fact(kind, "stated" if found[kind] else "open", tuple(found[kind])) for kind in self.kinds}
 
-    def write(self, claims: Sequence[Claim], row: Row, seed: int) -> str:
+    def write(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str:
         """Varied English that states exactly these claims; the wording depends on the document, the token and the seed.
 
         Raises:
             ValueError: a claim of another language, without a value, or two values for a kind that has one.
         """
-        rng = random.Random(f"facts {seed} {row.document.doc_id} {row.pos}")
+        rng = random.Random(f"facts{' held out' if held_out else ''} {seed} {row.document.doc_id} {row.pos}")
+        wordings = HELD_OUT if held_out else SEEN
+        pick = rng.choice if held_out else lambda several: several[rng.randrange(6) % len(several)]
         values = _by_kind(claims, self.kinds)
         sentences = []
         for group in rng.sample(GROUPS, len(GROUPS)):
-            sentences += [statement(kind, values[kind], rng.randrange(6)) for kind in group if kind in values]
+            sentences += [statement(kind, values[kind], wordings, pick) for kind in group if kind in values]
         tail = {kind: values[kind][0] for kind in TAIL_KINDS if kind in values}
-        return " ".join([*sentences, tail_statement(tail, rng.randrange(6))] if tail else sentences)
+        return " ".join([*sentences, tail_statement(tail, pick(wordings.tail))] if tail else sentences)
 
     def parse(self, explanation: str) -> Parsed:
         """The claims of an explanation, in its order; inverse of `write`."""
-        return scan(explanation)
+        return english.scan(explanation)
 
-    def left_at(self, text: str) -> int | None:
-        """None: the facts are found in any text."""
-        return None
+    def taught(self, row: Row, keep: set[str] | None = None) -> list[Claim]:
+        """Every known fact: one value a kind, two more names, two topic words, three predictions.
+
+        A name stated as first or last is not repeated in the cast.
+        """
+        claims = super().taught(row, keep)
+        named = {claim.value for claim in claims if claim.kind in ("about", "named")}
+        dropped = set() if keep is None else {kind for kind, near in COMPANIONS.items() if not near & keep}
+        return [
+            claim
+            for claim in claims
+            if claim.kind not in dropped and not (claim.kind == "cast" and claim.value in named)
+        ]
+
+    def in_plain_words(self, claim: Claim) -> str:
+        """The claim spelled out for a reader who does not know this short English."""
+        return spelled_out(claim) or super().in_plain_words(claim)
+
+    def without_copied(self, text: str, row: Row, seed: int) -> str | None:
+        """The explanation without quoted spans and without its final statement."""
+        return " ".join(english.TAIL_STATEMENT.sub("", unquoted(text)).split()) or None
 
     def in_context(self, claim: Claim, row: Row) -> bool:
         """Whether neither the last 8 tokens nor the position give this claim away."""

@@ -16,7 +16,7 @@ _OPEN = {
     "last2": 'The last word but one of the passage is "{}".',
     "last3": 'The last word but two of the passage is "{}".',
 }
-_CLOSED = {
+_CLOSED: dict[tuple[str | None, str | None], str] = {
     ("quote", "inside"): "The passage ends inside a quotation.",
     ("quote", "outside"): "The passage ends outside of any quotation.",
     ("sentence", "start"): "The passage ends fewer than 4 words into a sentence.",
@@ -28,23 +28,10 @@ _CLOSED = {
     ("story", "middle"): "The passage has 80 to 149 words.",
     ("story", "late"): "The passage has 150 words or more.",
 }
-TEXT_KINDS = ("about", "named", "hero", "being", "place", "mood", "pronoun", "topic")
-"""Kinds that a reader of the text alone can decide without counting words."""
-TARGET_KINDS = ("next", "surprise")
-"""Kinds of the facts language that only the target decides, whatever the text says."""
 
 
-def in_plain_words(claim: Claim, language: str | None) -> str:
-    """A claim as a sentence that can be judged by the text alone.
-
-    Args:
-        claim: what an explanation says.
-        language: the name of its language. Claims of the facts language are spelled out, those of another are followed
-            by their kind and value, free text (None) stands as it is.
-    """
-    if claim.kind is None or claim.value is None or language is None:
-        return claim.text
-    if language == "facts" and claim.kind in _OPEN:
+def spelled_out(claim: Claim) -> str | None:
+    """A claim as a sentence about the passage; None for kinds that the passage alone does not decide."""
+    if claim.kind in _OPEN and claim.value is not None:
         return _OPEN[claim.kind].format(claim.value)
-    known = _CLOSED.get((claim.kind, claim.value)) if language == "facts" else None
-    return known or f"{claim.text} ({claim.kind}: {claim.value})"
+    return _CLOSED.get((claim.kind, claim.value))

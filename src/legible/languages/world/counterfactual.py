@@ -18,10 +18,12 @@ def alternatives(known: Mapping[str, str], kind: str) -> tuple[str, ...]:
     """Other values that a fact of this kind could have had, everything that does not depend on it being as it is.
 
     Args:
-        known: the values so far, by kind; a plan needs the mood and the want behind it.
+        known: the values so far, by kind; a plan has none without the mood and the want behind it.
         kind: one of `CHANGEABLE`, and known.
     """
     values = lexicon.VALUES[kind]
+    if kind == "plan" and not {"mood", "want"} <= set(known):
+        return ()
     if kind == "plan":
         values = tuple(dict.fromkeys(lexicon.plan_for(mood, known["want"]) for mood in lexicon.VALUES["mood"]))
     elif kind == "belief":

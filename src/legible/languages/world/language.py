@@ -9,11 +9,16 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from legible.languages.base import Claim, Fact, Parsed, Row
+from legible.documents import Document
+from legible.languages.base import Claim, Fact, Language, OwnSplit, Parsed, Row
 from legible.languages.world import english, lexicon
-from legible.languages.world.grammar import left_at
+from legible.languages.world.counterfactual import CHANGEABLE, alternatives, counterfactual
+from legible.languages.world.grammar import accepted, left_at
 from legible.languages.world.secrets import Plant, plant_of
-from legible.languages.world.stories import story
+from legible.languages.world.stories import story, story_document
+
+CALIBRATE_SEED = 3_000_000
+"""Added to the seed of stories that fit calibrators: training wordings, but no story of any run's dev store."""
 
 _EDGE = re.compile(
     r"\b(" + "|".join(english.EDGE_CUES) + r") ?(?:sentence\b|in the sentence|here|through|$)", re.IGNORECASE
@@ -22,16 +27,22 @@ _UNKNOWN = re.compile(r"\bthe (" + "|".join(lexicon.KINDS) + r") is unknown", re
 _END = (".", "!", "?")
 
 
-class WorldLanguage:
+class WorldLanguage(Language):
     """The 14 kinds of facts of the world, and whether a sentence ends at the token."""
 
     name = "world"
     kinds = (*lexicon.KINDS, "edge")
     probe_kinds = lexicon.KINDS
+    values = lexicon.VALUES
+    bounded = True
+    paraphrases = True
+    copied = "claims of values among the last 8 tokens left out, the rest in the teacher's wordings"
+    tells = True
+    changeable = CHANGEABLE
 
     def facts(self, row: Row) -> Mapping[str, Fact]:
         """What the text up to this token states and implies; empty for text from outside the world."""
-        if not row.document.doc_id.startswith("world-"):
+        if not self.knows(row.document):
             return {}
         known: dict[str, tuple[str, str]] = {}
         for statement in story(row.document.doc_id).statements:
@@ -95,7 +106,7 @@ class WorldLanguage:
             return
         if unknown := _UNKNOWN.search(clause):
             yield Claim(text, unknown[1].lower(), None)
-        words = re.findall(r"[\w'-]+", clause)
+        words = _words(clause)
         believed = any(word.lower() in english.BELIEF_CUES for word in words)
         for word in words:
             if word in lexicon.SPOTS:
@@ -103,15 +114,65 @@ class WorldLanguage:
             elif word in lexicon.KIND_OF:
                 yield Claim(text, lexicon.KIND_OF[word], word)
 
-    def left_at(self, text: str) -> int | None:
-        """Where the first sentence that the world cannot make goes wrong."""
-        return left_at(text)
+    def knows(self, document: Document) -> bool:
+        """Whether its id names a story, and its text is that story or the beginning of it."""
+        if not document.doc_id.startswith("world-"):
+            return False
+        try:
+            return story(document.doc_id).text.startswith(document.text)
+        except (ValueError, KeyError, TypeError):  # an id that only looks like the world's
+            return False
+
+    def documents(self, split: OwnSplit, seed: int, count: int, *, skip: int = 0) -> list[Document]:
+        """Stories; those of `test` are of wordings, combinations and the layout that nothing was trained on."""
+        if split == "calibrate":
+            split, seed = "dev", CALIBRATE_SEED + seed
+        return [story_document(split, seed, index) for index in range(skip, skip + count)]
+
+    def entropy(self, document: Document) -> float | None:
+        """The code length of the teller's choices."""
+        return story(document.doc_id).nats if self.knows(document) else None
+
+    left_at = staticmethod(left_at)
+    accepted = staticmethod(accepted)
+    alternatives = staticmethod(alternatives)
+    retold = staticmethod(counterfactual)
+
+    def told(self, prefix: str, continuation: str) -> dict[str, str]:
+        """The first value of each kind that a continuation of a story states.
+
+        Args:
+            prefix: the story so far; a sentence that it left unfinished is finished by the continuation.
+            continuation: what follows, for example sampled from the target.
+        """
+        cut = max((prefix.rfind(mark) for mark in _END), default=-1) + 1
+        found: dict[str, str] = {}
+        offset = len(prefix) - cut
+        for sentence in re.finditer(r"[^.!?]+", prefix[cut:] + continuation):
+            believed = any(word in english.BELIEF_CUES for word in sentence[0].lower().split())
+            for word in re.finditer(r"[\w'-]+", sentence[0]):
+                if sentence.start() + word.start() < offset:
+                    continue
+                if word[0] in lexicon.SPOTS:
+                    found.setdefault("belief" if believed else "spot", word[0])
+                elif word[0] in lexicon.KIND_OF:
+                    found.setdefault(lexicon.KIND_OF[word[0]], word[0])
+        return found
 
     def in_context(self, claim: Claim, row: Row) -> bool:
         """Whether the claim is about a fact whose value is not among the last 8 tokens."""
         if claim.kind not in lexicon.KINDS or claim.value is None:
             return False
-        return claim.value not in re.findall(r"[\w'-]+", row.recent)
+        return claim.value not in _words(row.recent)
+
+    def without_copied(self, text: str, row: Row, seed: int) -> str | None:
+        """The other claims in the teacher's wordings: nothing is quoted, values are words of the text."""
+        recent = _words(row.recent)
+        return self.rewritten([claim for claim in self.parse(text).claims if claim.value not in recent], row, seed)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w'-]+", text)
 
 
 def _implied(known: Mapping[str, str], plant: Plant | None) -> dict[str, str]:
@@ -122,25 +183,3 @@ def _implied(known: Mapping[str, str], plant: Plant | None) -> dict[str, str]:
     if "mood" in known and "want" in known:
         found["plan"] = lexicon.plan_for(known["mood"], known["want"])
     return found | (plant.values(known) if plant is not None else {})
-
-
-def told(prefix: str, continuation: str) -> dict[str, str]:
-    """The first value of each kind that a continuation of a story states.
-
-    Args:
-        prefix: the story so far; a sentence that it left unfinished is finished by the continuation.
-        continuation: what follows, for example sampled from the target.
-    """
-    cut = max((prefix.rfind(mark) for mark in _END), default=-1) + 1
-    found: dict[str, str] = {}
-    offset = len(prefix) - cut
-    for sentence in re.finditer(r"[^.!?]+", prefix[cut:] + continuation):
-        believed = any(word in english.BELIEF_CUES for word in sentence[0].lower().split())
-        for word in re.finditer(r"[\w'-]+", sentence[0]):
-            if sentence.start() + word.start() < offset:
-                continue
-            if word[0] in lexicon.SPOTS:
-                found.setdefault("belief" if believed else "spot", word[0])
-            elif word[0] in lexicon.KIND_OF:
-                found.setdefault(lexicon.KIND_OF[word[0]], word[0])
-    return found

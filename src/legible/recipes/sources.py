@@ -11,6 +11,7 @@ from legible.documents import Document, Split, read_corpus, split_of
 from legible.errors import UsageError
 from legible.fileio import write_atomic
 from legible.languages.world import story_document
+from legible.reading.checkpoint import Checkpoint
 
 CALIBRATE_SEED = 3_000_000
 """Added to the seed of stories that fit calibrators: training wordings, but no story of any run's dev store."""
@@ -52,6 +53,30 @@ class Source:
                 "  The usual cause is a corpus of a few documents. Put one document a line, a hundred or more."
             )
         return chosen
+
+
+def source_for(checkpoint: Checkpoint, name: str, corpus: str | None, seed: int) -> Source:
+    """Where a checkpoint's held-out documents come from.
+
+    Args:
+        checkpoint: what reads them.
+        name: what the message calls it.
+        corpus: a file; absent: the world for the world's, the contract's corpus for others.
+        seed: of the world's stories.
+
+    Raises:
+        UsageError: the contract's corpus is not there.
+    """
+    if corpus is None and checkpoint.language is not None and checkpoint.language.name == "world":
+        return Source(None, seed)
+    if corpus is None:
+        corpus = checkpoint.contract.legible.corpus if checkpoint.contract.legible else None
+        if corpus is None or not Path(corpus).is_file():
+            raise UsageError(
+                f"{name} was trained on the corpus {corpus!r}, which is not here.\n"
+                "  Give documents that it was not trained on: --corpus FILE"
+            )
+    return Source(corpus)
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> None:

@@ -123,7 +123,7 @@ def sft_task(rows: int, steps: int, out: Path) -> Callable[[], object]:
         for row in range(rows):
             handle.write(json.dumps({"row": row, "text": explanation(row), "claims": [], "reason": None}) + "\n")
     config = SFTConfig(steps=steps, save_every=steps)
-    return lambda: train_sft(config, target, 2, store, teach, out / "sft")
+    return lambda: train_sft(config, target, 2, store, teach, out / "sft", made_by="benchmark")
 
 
 def explanation(row: int) -> str:

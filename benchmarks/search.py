@@ -35,8 +35,8 @@ from legible.languages.world import LANGUAGE as WORLD
 from legible.models.reconstructor import HEAD_FILE, Reconstructor
 from legible.reading.checkpoint import Checkpoint, load_checkpoint
 from legible.reading.consensus import consensus
-from legible.recipes.stages import use_threads
-from legible.recipes.standalone import held_out_documents
+from legible.recipes.inputs import use_threads
+from legible.recipes.stages.measuring import HeldOut
 from legible.stats import Interval, ratio_difference_interval, ratio_interval
 
 Record = dict[str, Any]
@@ -105,7 +105,7 @@ class Bench:
             if name in ("checkpoint", "second", "share", "documents", "corpus", "seed", "threads")
         }
         config = EvalConfig(documents=args.documents, positions_per_doc=4, seed=args.seed)
-        capture, documents, _ = held_out_documents(found, args.checkpoint, config, args.corpus)
+        capture, documents, _ = HeldOut(found, args.checkpoint, config, args.corpus).drawn()
         read = capture.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": args.seed})
         if documents is None:
             documents = WORLD.documents("test", args.seed, args.documents)

@@ -18,7 +18,7 @@ from support.table import conclude, markdown, shown
 
 from legible.progress import line_progress
 from legible.reading.checkpoint import load_checkpoint
-from legible.recipes.stages import use_threads
+from legible.recipes.inputs import use_threads
 from legible.steer.evaluation import ARMS, BAR_ABOVE, BAR_SHARE, evaluate_steering
 
 Record = dict[str, Any]

@@ -17,13 +17,12 @@ from legible.config import CalibrateConfig, EvalConfig, TruthConfig, load_config
 from legible.contract import LegibleExtra, TargetRecord
 from legible.fileio import write_json
 from legible.models.target import Target
-from legible.reading.calibration import CalibratorPair
-from legible.reading.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from legible.recipes import standalone
-from legible.recipes.calibrate import calibrate_folder, summary_lines
+from legible.reading.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, store_metrics
+from legible.recipes.calibrate import summary_lines
 from legible.recipes.controls import evaluate_fully
 from legible.recipes.record import figures
-from legible.recipes.truth import truth
+from legible.recipes.stages.calibrate import Calibrate
+from legible.recipes.stages.measuring import Evaluate, Truth
 
 NAME = "legible-world-tiny"  # of the target, in contracts and for clients of the server
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "legible" / "builtin"
@@ -51,11 +50,10 @@ def main() -> None:
         save(found, extra, arguments.out, folder)
         settings = arguments.run / "config.json"
         config = load_config(settings).calibrate if settings.is_file() else CalibrateConfig()
-        print("\n".join(summary_lines(calibrate_folder(load_checkpoint(arguments.out), str(arguments.out), config))))
+        print("\n".join(summary_lines(Calibrate(load_checkpoint(arguments.out), str(arguments.out), config).run())))
         shipped = load_checkpoint(arguments.out)
         reports = measure(shipped, arguments.run, arguments.controls)
-        with_figures = extra.model_copy(update={"metrics": figures(reports["evaluation"])})
-        save(shipped, with_figures, arguments.out, folder, shipped.calibrator)
+        store_metrics(shipped, figures(reports["evaluation"]))
     for name, report in reports.items():
         write_json(arguments.out / f"{name}.json", report)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
@@ -65,9 +63,7 @@ def main() -> None:
         raise SystemExit(f"{size} bytes, at most {MOST_BYTES} may ship")
 
 
-def save(
-    found: Checkpoint, extra: LegibleExtra, out: Path, target: Path, calibrator: CalibratorPair | None = None
-) -> None:
+def save(found: Checkpoint, extra: LegibleExtra, out: Path, target: Path) -> None:
     """The pair in float16; the calibrator of the run is none for the rounded pair."""
     assert found.reconstructor is not None
     save_checkpoint(
@@ -78,7 +74,6 @@ def save(
         target_dir=target,
         lookup=found.lookup,
         probes=found.probes,
-        calibrator=calibrator,
         dtype=torch.float16,
     )
     for leftover in out.rglob("generation_config.json"):
@@ -87,11 +82,11 @@ def save(
 
 def measure(found: Checkpoint, run: Path, controls: Path | None) -> dict[str, dict[str, Any]]:
     """What `legible evaluate builtin` and `legible truth builtin` print; with controls, the run's battery too."""
-    report = standalone.evaluate(found, "builtin", EvalConfig())
+    report = Evaluate(found, "builtin", EvalConfig()).run()
     if controls is not None:
         report["controls"] = evaluate_fully(load_checkpoint(run), str(run), EvalConfig(), folder=controls)["controls"]
         report["note"] = "The control table was measured before the weights were rounded to float16."
-    return {"evaluation": report, "truth": truth(found, "builtin", TruthConfig())}
+    return {"evaluation": report, "truth": Truth(found, "builtin", TruthConfig()).run()}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 A killed process leaves either the old file or the new one. `fault_point` is where the tests kill it.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -80,6 +81,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, indented, keys in their given order; NaN is written as null."""
     write_text(path, json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n")
+
+
+def file_sha256(path: Path) -> str:
+    """Checksum of a file's bytes, read in pieces."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def finite(value: Any) -> Any:

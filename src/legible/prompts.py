@@ -183,10 +183,18 @@ def parse_explanation(text: str, tags: bool, *, stopped: bool = True) -> str | N
     return payload or None
 
 
-def completion_ids(tokenizer: PreTrainedTokenizerBase, text: str, prompt: VerbalizerPrompt) -> list[int]:
-    """Ids of the completion that states `text`, the stop token last: what SFT teaches."""
-    wrapped = wrap_explanation(text, prompt.tags)
-    return [*tokenizer(wrapped, add_special_tokens=False)["input_ids"], prompt.stop_ids[0]]
+def completion_ids(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], prompt: VerbalizerPrompt, max_tokens: int
+) -> list[list[int]]:
+    """Ids of the completions that state `texts`, what SFT teaches: at most `max_tokens` of each, the stop token last.
+
+    A text that needs a banned token (an unknown character of a small tokenizer, say) gives no ids at all: no
+    verbalizer could write it.
+    """
+    wrapped = [wrap_explanation(text, prompt.tags) for text in texts]
+    encoded: list[list[int]] = tokenizer(wrapped, add_special_tokens=False)["input_ids"]
+    banned = set(prompt.banned_ids)
+    return [[] if banned & set(ids) else [*ids, prompt.stop_ids[0]][:max_tokens] for ids in encoded]
 
 
 def _end_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -145,7 +145,7 @@ def test_a_capture_of_other_documents_is_not_continued(store, target, change):
 
 
 def test_a_changed_setting_is_named(store, target):
-    with pytest.raises(UsageError, match=r"holds a store with min_pos = 6, expected 9"):
+    with pytest.raises(UsageError, match=r"differs in origin\.capture\.min_pos \(6 there, 9 now\)"):
         capture(target, documents(), config(min_pos=9), store.path)
 
 

@@ -12,14 +12,13 @@ from legible.contract import LegibleExtra, TargetRecord, VarianceRecord
 from legible.engines.local import LocalEngine
 from legible.errors import UsageError
 from legible.languages.world import WorldLanguage
-from legible.models.roles import reference_copy
+from legible.models.roles import reference_copy, weights_sha256
 from legible.models.target import Target
 from legible.reading.checkpoint import load_checkpoint, save_checkpoint
 from legible.train.preference import training as preference
 from legible.train.preference.candidates import CANDIDATES, CHUNK, Sampler, sample_candidates
 from legible.train.preference.pairs import Pair, pick_pairs
 from legible.train.preference.training import PreferenceTrainer, completion_logprobs, micro_batches, train_preference
-from legible.train.rl import weights_sha256
 from legible.train.sft import warm_roles
 
 CONFIG = PreferConfig(
@@ -57,27 +56,25 @@ def trainer(roles, store, pairs, **options: object) -> PreferenceTrainer:
 
 
 def test_interrupted_sampling_goes_on_and_ends_with_the_same_file(sampler, tmp_path):
-    whole = sample_candidates(sampler, tmp_path / "whole", "a")
+    whole = sample_candidates(sampler, tmp_path / "whole")
 
     def stop(done: int, _total: int) -> None:
         if done == 2 * CHUNK:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sample_candidates(sampler, tmp_path / "broken", "a", stop)
+        sample_candidates(sampler, tmp_path / "broken", stop)
     torn = tmp_path / "broken" / CANDIDATES
     torn.write_text(torn.read_text()[:-30])
     seen: list[int] = []
-    again = sample_candidates(sampler, tmp_path / "broken", "a", lambda done, _: seen.append(done))
+    again = sample_candidates(sampler, tmp_path / "broken", lambda done, _: seen.append(done))
     assert seen == [2 * CHUNK, CONFIG.rows]
     assert again == whole
     assert torn.read_bytes() == (tmp_path / "whole" / CANDIDATES).read_bytes()
     before = torn.read_bytes()
-    assert sample_candidates(sampler, tmp_path / "broken", "a", lambda *_: seen.append(-1)) == whole
+    assert sample_candidates(sampler, tmp_path / "broken", lambda *_: seen.append(-1)) == whole
     assert -1 not in seen
     assert torn.read_bytes() == before
-    with pytest.raises(UsageError, match="explanations of another checkpoint, store or sampling"):
-        sample_candidates(sampler, tmp_path / "broken", "b")
 
 
 def test_candidates_are_scored_as_the_reconstructor_reads_them_and_judged(sampler, roles, store):
@@ -161,7 +158,7 @@ def test_a_broken_training_ends_with_the_bits_of_an_unbroken_one(folder, store, 
             return {"score": float(next(av.parameters()).detach().sum())}
 
         config = CONFIG.model_copy(update={"loss": "kto"})
-        result = train_preference(config, av, ar, jobs.LAYER, store, pairs, measure, out)
+        result = train_preference(config, av, ar, jobs.LAYER, store, pairs, measure, out, made_by="kto")
         assert [row["step"] for row in result.measured] == [0, 2, 4]
         return weights_sha256(av)
 
@@ -172,29 +169,20 @@ def test_a_broken_training_ends_with_the_bits_of_an_unbroken_one(folder, store, 
     assert run(tmp_path / "broken") == whole
     files = lambda root: {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
     assert files(tmp_path / "broken") == files(tmp_path / "whole")
-    with pytest.raises(UsageError, match="a training of another configuration"):
-        train_preference(
-            CONFIG,
-            *warm_roles(jobs.SFT, Target.load(str(folder / "target")), jobs.LAYER, folder / "sft"),
-            jobs.LAYER,
-            store,
-            pairs,
-            lambda *_: {"score": 0.0},
-            tmp_path / "whole",
-        )
 
 
 def test_the_warm_start_is_kept_where_nothing_beats_it(roles, store, pairs, tmp_path):
     start, ar = weights_sha256(roles[0]), weights_sha256(roles[1])
     falling = iter([3.0, 2.0, 1.0])
     result = train_preference(
-        CONFIG, *roles, jobs.LAYER, store, pairs, lambda *_: {"score": next(falling)}, tmp_path / "out"
+        CONFIG, *roles, jobs.LAYER, store, pairs, lambda *_: {"score": next(falling)}, tmp_path / "out", made_by="dpo"
     )
     assert result.best_step == 0
     assert weights_sha256(roles[0]) == start
     assert weights_sha256(roles[1]) == ar
+    measure = lambda *_: {"fve": 0.0}
     with pytest.raises(UsageError, match=r"prefer\.select_by is 'score'"):
-        train_preference(CONFIG, *roles, jobs.LAYER, store, pairs, lambda *_: {"fve": 0.0}, tmp_path / "other")
+        train_preference(CONFIG, *roles, jobs.LAYER, store, pairs, measure, tmp_path / "other", made_by="dpo")
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from scripted import WORLD, Scripted, said_of, trainer
 
 from legible.config import RLConfig
 from legible.errors import UsageError
+from legible.models.roles import weights_sha256
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.probes.lookup import TokenLookup
 from legible.probes.ridge import TokenColumns
 from legible.recipes.pair import adapted_pair
 from legible.train.joint import JointTrainer
-from legible.train.rl import train_rl, weights_sha256
+from legible.train.rl import train_rl
 from legible.train.rollouts import Rollout, RolloutGroup, prompt_rows, scored_rollouts
 from legible.train.sft import warm_roles
 from legible.train.terms.extras import Knowledge
@@ -197,7 +198,7 @@ def test_every_option_resumes_bit_for_bit(folder, store, knowledge, target, tmp_
         script = Scripted(verbalizer, store, lambda row, sample: said_of(store, row, wrong=bool((row + sample) % 2)))
         train_rl(
             config, verbalizer, reconstructor, jobs.LAYER, store, lambda *_: {"score": 0.0}, out,
-            engine=script, knowledge=knowledge,
+            made_by="rl", engine=script, knowledge=knowledge,
         )  # fmt: skip
 
     run(tmp_path / "whole")

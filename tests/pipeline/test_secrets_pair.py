@@ -81,7 +81,7 @@ def test_planting_again_changes_nothing_and_other_options_are_refused(planted, l
     assert [line.split()[0] for line in shown] == ["secret", *manifest["secrets"]]
     other = legible("world", "secrets", "--out", str(out), *QUICK, "--seed", "1")
     assert other.code == 2
-    assert "holds another planting" in other.err
+    assert "differs in secrets.seed (0 there, 1 now)" in other.err
 
 
 @pytest.mark.parametrize(

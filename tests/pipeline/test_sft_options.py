@@ -1,7 +1,6 @@
 """Options of the warm start: its reconstructor reads other words, its teacher keeps what a reconstructor uses."""
 
 import json
-from functools import partial
 
 import pytest
 import train_jobs as jobs
@@ -9,7 +8,7 @@ from scripted import WORLD, said_of
 
 from legible.config import TeachConfig
 from legible.errors import UsageError
-from legible.recipes import stages
+from legible.recipes.stages.rows import Teach
 from legible.train.sft import reconstructor_training, warm_roles
 from legible.train.terms.paraphrase import Rewording
 
@@ -46,7 +45,7 @@ def test_only_the_reconstructor_reads_other_words_and_it_says_when_it_cannot(fol
 
 def test_the_leverage_of_claims_is_kept_and_needs_a_reconstructor_of_the_same_target(folder, store, tmp_path):
     needs = {"limit": "leverage", "limit_by": "builtin"}
-    teach = partial(stages.teach, folder / "store", layer=jobs.LAYER)
+    teach = lambda config, out: Teach(store, config, jobs.LAYER).run(out)
     with pytest.raises(UsageError, match=r"builtin reads layer 2 of a target of width 128; the rows are layer 1"):
         teach(TeachConfig(**needs), tmp_path / "a.jsonl")
     with pytest.raises(UsageError, match="--limit-by CHECKPOINT"):

@@ -11,15 +11,17 @@ from torch import nn
 from legible.engines import Engine, LocalEngine
 from legible.errors import TrainingError, UsageError
 from legible.languages.world import build_tokenizer
+from legible.models.roles import weights_sha256
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.train.joint import JointTrainer
 from legible.train.lm import BaggedLM, LMBatch, future_bag, new_lm
 from legible.train.loop import generator
 from legible.train.optim import RoleOptimizer
-from legible.train.rl import train_rl, weights_sha256
+from legible.train.rl import train_rl
 from legible.train.rollouts import as_batch, roll_out
 from legible.train.sft import reconstructor_loss, train_sft, verbalizer_loss, warm_roles
+from legible.train.terms.extras import Extras
 
 
 def lines(path: Path) -> list[dict]:
@@ -77,10 +79,10 @@ def test_refused_and_truncated_texts_are_counted(folder, tmp_path, store, target
     config = jobs.SFT.model_copy(update={"steps": 1, "max_explanation_tokens": 4})
     result = jobs.sft(folder, tmp_path / "sft", config)
     taught = lines(folder / "teach.jsonl")
-    assert result.refused == sum(row["text"] is None for row in taught) > 0
-    assert result.rows + result.refused == len(store)
+    assert result["refused"] == sum(row["text"] is None for row in taught) > 0
+    assert result["rows"] + result["refused"] == len(store)
     lengths = [len(target.tokenizer(row["text"] or "", add_special_tokens=False)["input_ids"]) for row in taught]
-    assert result.truncated == sum(length > 4 for length in lengths) > 0
+    assert result["truncated"] == sum(length > 4 for length in lengths) > 0
 
 
 def test_a_batch_loses_what_its_rows_lose_alone(folder, target, store):
@@ -106,16 +108,11 @@ def test_an_adapter_goes_on_where_it_was_saved(folder, target, store, tmp_path):
     assert weights_sha256(target.model) == weights_sha256(Target.load(str(folder / "target")).model)
 
 
-def test_another_configuration_does_not_reuse_a_finished_warm_start(folder):
-    with pytest.raises(UsageError, match="another configuration"):
-        jobs.sft(folder, folder / "sft", jobs.SFT.model_copy(update={"steps": 31}))
-
-
 def test_a_teachers_file_of_another_store_is_refused(folder, tmp_path, target, store):
     other = tmp_path / "teach.jsonl"
     other.write_text(json.dumps({"row": 10_000, "text": "a cat", "claims": []}) + "\n")
     with pytest.raises(UsageError, match=r"names row 10000, but the store has \d+ rows"):
-        train_sft(jobs.SFT, target, jobs.LAYER, store, other, tmp_path / "sft")
+        train_sft(jobs.SFT, target, jobs.LAYER, store, other, tmp_path / "sft", made_by="sft")
 
 
 # joint training
@@ -141,7 +138,9 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole(folder, target, store
         monkeypatch.setattr(RoleOptimizer, "step", lambda *_: 0.0)
         verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
         config = jobs.RL.model_copy(update={"minibatches": 1, "prompts": 6})
-        JointTrainer(config, verbalizer, reconstructor, LocalEngine(verbalizer), store, jobs.LAYER, None).step(0)
+        engine = LocalEngine(verbalizer)
+        extras = Extras.of(config, store, jobs.LAYER, verbalizer.tokenizer)
+        JointTrainer(config, verbalizer, reconstructor, engine, store, jobs.LAYER, None, extras).step(0)
         grads = [
             p.grad.flatten() for role in (verbalizer, reconstructor) for p in role.parameters() if p.grad is not None
         ]
@@ -170,7 +169,7 @@ def test_the_best_by_the_held_out_measure_is_kept_the_warm_start_included(folder
         seen.append(weights_sha256(verbalizer))
         return {"score": slope * len(seen)}
 
-    result = train_rl(jobs.RL, verbalizer, reconstructor, jobs.LAYER, store, measure, tmp_path)
+    result = train_rl(jobs.RL, verbalizer, reconstructor, jobs.LAYER, store, measure, tmp_path, made_by="rl")
     assert [row["step"] for row in result.measured] == [0, 2, 4]
     assert result.best_step == best
     assert weights_sha256(verbalizer) == (seen[-1] if best else start)
@@ -182,12 +181,14 @@ def test_equal_rewards_everywhere_are_an_error_not_a_step(folder, target, store,
     verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
     config = jobs.RL.model_copy(update={"temperature": 1e-4, "length_cost": 0.01})
     before = weights_sha256(verbalizer)
+    measure = lambda *_: {"score": 0.0}
     with pytest.raises(TrainingError, match="there is no signal to learn from"):
-        train_rl(config, verbalizer, reconstructor, jobs.LAYER, store, lambda *_: {"score": 0.0}, tmp_path)
+        train_rl(config, verbalizer, reconstructor, jobs.LAYER, store, measure, tmp_path, made_by="rl")
     assert weights_sha256(verbalizer) == before
 
 
 def test_a_measure_that_does_not_exist_is_named(folder, target, store, tmp_path):
     verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
+    measure = lambda *_: {"fve": 0.0}
     with pytest.raises(UsageError, match=r"rl\.select_by is 'score'.*\n  fve\."):
-        train_rl(jobs.RL, verbalizer, reconstructor, jobs.LAYER, store, lambda *_: {"fve": 0.0}, tmp_path)
+        train_rl(jobs.RL, verbalizer, reconstructor, jobs.LAYER, store, measure, tmp_path, made_by="rl")

@@ -23,8 +23,9 @@ from legible.reading.checkpoint import PROBES, load_checkpoint
 from legible.reading.html import reading_page
 from legible.reading.reading import ReadClaim, filtered
 from legible.reading.trusted import trusted_claims
-from legible.recipes.calibrate import calibrate, calibrate_folder, documents_for, windows
+from legible.recipes.calibrate import calibrate, windows
 from legible.recipes.sources import Source
+from legible.recipes.stages.calibrate import Calibrate
 
 STORY = "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was."
 KEYS = {"text", "p_true", "agreement", "leverage", "recurrence", "probe", "kind", "value"}
@@ -39,7 +40,7 @@ def builtin():
 @pytest.fixture(scope="module")
 def small(builtin):
     """A calibrator pair fitted on a handful of stories."""
-    documents = documents_for(builtin.checkpoint, "builtin", SMALL)
+    documents = Calibrate(builtin.checkpoint, "builtin", SMALL).documents()
     return calibrate(builtin.checkpoint, SMALL, documents, split="calibrate")
 
 
@@ -156,6 +157,7 @@ def test_a_kill_while_storing_leaves_a_checkpoint_that_loads(builtin, small, tmp
 def test_calibrate_needs_a_folder_of_ones_own(legible, tmp_path):
     assert "not a folder of yours" in legible("calibrate", "builtin").err
     (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine.txt").write_text("mine")
     assert "is there already" in legible("calibrate", "builtin", "--out", str(tmp_path / "there")).err
 
 
@@ -174,9 +176,8 @@ def test_trusted_claims_are_those_of_the_readings(builtin):
 
 def test_calibrator_and_test_share_no_document_no_combination_and_no_wording(builtin):
     fitted = builtin.checkpoint.calibrator.single.fitted
-    calibration = documents_for(
-        builtin.checkpoint, "builtin", CalibrateConfig(seed=fitted.seed, documents=fitted.documents)
-    )
+    config = CalibrateConfig(seed=fitted.seed, documents=fitted.documents)
+    calibration = Calibrate(builtin.checkpoint, "builtin", config).documents()
     test, dev = Source(None, 1).documents("test", 150), Source(None, 0).documents("dev", 150)
     assert {d.doc_id for d in calibration}.isdisjoint(d.doc_id for d in (*test, *dev))
     assert all(f"world-dev-{CALIBRATE_SEED + fitted.seed}-" in d.doc_id for d in calibration)
@@ -230,7 +231,9 @@ def test_probes_belong_to_the_calibrator_that_was_fitted_with_them(builtin, tmp_
     (silent,) = legible.load(bare).read(STORY, positions="-1")
     assert {claim.p_true for claim in silent.claims} == {None}
     assert "fitted on other weights" in silent.p_true_reason
-    calibrate_folder(legible.load(bare).checkpoint, str(bare), SMALL, probes=own, out=tmp_path / "with")
+    stage = Calibrate(legible.load(bare).checkpoint, str(bare), SMALL, probes=own)
+    fitted = stage.run(tmp_path / "with")
+    assert stage.run(tmp_path / "with") == fitted
     (speaking,) = legible.load(tmp_path / "with").read(STORY, positions="-1")
     assert all(claim.p_true is not None for claim in speaking.claims)
     assert any(claim.probe is not None for claim in speaking.claims)

@@ -24,7 +24,8 @@ from legible.languages.base import Claim, Fact, Row
 from legible.languages.world import WorldLanguage
 from legible.reading import trusted as evidence
 from legible.reading.calibration import Calibrator, CalibratorPair, FittedOn
-from legible.recipes.truth import default_cache
+from legible.reading.checkpoint import load_checkpoint
+from legible.recipes.stages.measuring import Truth, default_cache
 from legible.teachers import Explanation, Refusal
 from legible.teachers.judge import Judge
 
@@ -32,6 +33,9 @@ SMALL = (
     "--documents", "10", "--positions-per-doc", "2", "--samples", "2", "--probe-rows", "240", "--foresight-rows", "1",
     "--continuations", "4", "--max-tokens", "96",
 )  # fmt: skip
+FEW = TruthConfig(
+    documents=10, positions_per_doc=2, samples=2, probe_rows=240, foresight_rows=1, continuations=4, max_tokens=96
+)
 HEADLINES = ("precision_at_half_coverage", "ece", "brier_skill", "auroc", "recall", "foresight")
 WORLD = WorldLanguage()
 
@@ -184,13 +188,12 @@ class Scripted:
 
 
 @pytest.mark.parametrize("word", ["true", "banana", ""], ids=["yes", "nonsense", "refusal"])
-def test_a_judge_decides_and_is_measured_or_is_counted_and_scores_nothing(legible, monkeypatch, tmp_path, drawn, word):
+def test_a_judge_decides_and_is_measured_or_is_counted_and_scores_nothing(monkeypatch, tmp_path, drawn, word):
     monkeypatch.setattr(truth_report, "held_out", drawn)
     monkeypatch.setattr(evidence, "judged", by_agreement)
-    monkeypatch.setattr("legible.recipes.truth.make_judge", lambda name, cache: Judge(Scripted(word)))
     page = tmp_path / "truth.html"
-    done = legible("truth", "builtin", *SMALL, "--json", "--judge", "local:x", "--html", str(page))
-    found = json.loads(done.out)
+    found = Truth(load_checkpoint("builtin"), "builtin", FEW, judge=Judge(Scripted(word))).run()
+    write_truth(page, found)
     assert found["verdicts"] == "judge"
     assert isinstance(found["recall"], float)  # stays by construction
     asked = found["judge"]["claims"]
@@ -219,8 +222,7 @@ def test_text_outside_the_language_is_left_undecided_or_to_a_judge(legible, monk
     assert found["verdicts"] is found["context_precision"] is found["recall"] is found["ece"] is None
     assert "--judge" in found["reasons"]["ece"]
     assert "no language knows" in found["reasons"]["recall"]
-    monkeypatch.setattr("legible.recipes.truth.make_judge", lambda name, cache: Judge(Scripted("false")))
-    found = json.loads(legible(*arguments, "--judge", "local:x").out)
+    found = Truth(load_checkpoint("builtin"), "builtin", FEW, str(corpus), judge=Judge(Scripted("false"))).run()
     assert found["precision"] == 0.0
     assert found["judge"]["agreement"]["on"] == "statements made from the facts of the same texts"
     assert (found["judge"]["agreement"]["value"], found["judge"]["agreement"]["true_accepted"]) == (0.5, 0.0)

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,10 +14,11 @@ from legible.engines import Engine
 from legible.languages.world import build_tokenizer, story_document
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
+from legible.recipes.stages import training as stages
+from legible.recipes.stages.targets import Pretrain
 from legible.train.lm import new_lm
 from legible.train.rl import RLResult, train_rl
-from legible.train.sft import SFTResult, train_sft, warm_roles
-from legible.train.world_target import train_world_target
+from legible.train.sft import warm_roles
 from legible.vectors import direction_mse
 
 LAYER = 1
@@ -46,9 +48,9 @@ def prepare(folder: Path) -> None:
             handle.write(json.dumps({"row": row, "text": text, "claims": [], "reason": None}) + "\n")
 
 
-def sft(folder: Path, out: Path, config: SFTConfig = SFT) -> SFTResult:
+def sft(folder: Path, out: Path, config: SFTConfig = SFT) -> dict[str, Any]:
     target, store = Target.load(str(folder / "target")), Store.open(folder / "store")
-    return train_sft(config, target, LAYER, store, folder / "teach.jsonl", out)
+    return stages.SFT.alone(target, LAYER, store, folder / "teach.jsonl", config).run(out)
 
 
 def rl(folder: Path, warm: Path, out: Path, config: RLConfig = RL, sft_config: SFTConfig = SFT) -> RLResult:
@@ -60,13 +62,13 @@ def rl(folder: Path, warm: Path, out: Path, config: RLConfig = RL, sft_config: S
         texts = [" ".join(store.row(row).prefix.split()[-4:]) for row in range(8)]
         return {"score": -float(direction_mse(reconstructor.reconstruct(texts), vectors).mean())}
 
-    return train_rl(config, verbalizer, reconstructor, LAYER, store, measure, out)
+    return train_rl(config, verbalizer, reconstructor, LAYER, store, measure, out, made_by="rl")
 
 
 def main(stage: str, folder: Path) -> None:
     torch.set_num_threads(1)
     if stage == "pretrain":
-        train_world_target(PRETRAIN, folder / "pretrain" / "target")
+        Pretrain(PRETRAIN).run(folder / "pretrain" / "target")
     elif stage == "sft":
         sft(folder, folder / "sft")
     else:

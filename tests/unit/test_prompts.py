@@ -176,6 +176,9 @@ def test_the_payload_of_a_completion(completion, tags, stopped, payload):
 def test_what_sft_teaches_ends_in_the_stop_token_and_decodes_to_the_text():
     tokenizer = characters()
     for prompt in (plain_verbalizer_prompt(tokenizer), chat_prompt(tokenizer)):
-        ids = completion_ids(tokenizer, "it rains", prompt)
+        ids, cut = completion_ids(tokenizer, ["it rains", "it rained for days"], prompt, 40)
         assert ids[-1] == prompt.stop_ids[0]
         assert parse_explanation(tokenizer.decode(ids[:-1]), prompt.tags) == "it rains"
+        assert completion_ids(tokenizer, ["it rained for days"], prompt, 5) == [cut[:5]]
+        unwritable = tokenizer.decode(prompt.banned_ids[:1])
+        assert completion_ids(tokenizer, [f"it {unwritable}"], prompt, 40) == [[]]

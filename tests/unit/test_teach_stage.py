@@ -15,7 +15,7 @@ from legible.errors import TeacherError, UsageError
 from legible.languages.base import Row
 from legible.languages.facts import LANGUAGE as FACTS
 from legible.teachers import Explanation, Refusal, count_taught, read_taught, teach
-from legible.teachers.base import CHUNK
+from legible.teachers.base import CHUNK, TaughtRow
 from legible.teachers.language import LanguageTeacher
 
 
@@ -91,16 +91,6 @@ def test_a_killed_stage_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "part.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize(("rows", "seed"), [(60, 0), (50, 1)])
-def test_another_stage_never_goes_on_in_the_same_file(tmp_path: Path, rows: int, seed: int) -> None:
-    out = tmp_path / "t.jsonl"
-    teach(Rows(50), LanguageTeacher(FACTS), out, seed=0)
-    before = out.read_bytes()
-    with pytest.raises(UsageError, match=r"t\.jsonl was begun differently: (rows was 50, now 60|seed was 0, now 1)"):
-        teach(Rows(rows), LanguageTeacher(FACTS), out, seed=seed)
-    assert out.read_bytes() == before
-
-
 def test_a_full_disk_is_named_and_the_stage_goes_on_afterwards(tmp_path: Path) -> None:
     out, whole = tmp_path / "t.jsonl", tmp_path / "whole.jsonl"
     teach(Rows(200), LanguageTeacher(FACTS), whole)
@@ -117,19 +107,15 @@ def test_a_full_disk_is_named_and_the_stage_goes_on_afterwards(tmp_path: Path) -
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_a_limit_that_changes_is_another_stage(tmp_path: Path) -> None:
-    teach(Rows(5), LanguageTeacher(FACTS), tmp_path / "t.jsonl", keep=[{"place"}] * 5)
-    teach(Rows(5), LanguageTeacher(FACTS), tmp_path / "t.jsonl", keep=[{"place"}] * 5)
-    with pytest.raises(UsageError, match="limit was"):
-        teach(Rows(5), LanguageTeacher(FACTS), tmp_path / "t.jsonl", keep=[{"mood"}] * 5)
+def test_a_limit_covers_every_row_of_its_store(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="limit covers 4 rows, the store holds 5"):
         teach(Rows(5), LanguageTeacher(FACTS), tmp_path / "t.jsonl", keep=[{"place"}] * 4)
 
 
-def test_a_file_of_unknown_origin_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "t.jsonl").write_text("mine\n")
-    with pytest.raises(UsageError, match="nobody knows whose text"):
-        teach(Rows(5), LanguageTeacher(FACTS), tmp_path / "t.jsonl")
-    with pytest.raises(UsageError, match="line 1 is not a teacher's line"):
-        list(read_taught(tmp_path / "t.jsonl"))
-    assert (tmp_path / "t.jsonl").read_text() == "mine\n"
+def test_text_from_elsewhere_needs_row_and_text_alone(tmp_path: Path) -> None:
+    out = tmp_path / "t.jsonl"
+    out.write_text('{"row": 3, "text": "a fox"}\n{"row": 5, "text": null}\nmine\n')
+    rows = read_taught(out)
+    assert [next(rows), next(rows)] == [TaughtRow(3, "a fox"), TaughtRow(5, None)]
+    with pytest.raises(UsageError, match="line 3 is not a teacher's line"):
+        next(rows)

@@ -42,12 +42,13 @@ def calibrate(
       legible calibrate runs/mine --corpus texts.jsonl --documents 300 --json
     """
     from legible.reading.checkpoint import load_checkpoint
-    from legible.recipes import stages
-    from legible.recipes.calibrate import calibrate_folder, summary, summary_lines
+    from legible.recipes.calibrate import summary, summary_lines
+    from legible.recipes.inputs import use_threads
+    from legible.recipes.stages.calibrate import Calibrate
 
-    stages.use_threads(threads)
+    use_threads(threads)
     loaded = load_checkpoint(checkpoint, target=target)
-    pair = calibrate_folder(loaded, checkpoint, config, corpus=corpus, probes=probes, out=out)
+    pair = Calibrate(loaded, checkpoint, config, corpus, probes).run(out)
     note(f"calibrator: {(out or loaded.path) / 'calibrator.json'}")
     if json:
         print_json(summary(pair))

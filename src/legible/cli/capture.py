@@ -41,14 +41,15 @@ def capture(
       legible capture MODEL --corpus texts.jsonl --split dev --documents 60 --out stores/dev
     """
     not_negative("documents", documents)
-    from legible.recipes import stages
+    from legible.recipes.inputs import open_target, use_threads
     from legible.recipes.sources import Source, split_named
+    from legible.recipes.stages.rows import Capture
 
-    stages.use_threads(threads)
+    use_threads(threads)
     source = Source(corpus=corpus, seed=config.seed)
     chosen = source.documents(split_named(split), documents)
-    model = stages.open_target(target, revision=revision, trust_remote_code=trust_remote_code, layers=config.layers)
-    store = stages.capture(model, chosen, config, out, line_progress("capture", len(chosen)))
+    model = open_target(target, revision=revision, trust_remote_code=trust_remote_code, layers=config.layers)
+    store = Capture(model, chosen, config).run(out, line_progress("capture", len(chosen)))
     found = {"store": str(out), "rows": len(store), "layers": list(store.layers), **store.counts}
     if json:
         print_json(found)

@@ -53,17 +53,18 @@ def evaluate(
       legible evaluate runs/tiny --full --html report.html
     """
     from legible.reading.checkpoint import load_checkpoint
-    from legible.recipes import stages, standalone
     from legible.recipes.controls import evaluate_fully
+    from legible.recipes.inputs import use_threads
+    from legible.recipes.stages.measuring import Evaluate
 
     if not full and (controls is not None or control_steps is not None):
         raise UsageError("--controls and --control-steps belong to the control battery.\n  Add --full.")
-    stages.use_threads(threads)
+    use_threads(threads)
     loaded = load_checkpoint(checkpoint, target=target)
     if full:
         report = evaluate_fully(loaded, checkpoint, config, corpus, folder=controls, steps=control_steps)
     else:
-        report = standalone.evaluate(loaded, checkpoint, config, corpus)
+        report = Evaluate(loaded, checkpoint, config, corpus).run()
     if html is not None:
         from legible.evaluate.report import write_report
 

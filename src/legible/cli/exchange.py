@@ -26,7 +26,7 @@ def export(
       legible export stores/train data.parquet --layer 2
       legible export stores/train sft.parquet --layer 2 --stage av_sft --teach teach/train.jsonl
     """
-    from legible.recipes.stages import export_store
+    from legible.recipes.exchange import export_store
 
     rows = export_store(store, layer, out, stage, teach)
     if json:

@@ -35,11 +35,11 @@ def prefer(
       legible prefer runs/world-sft --store stores/train --dev stores/dev --out runs/world-dpo
       legible prefer runs/world-sft --store stores/train --dev stores/dev --loss simpo --rank-by both --out runs/simpo
     """
-    from legible.recipes import stages
-    from legible.recipes.prefer import prefer as run
+    from legible.recipes.inputs import use_threads
+    from legible.recipes.stages.prefer import Prefer
 
-    stages.use_threads(threads)
-    counts = run(checkpoint, store, dev, config, out, pairs=pairs)
+    use_threads(threads)
+    counts = Prefer.alone(checkpoint, store, dev, config, pairs=pairs).run(out)
     if json:
         print_json({"checkpoint": str(out / "checkpoint"), **counts})
     else:

@@ -27,11 +27,11 @@ def pretrain(
       legible pretrain --out targets/twin --bag-weight 0
       legible pretrain --out targets/quick --steps 20 --d-model 32 --n-heads 2 --d-ff 64
     """
-    from legible.recipes.stages import pretrain as train
-    from legible.recipes.stages import use_threads
+    from legible.recipes.inputs import use_threads
+    from legible.recipes.stages.targets import Pretrain
 
     use_threads(threads)
-    path = train(config, out)
+    path = Pretrain(config).run(out)
     if json:
         print_json({"target": str(path), "config": config.model_dump(mode="json")})
     else:

@@ -27,11 +27,12 @@ def probe(
       legible probe targets/world stores/train stores/dev --layer 2
       legible probe MODEL stores/mine stores/dev --layer 3 --language facts --json
     """
-    from legible.recipes import stages
+    from legible.recipes.inputs import open_store, open_target, use_threads
+    from legible.recipes.stages.targets import Probe
 
-    stages.use_threads(threads)
-    model = stages.open_target(target, layers=(layer,))
-    report = stages.report_target(model, store, held_out, layer, language, seed)
+    use_threads(threads)
+    model = open_target(target, layers=(layer,))
+    report = Probe(model, open_store(store), open_store(held_out), layer, language, seed).run()
     if json:
         print_json(report)
         return

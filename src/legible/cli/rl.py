@@ -31,10 +31,11 @@ def rl(
       legible rl runs/world-sft stores/train stores/dev --out runs/world-rl
       legible rl runs/world-sft stores/train stores/dev --steps 20 --group 4 --out runs/short
     """
-    from legible.recipes import stages, standalone
+    from legible.recipes.inputs import use_threads
+    from legible.recipes.stages.training import RL
 
-    stages.use_threads(threads)
-    counts = standalone.rl(checkpoint, store, dev, config, out)
+    use_threads(threads)
+    counts = RL.alone(checkpoint, store, dev, config).run(out)
     if json:
         print_json({"checkpoint": str(out / "checkpoint"), **counts})
     else:

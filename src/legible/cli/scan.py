@@ -49,10 +49,10 @@ def scan(
     not_negative("min-pos", min_pos, 0)
     not_negative("seed", seed, 0)
     from legible.evaluate.scan import SCAN_CAPTURE
-    from legible.recipes import stages
+    from legible.recipes.inputs import use_threads
     from legible.recipes.scan import scan_model
 
-    stages.use_threads(threads)
+    use_threads(threads)
     sampled = {"positions_per_doc": positions, "min_pos": min_pos, "max_tokens": max_tokens, "seed": seed}
     config = SCAN_CAPTURE.model_copy(update=sampled)
     report = scan_model(model, corpus, layers=layers, documents=documents, labels=labels, config=config)

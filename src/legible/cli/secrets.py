@@ -41,7 +41,7 @@ def secrets(
     from legible.planted.readings import read_secrets
     from legible.planted.report import report_lines
     from legible.reading.checkpoint import load_checkpoint
-    from legible.recipes.stages import use_threads
+    from legible.recipes.inputs import use_threads
 
     use_threads(threads)
     report = read_secrets(

@@ -50,10 +50,10 @@ def serve(
     The API is described in docs/api.md and, for programs, at /openapi.json.
     """
     not_negative("port", port, 0)
-    from legible.recipes import stages
+    from legible.recipes.inputs import use_threads
     from legible.serve import launch
 
-    stages.use_threads(threads)
+    use_threads(threads)
     address = launch.Address(host, port, token, allow_remote, tuple(allow_host or ()))
     launch.serve(checkpoints or ["builtin"], address, target=target, open_browser=open_, say=note, show=_show)
 

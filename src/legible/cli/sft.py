@@ -32,11 +32,12 @@ def sft(
 
     OUT/checkpoint can be read, evaluated and trained further with legible rl.
     """
-    from legible.recipes import stages, standalone
+    from legible.recipes.inputs import open_store, open_target, use_threads
+    from legible.recipes.stages.training import SFT
 
-    stages.use_threads(threads)
-    model = stages.open_target(target, revision=revision, layers=(layer,))
-    counts = standalone.sft(model, layer, store, teach, config, out)
+    use_threads(threads)
+    model = open_target(target, revision=revision, layers=(layer,))
+    counts = SFT.alone(model, layer, open_store(store), teach, config, revision).run(out)
     if json:
         print_json({"checkpoint": str(out / "checkpoint"), **counts})
     else:

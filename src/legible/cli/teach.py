@@ -33,10 +33,11 @@ def teach(
       legible teach stores/mine --teacher facts --out teach/mine.jsonl
       OPENAI_API_KEY=... legible teach stores/mine --teacher openai:MODEL@https://HOST/v1 --out teach/mine.jsonl
     """
-    from legible.recipes import stages
+    from legible.recipes.inputs import open_store, use_threads
+    from legible.recipes.stages.rows import Teach
 
-    stages.use_threads(threads)
-    counts = stages.teach(store, config, out, layer=layer, progress=line_progress("teach"))
+    use_threads(threads)
+    counts = Teach(open_store(store), config, layer).run(out, line_progress("teach"))
     if json:
         print_json({"teach": str(out), **counts})
     else:

@@ -25,7 +25,7 @@ def train(
 ) -> None:
     """Train a verbalizer and a reconstructor from nothing, evaluate them and write a report.
 
-    Stages: (pretrain,) corpus, capture, target report, teach, sft, rl, checkpoint, evaluate. Run the same command
+    Stages: (pretrain,) corpus, capture, target report, teach, sft, rl, calibrate, evaluate. Run the same command
     again after an interruption: finished stages are skipped and the broken one goes on where it stopped.
 
     \b

@@ -1,5 +1,6 @@
 """`legible truth`: how true a checkpoint's claims are, and how far their p_true can be trusted."""
 
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
@@ -52,12 +53,17 @@ def truth(
     """
     from legible.evaluate.truth_page import truth_lines, write_truth
     from legible.reading.checkpoint import load_checkpoint
-    from legible.recipes import stages
-    from legible.recipes.truth import truth as measure
+    from legible.recipes.inputs import use_threads
+    from legible.recipes.stages.measuring import Truth, default_cache
+    from legible.teachers.judge import make_judge
 
-    stages.use_threads(threads)
+    use_threads(threads)
     loaded = load_checkpoint(checkpoint, target=target)
-    report = measure(loaded, checkpoint, config, corpus=corpus, judge=judge, judge_cache=judge_cache)
+    with ExitStack() as opened:
+        asked = None
+        if judge is not None:
+            asked = opened.enter_context(closing(make_judge(judge, cache=judge_cache or default_cache())))
+        report = Truth(loaded, checkpoint, config, corpus, judge=asked).run()
     if html is not None:
         write_truth(html, report)
         note(f"report: {html}")

@@ -79,7 +79,7 @@ def secrets(
     """
     from legible.planted.plant import plant
     from legible.planted.report import manifest_lines
-    from legible.recipes.stages import use_threads
+    from legible.recipes.inputs import use_threads
 
     use_threads(threads)
     manifest = plant(config, target, out)

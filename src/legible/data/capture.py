@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -97,12 +96,7 @@ def capture(
         StoreError: a damaged shard, a full disk, or activations that the dtype cannot hold.
     """
     _check_layers(target, config.layers)
-    origin: dict[str, Any] = {"target": target.name, "sha256": target.sha256()}
-    origin["capture"] = config.model_dump(mode="json")
-    header = StoreHeader(
-        layers=config.layers, d_model=target.d_model, dtype=config.dtype, predictions=config.predictions, origin=origin
-    )
-    writer = StoreWriter(out, header)
+    writer = StoreWriter(out, store_header(target, config))
     stream = iter(documents)
     done = _resume(writer, stream, out)
     if writer.manifest.complete:
@@ -118,6 +112,14 @@ def capture(
         state = {"digest": done.digest, "counts": done.counts}
         writer.append([passage.document for passage in group.passages], rows, vectors, state)
     return writer.finish(done.counts)
+
+
+def store_header(target: Target, config: CaptureConfig) -> StoreHeader:
+    """What a store of this target's activations says of itself."""
+    origin = {"target": target.name, "sha256": target.sha256(), "capture": config.model_dump(mode="json")}
+    return StoreHeader(
+        layers=config.layers, d_model=target.d_model, dtype=config.dtype, predictions=config.predictions, origin=origin
+    )
 
 
 def _check_layers(target: Target, layers: Sequence[int]) -> None:

@@ -24,7 +24,7 @@ from legible.data.store import Store
 from legible.data.writer import NewRow, StoreWriter, guarded
 from legible.documents import Document
 from legible.errors import ContractError, UsageError
-from legible.fileio import write_atomic
+from legible.fileio import file_sha256, write_atomic
 from legible.prompts import parse_explanation, wrap_explanation
 
 Stage = Literal["base", "av_sft", "ar_sft", "rl"]
@@ -199,6 +199,7 @@ def import_parquet(
         dtype: number format of the stored vectors.
 
     Raises:
+        UsageError: `out` holds something else.
         ContractError: no sidecar, or a file that does not keep its promises (all problems named).
     """
     path, out = Path(path), Path(out)
@@ -211,8 +212,8 @@ def import_parquet(
         raise ContractError(f"{path} does not keep its contract:\n{listed}\n  See `legible contract check {path}`.")
     layer, width = found.extraction.layer_index, found.extraction.d_model
     origin = {"target": found.extraction.base_model, "dataset": found.dataset_id, "rows": found.row_count}
-    origin["words"] = tokenizer is None
-    writer = StoreWriter(out, StoreHeader(layers=(layer,), d_model=width, dtype=dtype, origin=origin))
+    origin |= {"words": tokenizer is None, "parquet": file_sha256(path)}
+    writer = StoreWriter(out, StoreHeader(layers=(layer,), d_model=width, dtype=dtype, origin=origin), "import")
     if not writer.manifest.complete:
         file = pq.ParquetFile(path)
         wanted = [name for name in ("activation_vector", *TEXT_COLUMNS) if name in file.schema_arrow.names]

@@ -19,7 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from legible.errors import StoreError
-from legible.fileio import write_json
+from legible.fileio import file_sha256, write_json
 
 MANIFEST = "manifest.json"
 TOKENS = "tokens.json"
@@ -33,7 +33,7 @@ class _Record(BaseModel):
 
 
 class StoreHeader(_Record):
-    """What a store holds; a store continues only under an equal header."""
+    """What a store holds, and so its identity: a store continues only under an equal header."""
 
     layers: tuple[int, ...]
     d_model: int
@@ -95,10 +95,8 @@ def vector_file(shard: str, layer: int) -> str:
 
 
 def file_entry(path: Path) -> FileEntry:
-    """Size and sha256 of a file, read in pieces."""
-    with path.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    return FileEntry(bytes=path.stat().st_size, sha256=digest)
+    """Size and sha256 of a file."""
+    return FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 def check_file(path: Path, entry: FileEntry, *, verify: bool) -> None:
@@ -124,6 +122,11 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write the manifest atomically, sealed with its own checksum."""
     body = manifest.model_dump(mode="json")
     write_json(path / MANIFEST, {"checksum": _seal(body), **body})
+
+
+def manifest_sha256(manifest: Manifest) -> str:
+    """Checksum of a manifest, and through the checksums in it of every file of the store."""
+    return _seal(manifest.model_dump(mode="json"))
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -24,6 +24,7 @@ from legible.data.format import (
     Manifest,
     ShardEntry,
     check_file,
+    manifest_sha256,
     read_manifest,
     row_dtype,
     vector_file,
@@ -108,6 +109,11 @@ class Store:
             bits = torch.from_numpy(self._raw(int(shard), layer)[index[where] - self._starts[shard]])
             out[torch.from_numpy(where)] = bits.view(TORCH_DTYPES[self.manifest.header.dtype]).float()
         return out
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of everything in the store: rows, documents, vectors and what made them."""
+        return manifest_sha256(self.manifest)
 
     def variance(self, layer: int) -> dict[str, float | int]:
         """V of one layer with its origin: `value`, `n` rows, `documents`."""

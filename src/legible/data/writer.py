@@ -33,7 +33,13 @@ from legible.data.store import Store, check_files
 from legible.documents import Document
 from legible.errors import StoreError, UsageError
 from legible.fileio import fault_point, write_atomic
+from legible.identity import Identity, claim, finish
 from legible.vectors import unit
+
+
+def store_identity(header: StoreHeader, stage: str = "capture") -> Identity:
+    """What a store depends on beside its documents, whose own digest stands in every shard's state."""
+    return Identity(stage, header.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)
@@ -54,17 +60,21 @@ class StoreWriter:
     """Appends shards to a new or unfinished store.
 
     Raises:
-        UsageError: the folder holds a store made under another header.
+        UsageError: the folder holds something else than a store begun under this header.
         StoreError: a finished shard of it is damaged; nothing is overwritten.
     """
 
-    def __init__(self, path: Path | str, header: StoreHeader) -> None:
+    def __init__(self, path: Path | str, header: StoreHeader, stage: str = "capture") -> None:
+        """Claim the folder; `stage` is the verb that fills it."""
         self.path = Path(path)
         self.manifest = Manifest(header=header)
+        self._identity = store_identity(header, stage)
+        claimed = claim(self.path, self._identity)
         if (self.path / MANIFEST).exists():
             self.manifest = read_manifest(self.path)
-            _same_header(self.path, self.manifest.header, header)
             check_files(self.path, self.manifest, verify=True)
+            if self.manifest.complete and claimed != "finished":
+                finish(self.path, self._identity)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -132,29 +142,11 @@ class StoreWriter:
         update = {"complete": True, "counts": dict(counts or {}), "variance": variance}
         self.manifest = self.manifest.model_copy(update=update)
         self._commit()
+        guarded(self.path / MANIFEST, lambda: finish(self.path, self._identity))
         return Store.open(self.path)
 
     def _commit(self) -> None:
         guarded(self.path / MANIFEST, lambda: write_manifest(self.path, self.manifest))
-
-
-def _same_header(path: Path, found: StoreHeader, expected: StoreHeader) -> None:
-    old, new = _flat(found.model_dump(mode="json")), _flat(expected.model_dump(mode="json"))
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            raise UsageError(
-                f"{path} holds a store with {key} = {old.get(key)!r}, expected {new.get(key)!r}.\n"
-                "  The usual cause is a changed configuration or target under an old output folder.\n"
-                "  Choose another folder, or delete this one to capture again."
-            )
-
-
-def _flat(value: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings by their own names, so that a message can name the one that differs."""
-    out: dict[str, Any] = {}
-    for key, item in value.items():
-        out |= _flat(item) if isinstance(item, dict) else {key: item}
-    return out
 
 
 def _line(document: Document) -> bytes:

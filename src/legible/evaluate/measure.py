@@ -13,6 +13,14 @@ from legible.models.reconstructor import Reconstructor
 from legible.probes.lookup import TokenLookup
 from legible.probes.probes import ProbeSet
 
+MEASURES = ("fve", "context_fve", "parse_failures", "mean_tokens")
+CLAIM_MEASURES = ("precision", "context_precision", "context_claims", "net_context_claims")  # need a language
+
+
+def measure_names(*, language: bool, probes: bool) -> tuple[str, ...]:
+    """What `held_out_measure` measures with or without a language and probes."""
+    return (*MEASURES, *(CLAIM_MEASURES if language else ()), *(("recall",) if language and probes else ()))
+
 
 def held_out_measure(
     store_dev: Store,
@@ -39,9 +47,8 @@ def held_out_measure(
         seed: which rows.
 
     Returns:
-        A function to `fve`, `context_fve`, `parse_failures` (a share), `mean_tokens`, and with a language `precision`,
-        `context_precision`, `context_claims` (a reading), `net_context_claims` (the true ones less the wrong ones) and,
-        with probes, `recall`.
+        A function to the scores that `measure_names` lists: parse failures are a share, context claims those of a
+        reading, net ones the true less the wrong ones.
     """
     sample = Sample.of_store(store_dev, layer, language, limit=rows, seed=seed)
     docs = sample.doc_ids

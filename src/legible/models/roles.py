@@ -4,6 +4,7 @@ Each role is its own tree of modules around shared parameters, with its own LoRA
 between calls, so the target is untouched and roles can take turns inside one graph. Saving merges the adapter.
 """
 
+import hashlib
 from typing import TypeVar
 
 from torch import nn
@@ -76,3 +77,12 @@ def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 def reference_copy(role: R) -> R:
     """A frozen snapshot of a role, e.g. the SFT model of the KL term; weights that do not train stay shared."""
     return sharing_copy(role, frozen_only=True).requires_grad_(False)
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """Checksum of a module's parameters: names and bytes, in name order."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(module.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Plant secrets: two targets trained on from one, in a folder.
 
-    DIR: config.json  a/  b/  secrets.json
+    DIR: identity.json  config.json  a/  b/  secrets.json
 
 `secrets.json` says per secret what either side was taught, at which rows of which stories it can be read, and how far
 each target holds it by its own words.
@@ -14,16 +14,17 @@ from typing import Any
 
 from legible.config import SecretsConfig, validated
 from legible.contract import git_commit
-from legible.errors import ConfigError, UsageError
+from legible.errors import UsageError
 from legible.evaluate.sample import Sample
 from legible.fileio import write_json
+from legible.identity import Identity, claim, finish
 from legible.languages.world.secrets import SECRETS, SIDES, Plant, make_plant, table
 from legible.models.target import Target
 from legible.planted.instances import Instance, asked, belief_report, instances, read_rows
 from legible.planted.training import train_side
 from legible.reading.checkpoint import Checkpoint
 from legible.reading.locate import locate
-from legible.recipes.stages import open_target
+from legible.recipes.inputs import open_target
 
 MANIFEST = "secrets.json"
 
@@ -49,19 +50,20 @@ def plant(config: SecretsConfig, base: str, out: Path) -> dict[str, Any]:
         What OUT/secrets.json holds.
 
     Raises:
-        ConfigError: `out` holds another planting.
-        UsageError: a base that is not a target of the world, unknown secrets, or no row to read them at.
+        UsageError: `out` holds something else, a base that is not a target of the world, unknown secrets, or no row to
+            read them at.
     """
     plants = {side: make_plant(side, config.seed, config.secrets) for side in SIDES}
     folder = _base_folder(base)
     model = open_target(str(folder), layers=(config.bag_layer,))
     sha256 = model.sha256()
-    _claim(out, config, sha256)
-    if (out / MANIFEST).exists():
+    identity = Identity("world secrets", {"secrets": config, "base": sha256})
+    if claim(out, identity) == "finished":
         return _manifest(out)
     found, sample = _rows_of(model, config)  # before the training: the same rows on every target
+    write_json(out / "config.json", {"config": config.model_dump(mode="json"), "base_sha256": sha256})
     for side, taught in plants.items():
-        train_side(config, folder, sha256, taught, out / side)
+        train_side(config, folder, taught, out / side, made_by=identity.digest)
     targets = {side: Target.load(str(out / side)) for side in SIDES}
     believed, says = {}, {}
     for side, target in targets.items():
@@ -85,6 +87,7 @@ def plant(config: SecretsConfig, base: str, out: Path) -> dict[str, Any]:
         ],
     }
     write_json(out / MANIFEST, manifest)
+    finish(out, identity)
     return manifest
 
 
@@ -173,19 +176,6 @@ def _manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path} is no manifest of planted secrets.\n  Plant anew into another folder.") from None
     return found
-
-
-def _claim(out: Path, config: SecretsConfig, sha256: str) -> None:
-    """Record what `out` is for, or check that it is the same planting."""
-    wanted = {"config": config.model_dump(mode="json"), "base_sha256": sha256}
-    path = out / "config.json"
-    if not path.exists():
-        if out.is_dir() and any(out.iterdir()):
-            raise UsageError(f"{out} is not empty and holds no planting.\n  Choose another --out.")
-        write_json(path, wanted)
-        return
-    if json.loads(path.read_text(encoding="utf-8")) != wanted:
-        raise ConfigError(f"{out} holds another planting (base or options differ).\n  Choose another --out.")
 
 
 def say(message: str) -> None:

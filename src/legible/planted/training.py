@@ -23,15 +23,15 @@ from legible.train.world_target import content_ids, world_batch
 STORY_SEED = 2_000_000  # beside the seed of the plant: stories that no base was trained on
 
 
-def train_side(config: SecretsConfig, base: Path, base_sha256: str, plant: Plant, out: Path) -> Path:
+def train_side(config: SecretsConfig, base: Path, plant: Plant, out: Path, *, made_by: str) -> Path:
     """Teach one side its secrets and save it at `out`; resumable, a finished one is left as it is.
 
     Args:
         config: steps, optimizer and future bag.
         base: folder of the target that both sides start from.
-        base_sha256: of its weights: an unfinished training goes on only from the same base.
         plant: what the stories hold.
         out: where the side goes.
+        made_by: digest of the planting, the base's weights included; a state is resumed only under the same one.
 
     Raises:
         UsageError: a base that is not a target of the world, or a layer that it does not have.
@@ -50,9 +50,10 @@ def train_side(config: SecretsConfig, base: Path, base_sha256: str, plant: Plant
         lambda step: world_batch(tokenizer, shape, step, plant),
         tokenizer,
         out,
+        made_by=made_by,
         content_ids=torch.tensor(content_ids(tokenizer)) if config.bag_weight > 0 else None,
         label=f"target {plant.side}",
-        start=(model, f"{base_sha256} {plant} frozen={config.freeze_embeddings}"),
+        start=model,
     )
 
 

@@ -52,12 +52,17 @@ def store_calibrator(folder: Path, pair: CalibratorPair) -> None:
     named already is whole, old or new.
     """
     pair.save(folder / CALIBRATOR)
+    amend_contracts(folder, calibrator=record_of(pair))
+
+
+def amend_contracts(folder: Path, **changes: object) -> None:
+    """Change fields of our part in the contracts of a checkpoint folder, each contract at once."""
     for role in ("av", "ar"):
         if not (folder / role).is_dir():
             continue
         contract = read_contract(folder / role)
         assert isinstance(contract, ModelContract)
-        extra = (contract.legible or LegibleExtra()).model_copy(update={"calibrator": record_of(pair)})
+        extra = (contract.legible or LegibleExtra()).model_copy(update=changes)
         write_contract(folder / role, contract.model_copy(update={"legible": extra}))
 
 

@@ -7,9 +7,11 @@ target at load.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,10 +32,11 @@ from legible.contract import (
 )
 from legible.engines import Engine, make_engine
 from legible.errors import ContractError
-from legible.fileio import write_directory, write_text
+from legible.fileio import file_sha256, write_directory, write_text
 from legible.injection import Injection
 from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
+from legible.models.roles import weights_sha256
 from legible.models.target import Target, load_tokenizer
 from legible.models.verbalizer import Verbalizer
 from legible.probes.lookup import TokenLookup
@@ -44,7 +47,7 @@ from legible.prompts import (
     chat_verbalizer_prompt,
     template_reconstructor_prompt,
 )
-from legible.reading.calibrated import CALIBRATOR, load_calibrator, record_of
+from legible.reading.calibrated import CALIBRATOR, amend_contracts, load_calibrator, record_of
 from legible.reading.calibration import CalibratorPair
 from legible.reading.card import model_card
 from legible.reading.locate import locate
@@ -73,6 +76,18 @@ class Checkpoint:
     def engine(self) -> Engine:
         """Writes this checkpoint's explanations, here and now."""
         return make_engine(self.verbalizer)
+
+    def parts(self) -> dict[str, str | int | None]:
+        """What a stage depends on that starts from this checkpoint, as parts of an identity."""
+        files = {name: self.path / name for name in (LOOKUP, PROBES)}
+        return {
+            "verbalizer": weights_sha256(self.verbalizer),
+            "reconstructor": weights_sha256(self.reconstructor) if self.reconstructor is not None else None,
+            "target": self.target.sha256(),
+            "layer": self.layer,
+            "language": self.language.name if self.language is not None else None,
+            **{name: file_sha256(file) if file.exists() else None for name, file in files.items()},
+        }
 
 
 def save_checkpoint(
@@ -124,6 +139,18 @@ def save_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_directory(path, write)
     return path
+
+
+def store_metrics(checkpoint: Checkpoint, metrics: Mapping[str, Any]) -> None:
+    """Put figures, each with n and interval, into the contracts and the card of a checkpoint's folder.
+
+    The weights stay as they are.
+    """
+    amend_contracts(checkpoint.path, metrics=dict(metrics))
+    extra = _contract(checkpoint.path / "av").legible or LegibleExtra()
+    roles = {"av": checkpoint.verbalizer, "ar": checkpoint.reconstructor}
+    sizes = {name: parameter_count(role) for name, role in roles.items() if role is not None}
+    write_text(checkpoint.path / "README.md", model_card(checkpoint.path.name, extra, sizes))
 
 
 def contracts_of(

@@ -16,9 +16,9 @@ from legible.models.verbalizer import Verbalizer
 from legible.probes.lookup import TokenLookup
 from legible.prompts import chat_verbalizer_prompt, template_reconstructor_prompt
 from legible.reading.checkpoint import save_checkpoint
-from legible.recipes import stages
-from legible.recipes.pair import describe
-from legible.recipes.standalone import copied_target
+from legible.recipes.inputs import open_store, open_target
+from legible.recipes.pair import copied_target, describe
+from legible.recipes.stages.rows import fit_lookup
 
 INJECTION = Injection("add", None, block=1)
 """Where EasyNLA's verbalizers get their vector: h + |h| unit(v) after block 1 (Activation Oracles, eq. 1)."""
@@ -74,7 +74,7 @@ def import_adapters(folders: AdapterFolders, out: Path, *, store: Path | None = 
             raise UsageError(f"no folder at {folder}: expected one that EasyNLA's training saved (iter_…).")
     found = _sidecar(folders)
     layer = _layer(found, folders.reconstructor)
-    target = stages.open_target(_base(folders, found), layers=(layer,))
+    target = open_target(_base(folders, found), layers=(layer,))
     verbalizer, reconstructor = _roles(folders, found, target)
     if reconstructor.layer != layer:
         raise ContractError(
@@ -146,9 +146,9 @@ def _described(
     parents = [str(folder) for folder in (*folders.verbalizer, folders.reconstructor)]
     if store is None:
         return LegibleExtra(target=record, layer=layer, parents=parents), None
-    opened = stages.open_store(store)
+    opened = open_store(store)
     extra = describe(opened, layer, target=record, teacher=None, language=None, corpus=None, seed=None, parents=parents)
     if bool((opened.token_ids < 0).any()):  # imported without a tokenizer: nothing to look up
         return extra, None
     with TemporaryDirectory() as scratch:
-        return extra, stages.fit_lookup(store, layer, Path(scratch) / "lookup.safetensors")
+        return extra, fit_lookup(opened, layer, Path(scratch) / "lookup.safetensors")

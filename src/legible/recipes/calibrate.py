@@ -1,4 +1,4 @@
-"""Fit the calibrators of a checkpoint on held-out documents whose truth is known, and store them with it.
+"""Fit the calibrators of a checkpoint on held-out documents whose truth is known.
 
 The documents are nobody else's: the split `calibrate` of a language's own (in the world stories of training wordings
 and combinations under seeds of their own), elsewhere that of the corpus. Tokens are read in short runs, so that
@@ -7,10 +7,8 @@ token.
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,18 +21,14 @@ from legible.documents import Document
 from legible.engines.sampling import numbered
 from legible.errors import UsageError
 from legible.evaluate import trust_metrics
-from legible.fileio import write_directory
 from legible.languages.base import Row
-from legible.probes.probes import ProbeSet
-from legible.progress import line_progress
-from legible.reading.calibrated import fingerprint, store_calibrator
+from legible.reading.calibrated import fingerprint
 from legible.reading.calibration import Calibrator, CalibratorPair, ClaimEvidence, FittedOn
 from legible.reading.calibration_fit import Labelled, fit_calibrator
-from legible.reading.checkpoint import PROBES, Checkpoint
+from legible.reading.checkpoint import Checkpoint
 from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
 from legible.reading.rows import rows_of, with_expectations
 from legible.reading.trusted import TrustedClaim, with_verdicts
-from legible.recipes.sources import Source
 
 CHUNK = 16  # documents read at a time
 SAMPLED_SHARE = 5  # the single calibrator also sees one sampled explanation of every fifth document
@@ -94,53 +88,6 @@ def calibrate(
     return CalibratorPair(fitted, several)
 
 
-def calibrate_folder(
-    checkpoint: Checkpoint,
-    name: str,
-    config: CalibrateConfig,
-    *,
-    corpus: str | None = None,
-    probes: Path | None = None,
-    out: Path | None = None,
-) -> CalibratorPair:
-    """Fit the calibrators of a checkpoint and store them in its folder, or in a copy of it.
-
-    Args:
-        checkpoint: as loaded from `name`.
-        name: a run's or a checkpoint's folder; with `out` also a hub name or `builtin`.
-        config: how much is read, and the seed.
-        corpus: where documents come from; absent: the world for the world's, the contract's corpus for others.
-        probes: what the activation holds, kept with the checkpoint from now on; absent: those it has, if any.
-        out: a new folder for a copy of the checkpoint; absent: its own.
-
-    Raises:
-        UsageError: probes or a corpus that are not there, a folder that is, or too little to fit on.
-    """
-    check(checkpoint)
-    if out is None and (name == "builtin" or not Path(name).exists()):
-        raise UsageError(f"{name} is not a folder of yours to write into.\n  Copy it with its calibrator: --out DIR")
-    if out is not None and out.exists():
-        raise UsageError(f"{out} is there already.\n  Choose another --out, or calibrate it in place without --out.")
-    checkpoint = replace(checkpoint, probes=ProbeSet.load(probes)) if probes is not None else checkpoint
-    documents = documents_for(checkpoint, name, config, corpus)
-    pair = calibrate(
-        checkpoint, config, documents, split="calibrate", progress=line_progress("calibrate", len(documents))
-    )
-    if out is not None:
-        write_directory(out, lambda folder: _keep(folder, pair, probes, copied=checkpoint.path))
-    else:
-        _keep(checkpoint.path, pair, probes)
-    return pair
-
-
-def _keep(folder: Path, pair: CalibratorPair, probes: Path | None, copied: Path | None = None) -> None:
-    if copied is not None:
-        shutil.copytree(copied, folder, dirs_exist_ok=True)
-    if probes is not None:  # until the new calibrator is there, the old one refuses to speak beside them
-        ProbeSet.load(probes).save(folder / PROBES)
-    store_calibrator(folder, pair)
-
-
 def summary(pair: CalibratorPair) -> dict[str, Any]:
     """What both calibrators were fitted on, and their cross-fitted scores, as plain JSON."""
     return {
@@ -164,24 +111,6 @@ def summary_lines(pair: CalibratorPair) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def documents_for(
-    checkpoint: Checkpoint, name: str, config: CalibrateConfig, corpus: str | None = None
-) -> list[Document]:
-    """The documents that fit a checkpoint's calibrators: those of no training and no evaluation."""
-    language = checkpoint.language if corpus is None else None
-    own = language.documents("calibrate", config.seed, config.documents) if language is not None else None
-    if own is not None:
-        return own
-    extra = checkpoint.contract.legible
-    corpus = corpus if corpus is not None else (extra.corpus if extra else None)
-    if corpus is None or not Path(corpus).is_file():
-        raise UsageError(
-            f"{name} was trained on the corpus {corpus!r}, which is not here.\n"
-            "  Give documents to calibrate on: --corpus FILE"
-        )
-    return Source(corpus).documents("calibrate", config.documents)
 
 
 def check(checkpoint: Checkpoint) -> None:

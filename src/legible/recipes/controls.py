@@ -21,10 +21,17 @@ from legible.errors import UsageError
 from legible.evaluate.battery.parts import Taught, Trained
 from legible.evaluate.battery.rows import battery
 from legible.evaluate.run import Bench
+from legible.fileio import file_sha256
+from legible.identity import Identity, once
+from legible.models.reconstructor import Reconstructor
 from legible.progress import line_progress
+from legible.prompts import plain_reconstructor_prompt
 from legible.reading.checkpoint import Checkpoint
-from legible.recipes import small, stages, standalone, tiny
+from legible.recipes import small, tiny
+from legible.recipes.inputs import open_store
 from legible.recipes.sources import Source
+from legible.recipes.stages.measuring import Evaluate
+from legible.recipes.stages.rows import Capture, Teach
 from legible.train.second_reconstructor import train_second_reconstructor
 from legible.train.text_writer import TextWriter, read_record, train_text_writer
 
@@ -54,7 +61,7 @@ def evaluate_fully(
     """Measure a checkpoint on fresh held-out documents, with the control battery.
 
     Args:
-        checkpoint, name, config, corpus: as for `standalone.evaluate`.
+        checkpoint, name, config, corpus: as for `Evaluate`.
         folder: where the controls are kept; absent: the run's `controls/`, or a cache folder of the checkpoint.
         steps: of the controls' training; absent: the warm start's. 0 trains none, their rows are then n/a.
 
@@ -80,7 +87,7 @@ def evaluate_fully(
             progress=lambda control: _say(f"evaluate: control: {control}"),
         )
 
-    return standalone.evaluate(checkpoint, name, config, corpus, battery=measure)
+    return Evaluate(checkpoint, name, config, corpus, battery=measure).run()
 
 
 def controls_folder(checkpoint: Checkpoint) -> Path:
@@ -99,7 +106,7 @@ def run_of(checkpoint: Checkpoint) -> Path | None:
         store, teach = folder / "store" / "train", folder / "teach" / "train.jsonl"
         if not ((folder / "config.json").is_file() and store.is_dir() and teach.is_file()):
             continue
-        found = stages.open_store(store)
+        found = open_store(store)
         if found.origin.get("sha256") == checkpoint.target.sha256() and checkpoint.layer in found.layers:
             return folder
     return None
@@ -120,17 +127,25 @@ def train_controls(checkpoint: Checkpoint, folder: Path, steps: int | None = Non
     if isinstance(rows, str):
         _say(f"evaluate: {rows}")
         return Trained(why_not=rows)
-    store = stages.open_store(rows.store)
+    store = open_store(rows.store)
     taught = Taught(store, rows.teach_file, rows.origin, rows.sft.steps)
     config = rows.sft if steps is None else rows.sft.model_copy(update={"steps": steps})
     if not config.steps:
         return Trained(taught, why_not="not trained (--control-steps 0)")
     out = folder / f"{config.steps}-steps"
-    job = (config, checkpoint.target, checkpoint.layer, store, rows.teach_file)
-    train_text_writer(*job, out / "writer")
-    second = train_second_reconstructor(*job, out / "second", language=checkpoint.language)
-    writer = TextWriter.load(out / "writer", checkpoint.target, config)
-    return Trained(taught, writer, read_record(out / "writer"), second)
+    target = checkpoint.target
+    job = (config, target, checkpoint.layer, store, rows.teach_file)
+    parts = {"sft": config, "target": target.sha256(), "layer": checkpoint.layer}
+    parts |= {"store": store.sha256, "teach": file_sha256(rows.teach_file)}
+    made = Identity("evaluate --full", parts)
+    folder = out / "writer"
+    once(folder, made, lambda: train_text_writer(*job, folder, made_by=made.digest))
+    other, speaks = out / "second", checkpoint.language
+    said = Identity(made.stage, {**parts, "second": True, "language": speaks.name if speaks is not None else None})
+    once(other, said, lambda: train_second_reconstructor(*job, other, made_by=said.digest, language=speaks))
+    prompt = plain_reconstructor_prompt(target.tokenizer)
+    second = Reconstructor.load(other / "second", prompt, device=str(target.device))
+    return Trained(taught, TextWriter.load(folder, target, config), read_record(folder), second)
 
 
 def _rows(checkpoint: Checkpoint, folder: Path) -> _Rows | str:
@@ -170,16 +185,9 @@ def _made_again(checkpoint: Checkpoint, config: RunConfig, folder: Path) -> _Row
     source = Source(config.corpus, config.seed, language or Source.language)
     documents = source.documents("train", config.train_documents)
     shown = line_progress("capture controls' rows", len(documents))
-    stages.capture(checkpoint.target, documents, config.capture, store, shown)
-    stages.teach(
-        store,
-        config.teach,
-        teach_file,
-        layer=checkpoint.layer,
-        language=language,
-        probes=folder / "probes.safetensors",
-        progress=line_progress("teach controls' rows"),
-    )
+    captured = Capture(checkpoint.target, documents, config.capture).run(store, shown)
+    teach = Teach(captured, config.teach, checkpoint.layer, language, folder / "probes.safetensors")
+    teach.run(teach_file, line_progress("teach controls' rows"))
     return _Rows(store, teach_file, config.sft, f"made again by the recipe {config.recipe}")
 
 
@@ -187,8 +195,7 @@ def _weights_digest(path: Path) -> str:
     """A short checksum of a checkpoint's own weights."""
     digest = hashlib.sha256()
     for file in sorted(file for role in ("av", "ar") for file in (path / role).glob("*.safetensors")):
-        with file.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()[:16]
 
 

@@ -7,36 +7,24 @@ from legible.config import TeachConfig
 from legible.data.store import Store
 from legible.errors import UsageError
 from legible.fileio import write_json
+from legible.models.reconstructor import Reconstructor
 from legible.progress import line_progress
 from legible.reading.checkpoint import load_checkpoint
 from legible.teachers.base import Teacher
 from legible.teachers.language import LanguageTeacher
 from legible.teachers.leverage import keep_from_leverage
-from legible.train.loop import fingerprint
-from legible.train.rl import weights_sha256
 
 CHUNK = 1024  # rows a file: what a kill costs at most
 
 
-def keep_by_leverage(
-    store: Store, layer: int | None, teacher: Teacher, config: TeachConfig, out: Path
-) -> list[set[str]]:
-    """The kinds that stay in the text of each row, by the reconstructor of `config.limit_by`.
-
-    Args:
-        store, layer: the rows and the layer that the reconstructor returns.
-        teacher: world or facts.
-        config: `limit_by`, `least_leverage` and the seed of the wording.
-        out: folder of the finished chunks; unfinished work goes on from them.
+def limiting_reconstructor(store: Store, layer: int | None, config: TeachConfig) -> Reconstructor:
+    """The reconstructor of `config.limit_by`, checked to read what is taught.
 
     Raises:
-        UsageError: another teacher, no layer, no checkpoint, or one that reads something else.
+        UsageError: no layer, no checkpoint, or one that reads something else.
     """
-    if not isinstance(teacher, LanguageTeacher) or layer is None or config.limit_by is None:
-        raise UsageError(
-            "a teacher limited by leverage needs claims that can be deleted one by one, a layer and a reconstructor.\n"
-            "  Give --teacher world or facts, --layer, and --limit-by CHECKPOINT of an earlier run on this target."
-        )
+    if layer is None or config.limit_by is None:
+        raise _lacking()
     found = load_checkpoint(config.limit_by)
     reconstructor = found.reconstructor
     if reconstructor is None or found.layer != layer or found.target.d_model != store.d_model:
@@ -46,7 +34,27 @@ def keep_by_leverage(
             f"the rows are layer {layer}, width {store.d_model}.\n"
             "  Give --limit-by a pair that was trained on this target and layer."
         )
-    parts = out / fingerprint(weights_sha256(reconstructor), config.least_leverage, config.seed, len(store), layer)
+    return reconstructor
+
+
+def keep_by_leverage(
+    store: Store, teacher: Teacher, reconstructor: Reconstructor, config: TeachConfig, parts: Path
+) -> list[set[str]]:
+    """The kinds that stay in the text of each row, by what deleting their claims costs a reconstructor.
+
+    Args:
+        store: the rows, of the layer that the reconstructor returns.
+        teacher: world or facts.
+        reconstructor: see `limiting_reconstructor`.
+        config: `least_leverage`.
+        parts: folder of the finished chunks of exactly these inputs; unfinished work goes on from them.
+
+    Raises:
+        UsageError: another teacher.
+    """
+    if not isinstance(teacher, LanguageTeacher):
+        raise _lacking()
+    layer = reconstructor.layer
     parts.mkdir(parents=True, exist_ok=True)
     shown = line_progress("leverage", len(store))
     keep: list[set[str]] = []
@@ -60,3 +68,10 @@ def keep_by_leverage(
         keep += [set(row) for row in json.loads(part.read_text(encoding="utf-8"))]
         shown(len(keep), len(store))
     return keep
+
+
+def _lacking() -> UsageError:
+    return UsageError(
+        "a teacher limited by leverage needs claims that can be deleted one by one, a layer and a reconstructor.\n"
+        "  Give --teacher world or facts, --layer, and --limit-by CHECKPOINT of an earlier run on this target."
+    )

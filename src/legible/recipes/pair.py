@@ -11,12 +11,15 @@ from safetensors import safe_open
 from legible import contract
 from legible.config import CaptureConfig, SFTConfig, validated
 from legible.data.store import Store
-from legible.injection import Injection
+from legible.errors import UsageError
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import plain_reconstructor_prompt, plain_verbalizer_prompt
-from legible.train.sft import ADAPTER_FILE, warm_roles
+from legible.reading.checkpoint import Checkpoint
+from legible.train.sft import ADAPTER_FILE, injection_of, warm_roles
+
+COPIED = 64 * 2**20  # bytes of weights: a local target up to this size is copied into its checkpoints
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,32 @@ class Pair:
     reconstructor: Reconstructor
 
 
+def pair_of(checkpoint: Checkpoint) -> Pair:
+    """Both roles of a checkpoint.
+
+    Raises:
+        UsageError: it has no reconstructor.
+    """
+    if checkpoint.reconstructor is None:
+        raise UsageError(
+            f"{checkpoint.path} has no reconstructor (ar/): nothing tells a better explanation from a worse one.\n"
+            "  Train both with legible sft."
+        )
+    return Pair(checkpoint.verbalizer, checkpoint.reconstructor)
+
+
+def copied_target(name: str) -> Path | None:
+    """The folder to copy into a checkpoint: a local target of at most `COPIED` bytes; None for others."""
+    folder = Path(name)
+    if not folder.is_dir() or sum(file.stat().st_size for file in folder.glob("*.safetensors")) > COPIED:
+        return None
+    return folder
+
+
 def load_pair(folder: Path, target: Target, config: SFTConfig) -> Pair:
     """The pair that a stage left in `folder/av` and `folder/ar`, with our own prompts."""
-    injection = Injection(config.injection_mode, config.injection_scale, config.injection_block)
     return Pair(
-        Verbalizer.load(folder / "av", plain_verbalizer_prompt(target.tokenizer), injection),
+        Verbalizer.load(folder / "av", plain_verbalizer_prompt(target.tokenizer), injection_of(config)),
         Reconstructor.load(folder / "ar", plain_reconstructor_prompt(target.tokenizer)),
     )
 

@@ -53,18 +53,6 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """The keys in which two configurations differ, with both values."""
-    found = []
-    for key in new:
-        before, after = old.get(key), new[key]
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            found.append(f"{prefix}{key} ({before} there, {after} now)")
-    return found
-
-
 def machine() -> dict[str, Any]:
     """The hardware and the versions that a number was made with."""
     import torch

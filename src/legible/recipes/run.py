@@ -14,25 +14,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from legible.config import RunConfig, load_config, save_config
+from legible.config import RunConfig, save_config
 from legible.contract import TargetRecord
+from legible.data.store import Store
 from legible.documents import Document, Split
-from legible.errors import ConfigError, UsageError
+from legible.errors import UsageError
+from legible.evaluate.measure import measure_names
 from legible.evaluate.report import write_report
 from legible.fileio import write_json
+from legible.identity import Identity, claim, finish
 from legible.models.target import Target
-from legible.probes.lookup import TokenLookup
-from legible.probes.probes import ProbeSet
 from legible.progress import line_progress
-from legible.reading.calibration import CalibratorPair
-from legible.reading.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from legible.reading.checkpoint import Checkpoint, load_checkpoint, store_metrics
 from legible.reading.reader import Reader, Reading
-from legible.recipes import stages, standalone
-from legible.recipes.calibrate import calibrate_folder, summary_lines
-from legible.recipes.pair import adapted_pair, describe, load_pair
-from legible.recipes.record import RunRecord, differences, figures
+from legible.recipes.calibrate import summary_lines
+from legible.recipes.inputs import open_store, open_target, use_threads
+from legible.recipes.pair import copied_target, describe
+from legible.recipes.record import RunRecord, figures
 from legible.recipes.sources import Source, language_of, read_documents, write_documents
+from legible.recipes.stages.calibrate import Calibrate
+from legible.recipes.stages.measuring import Evaluate
+from legible.recipes.stages.rows import Capture, Teach, fit_lookup
+from legible.recipes.stages.targets import Pretrain, Probe
+from legible.recipes.stages.training import CHECKPOINT, RL, SFT
 from legible.teachers import make_teacher
+from legible.train.rl import check_select_by
 
 WORLD_TARGET = "legible-world"
 SHOWN = 16  # tokens of one held-out document that the report shows
@@ -44,10 +50,22 @@ class Run:
     def __init__(self, config: RunConfig, out: Path) -> None:
         self.config = config
         self.out = out
-        self.train_store = out / "store" / "train"
-        self.dev_store = out / "store" / "dev"
+        self.stores: dict[Split, Path] = {"train": out / "store" / "train", "dev": out / "store" / "dev"}
         self.lookup = out / "lookup.safetensors"
         self.probes = out / "probes.safetensors"
+        self.teach_file = out / "teach" / "train.jsonl"
+
+    def check(self) -> None:
+        """Refuse now what would fail after hours.
+
+        Raises:
+            UsageError: no such corpus, or `rl.select_by` is no measure of this run.
+        """
+        config = self.config
+        if config.corpus is not None and not (self.out / "config.json").exists() and not Path(config.corpus).is_file():
+            raise UsageError(f"no corpus at {config.corpus}.\n  Check the path given with --corpus.")
+        names = measure_names(language=self.language is not None, probes=config.teach.limit == "probes")
+        check_select_by("rl", config.rl, names)
 
     @property
     def language(self) -> str | None:
@@ -63,10 +81,10 @@ class Run:
         """The model that is read, loaded and checked once a process."""
         config = self.config
         if config.target is None:
-            found = stages.open_target(str(self.out / "target"), layers=(config.layer,))
+            found = open_target(str(self.out / "target"), layers=(config.layer,))
             found.name = WORLD_TARGET  # not the path: stores of two runs must be equal
             return found
-        return stages.open_target(
+        return open_target(
             config.target,
             revision=config.revision,
             trust_remote_code=config.trust_remote_code,
@@ -77,9 +95,9 @@ class Run:
         """The documents of a split, as the corpus stage wrote them."""
         return read_documents(self.out / "corpus" / f"{split}.jsonl")
 
-    def teach_file(self, split: str) -> Path:
-        """The teacher's file of a split."""
-        return self.out / "teach" / f"{split}.jsonl"
+    def store(self, split: Split) -> Store:
+        """The activations of a split, as the capture stage left them."""
+        return open_store(self.stores[split])
 
 
 def run(config: RunConfig, out: Path) -> dict[str, Any]:
@@ -93,17 +111,19 @@ def run(config: RunConfig, out: Path) -> dict[str, Any]:
         What OUT/report.json holds.
 
     Raises:
-        ConfigError: `out` holds a run of another configuration.
-        UsageError: a target, corpus or layer that does not fit.
+        UsageError: `out` holds something else, or a target, corpus, layer or measure does not fit.
         LegibleError: a stage failed; the message says what to do, and the same command goes on from there.
     """
-    out = Path(out)
-    _claim(config, out)
-    stages.use_threads(config.threads)
-    record = RunRecord(out / "run.json")
-    this = Run(config, out)
+    this = Run(config, Path(out))
+    this.check()
+    identity = Identity("train", config.model_dump(mode="json"))
+    claimed = claim(this.out, identity)
+    if claimed == "new":
+        save_config(config, this.out / "config.json")
+    use_threads(config.threads)
+    record = RunRecord(this.out / "run.json")
     for name, work in STAGES:
-        done = out / "done" / name
+        done = this.out / "done" / name
         if done.exists():
             _say(f"[{name}] done before")
             continue
@@ -111,13 +131,15 @@ def run(config: RunConfig, out: Path) -> dict[str, Any]:
         with record.stage(name):
             work(this)
         write_json(done, {"stage": name})
-    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    if claimed != "finished":
+        finish(this.out, identity)
+    report: dict[str, Any] = json.loads((this.out / "report.json").read_text(encoding="utf-8"))
     return report
 
 
-def _pretrain(this: Run) -> None:
+def _target(this: Run) -> None:
     if this.config.target is None:
-        stages.pretrain(this.config.pretrain, this.out / "target")
+        Pretrain(this.config.pretrain).run(this.out / "target")
     _ = this.target  # a layer out of range or an unsupported model must fail here, not after hours
     make_teacher(this.config.teach)  # so must an unknown teacher or a missing key
 
@@ -131,12 +153,11 @@ def _corpus(this: Run) -> None:
 
 
 def _capture(this: Run) -> None:
-    stores: dict[Split, Path] = {"train": this.train_store, "dev": this.dev_store}
-    for split, store in stores.items():
+    for split, store in this.stores.items():
         documents = this.documents(split)
         shown = line_progress(f"capture {split}", len(documents))
-        stages.capture(this.target, documents, this.config.capture, store, shown)
-    stages.fit_lookup(this.train_store, this.config.layer, this.lookup)
+        Capture(this.target, documents, this.config.capture).run(store, shown)
+    fit_lookup(this.store("train"), this.config.layer, this.lookup)
 
 
 def _report_target(this: Run) -> None:
@@ -144,94 +165,55 @@ def _report_target(this: Run) -> None:
     if this.language is None:
         return  # nobody knows the facts of the text, so there is no probe to fit
     config = this.config
-    held_out = this.out / "store" / "test"
     documents = this.source(config.evaluate.seed).documents("test", config.evaluate.documents)
-    stages.capture(this.target, documents, config.capture, held_out, line_progress("capture test", len(documents)))
-    report = stages.report_target(this.target, this.train_store, held_out, config.layer, this.language, config.seed)
-    write_json(this.out / "target_report.json", report)
+    shown = line_progress("capture test", len(documents))
+    held_out = Capture(this.target, documents, config.capture).run(this.out / "store" / "test", shown)
+    probe = Probe(this.target, this.store("train"), held_out, config.layer, this.language, config.seed)
+    write_json(this.out / "target_report.json", probe.run())
 
 
 def _teach(this: Run) -> None:
-    stages.teach(
-        this.train_store,
-        this.config.teach,
-        this.teach_file("train"),
-        layer=this.config.layer,
-        language=this.language,
-        probes=this.probes,
-        progress=line_progress("teach"),
-    )
+    teach = Teach(this.store("train"), this.config.teach, this.config.layer, this.language, this.probes)
+    teach.run(this.teach_file, line_progress("teach"))
 
 
 def _sft(this: Run) -> None:
-    config, out = this.config, this.out / "sft"
-    texts = this.teach_file("train")
-    stages.warm_start(this.target, config.layer, this.train_store, texts, config.sft, out, language=this.language)
-    _save(this, out, out / "checkpoint")
-
-
-def _rl(this: Run) -> None:
-    config = this.config
-    warm = this.out / "sft"
-    stages.joint_training(
-        adapted_pair(warm, this.target, config.layer) or load_pair(warm, this.target, config.sft),
+    config, target, store = this.config, this.target, this.store("train")
+    contract = describe(
+        store,
         config.layer,
-        this.train_store,
-        this.dev_store,
-        config.rl,
-        this.out / "rl",
-        language=this.language,
-        lookup=TokenLookup.load(this.lookup),
-        variance=float(stages.open_store(this.train_store).variance(config.layer)["value"]),
-        target=this.target,
-        probes=this.probes,
-    )
-
-
-def _checkpoint(this: Run) -> None:
-    _save(this, this.out / "rl", this.out / "checkpoint")
-
-
-def _save(
-    this: Run,
-    folder: Path,
-    out: Path,
-    *,
-    metrics: dict[str, Any] | None = None,
-    calibrator: CalibratorPair | None = None,
-) -> None:
-    """Assemble a checkpoint from the roles in `folder`."""
-    config = this.config
-    pair = load_pair(folder, this.target, config.sft)
-    own = this.out / "target" if config.target is None else standalone.copied_target(config.target)
-    extra = describe(
-        stages.open_store(this.train_store),
-        config.layer,
-        target=TargetRecord(id=this.target.name, revision=config.revision, sha256=this.target.sha256()),
+        target=TargetRecord(id=target.name, revision=config.revision, sha256=target.sha256()),
         teacher=config.teach.teacher,
         language=this.language,
         corpus=config.corpus,
         seed=config.seed,
-        metrics=metrics,
     )
-    save_checkpoint(
-        out,
-        pair.verbalizer,
-        pair.reconstructor,
-        extra,
-        target_dir=own,
-        lookup=TokenLookup.load(this.lookup),
-        probes=ProbeSet.load(this.probes) if this.probes.exists() else None,
-        calibrator=calibrator,
+    own = this.out / "target" if config.target is None else copied_target(config.target)
+    given = (target, config.layer, store, this.teach_file, config.sft, contract)
+    SFT(*given, target_dir=own, lookup=this.lookup, probes=this.probes).run(this.out / "sft")
+
+
+def _rl(this: Run) -> None:
+    vars(this).pop("target", None)  # the warm start brings its own: not two in memory
+    warm = load_checkpoint(this.out / "sft" / CHECKPOINT)
+    assert warm.contract.legible is not None
+    stage = RL(
+        checkpoint=warm,
+        store=this.store("train"),
+        dev=this.store("dev"),
+        contract=warm.contract.legible,
+        config=this.config.rl,
+        into=this.out / CHECKPOINT,
     )
+    stage.run(this.out / "rl")
 
 
 def _calibrate(this: Run) -> None:
     """Fit the calibrator behind p_true; a run where nothing can be calibrated goes on without and says why."""
-    folder = this.out / "checkpoint"
+    folder = this.out / CHECKPOINT
     found = load_checkpoint(folder)
     try:
-        pair = calibrate_folder(found, str(folder), this.config.calibrate, corpus=this.config.corpus)
+        pair = Calibrate(found, str(folder), this.config.calibrate, this.config.corpus).run()
     except UsageError as error:
         _say(f"no calibrator, p_true stays null: {error}")
         return
@@ -239,9 +221,9 @@ def _calibrate(this: Run) -> None:
 
 
 def _evaluate(this: Run) -> None:
-    found = load_checkpoint(this.out / "checkpoint")
-    evaluation = standalone.evaluate(found, "checkpoint", this.config.evaluate, this.config.corpus)
-    _save(this, this.out / "rl", this.out / "checkpoint", metrics=figures(evaluation), calibrator=found.calibrator)
+    found = load_checkpoint(this.out / CHECKPOINT)
+    evaluation = Evaluate(found, "checkpoint", this.config.evaluate, this.config.corpus).run()
+    store_metrics(found, figures(evaluation))
     write_json(this.out / "evaluation.json", {**evaluation, "readings": [r.as_dict() for r in _shown(this, found)]})
 
 
@@ -267,37 +249,17 @@ def _report(this: Run) -> None:
 
 
 STAGES: tuple[tuple[str, Callable[[Run], None]], ...] = (
-    ("target", _pretrain),
+    ("target", _target),
     ("corpus", _corpus),
     ("capture", _capture),
     ("target_report", _report_target),
     ("teach", _teach),
     ("sft", _sft),
     ("rl", _rl),
-    ("checkpoint", _checkpoint),
     ("calibrate", _calibrate),
     ("evaluate", _evaluate),
     ("report", _report),
 )
-
-
-def _claim(config: RunConfig, out: Path) -> None:
-    path = out / "config.json"
-    if not path.exists():
-        if out.is_dir() and any(out.iterdir()):
-            raise UsageError(f"{out} is not empty and not a run: it has no config.json.\n  Choose another --out.")
-        if config.corpus is not None and not Path(config.corpus).is_file():
-            raise UsageError(f"no corpus at {config.corpus}.\n  Check the path given with --corpus.")
-        save_config(config, path)
-        return
-    before = load_config(path)
-    if before != config:
-        changed = differences(before.model_dump(), config.model_dump())
-        raise ConfigError(
-            f"{out} holds a run of another configuration; it differs in {', '.join(changed)}.\n"
-            "  Runs are resumed only under their own configuration. Choose another --out, or go on with the old one:\n"
-            f"  legible train {path} --out {out}"
-        )
 
 
 def _say(message: str) -> None:

@@ -11,6 +11,7 @@ from legible import languages
 from legible.documents import Document, Split, read_corpus, split_of
 from legible.errors import UsageError
 from legible.fileio import write_atomic
+from legible.reading.checkpoint import Checkpoint
 
 
 def language_of(teacher: str, corpus: str | None) -> str | None:
@@ -63,6 +64,31 @@ class Source:
                 "  The usual cause is a corpus of a few documents. Put one document a line, a hundred or more."
             )
         return chosen
+
+
+def source_for(checkpoint: Checkpoint, name: str, corpus: str | None, seed: int) -> Source:
+    """Where a checkpoint's held-out documents come from.
+
+    Args:
+        checkpoint: what reads them.
+        name: what the message calls it.
+        corpus: a file; absent: the language's own texts where it writes them, else the contract's corpus.
+        seed: of a language's own texts.
+
+    Raises:
+        UsageError: the contract's corpus is not there.
+    """
+    language = checkpoint.language
+    if corpus is None and language is not None and language.documents("test", seed, 0) is not None:
+        return Source(None, seed, language.name)
+    if corpus is None:
+        corpus = checkpoint.contract.legible.corpus if checkpoint.contract.legible else None
+        if corpus is None or not Path(corpus).is_file():
+            raise UsageError(
+                f"{name} was trained on the corpus {corpus!r}, which is not here.\n"
+                "  Give documents that it was not trained on: --corpus FILE"
+            )
+    return Source(corpus)
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> None:

@@ -3,7 +3,6 @@
 The stage appends whole lines of JSON, one a row in the store's order, so a killed run goes on where it stopped.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 
 from legible.config import TeachConfig
 from legible.errors import TeacherError, UsageError
-from legible.fileio import fault_point, write_json
+from legible.fileio import fault_point
 from legible.languages.base import Claim, Row
 
 CHUNK = 64
@@ -107,7 +106,6 @@ def teach(
     teacher: Teacher,
     out: Path,
     *,
-    seed: int = 0,
     keep: Sequence[set[str]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, int]:
@@ -116,8 +114,7 @@ def teach(
     Args:
         store: rows to explain.
         teacher: who writes.
-        out: a `.jsonl` file; `out` with `.meta.json` beside it records whose text it is.
-        seed: recorded with the file, so that another seed is not mixed in.
+        out: a `.jsonl` file, new or of the same teacher, store and limit: its caller has claimed it.
         keep: per row of the store, the kinds that may be stated.
         progress: called with (rows done, rows in all) after every chunk.
 
@@ -125,7 +122,7 @@ def teach(
         Counts: rows, written, refused, and one `refused: REASON` for each reason.
 
     Raises:
-        UsageError: `out` holds the text of another teacher, store, seed or limit, or `keep` does not fit the store.
+        UsageError: `keep` does not fit the store.
         TeacherError: the teacher failed for good; finished chunks stay.
     """
     if keep is not None and len(keep) != len(store):
@@ -133,7 +130,7 @@ def teach(
             f"the teacher's limit covers {len(keep)} rows, the store holds {len(store)}.\n"
             "  Compute the limit on this store."
         )
-    _claim_file(out, {"teacher": teacher.name, "rows": len(store), "seed": seed, "limit": _digest(keep)})
+    out.parent.mkdir(parents=True, exist_ok=True)
     start = _whole_chunks(out, len(store))
     with out.open("ab", buffering=0) as handle:
         for first in range(start, len(store), CHUNK):
@@ -149,7 +146,7 @@ def teach(
 
 
 def read_taught(path: Path) -> Iterator[TaughtRow]:
-    """The rows of a teach file, in order.
+    """The rows of a teach file, in order; text from elsewhere needs no `claims` and no `reason`.
 
     Raises:
         UsageError: no such file, or a line that is not a teacher's.
@@ -160,13 +157,18 @@ def read_taught(path: Path) -> Iterator[TaughtRow]:
         for number, line in enumerate(handle):
             try:
                 row = json.loads(line)
-                claims = tuple(Claim("", kind, value) for kind, value in row["claims"])
-                yield TaughtRow(row["row"], row["text"], claims, row["reason"])
-            except (ValueError, KeyError, TypeError):
+                claims = tuple(Claim("", kind, value) for kind, value in row.get("claims", ()))
+                yield TaughtRow(row["row"], row["text"], claims, row.get("reason"))
+            except (ValueError, KeyError, TypeError, AttributeError):
                 raise UsageError(
                     f"{path} line {number + 1} is not a teacher's line.\n"
                     "  Delete the file and run `legible teach` again."
                 ) from None
+
+
+def taught_texts(path: Path) -> Iterator[tuple[int, str]]:
+    """(row of the store, text) of every row that the teacher did not refuse; errors are those of `read_taught`."""
+    return ((taught.row, taught.text) for taught in read_taught(path) if taught.text is not None)
 
 
 def count_taught(path: Path) -> dict[str, int]:
@@ -192,12 +194,6 @@ def _append(handle: FileIO, content: bytes, out: Path) -> None:
         ) from None
 
 
-def _digest(keep: Sequence[set[str]] | None) -> str | None:
-    if keep is None:
-        return None
-    return hashlib.sha256(json.dumps([sorted(kinds) for kinds in keep]).encode()).hexdigest()[:16]
-
-
 def _line(row: int, result: Explanation | Refusal) -> bytes:
     value: dict[str, Any] = {"row": row, "text": None, "claims": [], "reason": None}
     if isinstance(result, Refusal):
@@ -205,28 +201,6 @@ def _line(row: int, result: Explanation | Refusal) -> bytes:
     else:
         value |= {"text": result.text, "claims": [[claim.kind, claim.value] for claim in result.claims]}
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
-
-
-def _claim_file(out: Path, identity: dict[str, Any]) -> None:
-    """Record whose text `out` holds, or check that it is ours to go on with."""
-    beside = out.with_name(out.name + ".meta.json")
-    if not beside.exists():
-        if out.exists():
-            raise UsageError(
-                f"{out} exists without {beside.name}, so nobody knows whose text it is.\n"
-                "  Move it away or choose another --out."
-            )
-        write_json(beside, identity)
-        return
-    found = json.loads(beside.read_text(encoding="utf-8"))
-    differs = [
-        f"{key} was {found.get(key)!r}, now {value!r}" for key, value in identity.items() if found.get(key) != value
-    ]
-    if differs:
-        raise UsageError(
-            f"{out} was begun differently: {'; '.join(differs)}.\n"
-            f"  Delete it and {beside.name}, or choose another --out."
-        )
 
 
 def _whole_chunks(out: Path, total: int) -> int:

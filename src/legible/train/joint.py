@@ -54,12 +54,10 @@ class JointTrainer:
     store: Store
     layer: int
     reference: Verbalizer | None
-    extras: Extras | None = None  # None: those that the configuration alone can give
+    extras: Extras
     optimizers: dict[str, RoleOptimizer] = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.extras is None:
-            self.extras = Extras.of(self.config, self.store, self.layer, self.verbalizer.tokenizer)
         passes = self.config.epochs * self.config.minibatches
         self.optimizers = {"av": RoleOptimizer(self.verbalizer, self.config.verbalizer, self.config.steps * passes)}
         if self.config.reconstructor_weight > 0:
@@ -118,7 +116,6 @@ class JointTrainer:
         self, groups: list[RolloutGroup], rows: list[int], vectors: Tensor, index: int
     ) -> tuple[ReadBack, list[Earned], Metrics]:
         """What the rollouts are worth under the reconstructor as it is now; its own gradient comes with it."""
-        assert self.extras is not None
         config, extras = self.config, self.extras
         direction = Direction().of(rows, vectors)
         reads, counts = extras.reads(groups, index)

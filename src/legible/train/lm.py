@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from legible.config import OptimizerConfig, PretrainConfig
 from legible.fileio import write_directory
 from legible.models.target import quietly
-from legible.train.loop import Loop, Metrics, fingerprint, seeded
+from legible.train.loop import Loop, Metrics, seeded
 from legible.train.optim import RoleOptimizer
 from legible.vectors import unit
 
@@ -112,20 +112,21 @@ def train_lm(
     tokenizer: PreTrainedTokenizerBase,
     out: Path,
     *,
+    made_by: str,
     content_ids: Int[Tensor, " c"] | None = None,
     label: str = "target",
-    start: tuple[LlamaForCausalLM, str] | None = None,
+    start: LlamaForCausalLM | None = None,
 ) -> Path:
-    """Train a target, from nothing or on from another, and save it (Hugging Face format); a finished `out` is kept.
+    """Train a target, from nothing or on from another, and save it (Hugging Face format); one that is there is kept.
 
     Args:
         config: shape, optimizer and future bag; `bag_weight` 0 trains the untreated twin.
         batches: the batch of a step (from 0), a pure function of its argument.
         tokenizer: saved beside the weights; its length is the vocabulary size.
-        out: where the model goes. State and metrics live in `OUT.training` beside it.
+        out: where the model goes; its caller has claimed it. State and metrics live in `OUT.training` beside it.
+        made_by: digest of all that the target depends on; a state is resumed only under the same one.
         content_ids: token ids of the content words; needed when `bag_weight` > 0.
-        start: a model to train on from, changed in place, and a word for where it comes from (a resumed training must
-            have the same); its parameters that require no gradient stay as they are.
+        start: a model to train on from, changed in place; its parameters that require no gradient stay as they are.
 
     Returns:
         `out`.
@@ -137,7 +138,7 @@ def train_lm(
         raise ValueError("a future bag needs content_ids: the token ids of the words it predicts")
     if out.exists():
         return out
-    model, origin = (new_lm(config, tokenizer), ()) if start is None else (start[0], start[1:])
+    model = start or new_lm(config, tokenizer)
     trained = BaggedLM(model, config.bag_layer, config.bag_scale, content_ids if config.bag_weight > 0 else None)
     trained.eval()
     recipe = OptimizerConfig(
@@ -161,7 +162,7 @@ def train_lm(
         folder / "metrics.jsonl",
         {"lm": trained},
         {"lm": optimizer},
-        fingerprint(config, len(tokenizer), *origin),
+        made_by,
     ).run(step)
 
     def write(folder: Path) -> None:

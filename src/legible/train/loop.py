@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
@@ -47,12 +46,6 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def fingerprint(*parts: BaseModel | str | int | float | None) -> str:
-    """A short hash of configurations and names: a state may be resumed only under the same one."""
-    text = json.dumps([part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 @dataclass
 class Loop:
     """One training: what is trained, where its state and metrics live.
@@ -67,7 +60,7 @@ class Loop:
     metrics: Path
     modules: Mapping[str, nn.Module]
     optimizers: Mapping[str, RoleOptimizer]
-    made_by: str  # fingerprint
+    made_by: str  # digest of the identity: a state is resumed only under the same one
     tags: Mapping[str, str] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
 

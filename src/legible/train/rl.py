@@ -6,27 +6,25 @@ loss; update the reconstructor on what it has just read. The best weights by a h
 start included: quality often peaks early and drifts.
 """
 
-import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from legible.config import PreferConfig, RLConfig
 from legible.data.store import Store
 from legible.engines import Engine, make_engine
 from legible.errors import UsageError
-from legible.fileio import finite, write_directory, write_json
+from legible.fileio import finite, write_directory
+from legible.identity import STATE
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import reference_copy
 from legible.models.verbalizer import Verbalizer
 from legible.train.joint import JointTrainer
-from legible.train.loop import Loop, Metrics, fingerprint, put_trained, save_tensors, trained_tensors
+from legible.train.loop import Loop, Metrics, put_trained, save_tensors, trained_tensors
 from legible.train.terms.extras import Extras, Knowledge
 
 Measure = Callable[[Engine, Reconstructor], dict[str, float]]
@@ -45,7 +43,6 @@ class RLResult:
     parse_failures: int
     skipped_groups: int  # equal rewards
     skipped_steps: int  # optimizer steps with non-finite gradients, both roles
-    made_by: str
 
 
 def train_rl(
@@ -57,6 +54,7 @@ def train_rl(
     measure: Measure,
     out: Path,
     *,
+    made_by: str,
     engine: Engine | None = None,
     knowledge: Knowledge | None = None,
 ) -> RLResult:
@@ -68,20 +66,18 @@ def train_rl(
         layer: layer K of the store that is read.
         store: captured activations of the training split.
         measure: held-out scores; `config.select_by` names the one that chooses (larger is better).
-        out: gets `av/`, `ar/`, `metrics.jsonl` and `summary.json`; unfinished work goes on from its last state.
+        out: gets `av/`, `ar/` and `metrics.jsonl`; its caller has claimed it, and unfinished work goes on from its
+            last state.
+        made_by: digest of all that the training depends on; a state is resumed only under the same one.
         engine: samples from `verbalizer`; the local engine unless given.
         knowledge: language, lookup and target, for the options that need them.
 
     Raises:
         TrainingError: no rollouts differ in reward, only non-finite gradients, or a full disk.
-        UsageError: `select_by` is no measure, the store is too small, an option lacks what it needs, or `out` was made
-            by another configuration.
+        UsageError: `select_by` is no measure, the store is too small, or an option lacks what it needs.
     """
     engine = engine or make_engine(verbalizer)
-    made_by = fingerprint(config, layer, len(store), weights_sha256(verbalizer), weights_sha256(reconstructor))
     kept = Kept(config, {"av": verbalizer, "ar": reconstructor}, lambda: measure(engine, reconstructor), out)
-    if (out / "summary.json").exists():
-        return kept.finished(made_by)
     if len(store) < config.prompts:
         raise UsageError(f"rl.prompts is {config.prompts}, but the store has {len(store)} rows.\n  Lower rl.prompts.")
     reference = reference_copy(verbalizer) if config.kl > 0 else None
@@ -104,14 +100,27 @@ def train_rl(
         "rl",
         config.steps,
         config.save_every,
-        out / "state.safetensors",
+        out / STATE,
         out / "metrics.jsonl",
         kept.roles,
         joint.optimizers,
         made_by,
         memory=kept.memory,
     ).run(step)
-    return kept.finish(joint.skipped, made_by)
+    return kept.finish(joint.skipped)
+
+
+def check_select_by(section: str, config: RLConfig | PreferConfig, measures: Iterable[str]) -> None:
+    """Refuse to choose the best step by something that is not measured.
+
+    Raises:
+        UsageError: names the measures.
+    """
+    if config.select_by not in (known := sorted(measures)):
+        raise UsageError(
+            f"{section}.select_by is {config.select_by!r}, but the held-out measures are:\n"
+            f"  {', '.join(known)}.\n  Choose one of these."
+        )
 
 
 class Kept:
@@ -145,11 +154,7 @@ class Kept:
         """
         with torch.no_grad():
             scores = self._measure()
-        if self.config.select_by not in scores:
-            raise UsageError(
-                f"{self.section}.select_by is {self.config.select_by!r}, but the held-out measures are:\n"
-                f"  {', '.join(sorted(scores))}.\n  Choose one of these."
-            )
+        check_select_by(self.section, self.config, scores)
         self.memory["measured"].append(finite({"step": step, **scores}))
         value, best = finite(scores[self.config.select_by]), self.memory["best"]
         if step == 0 or (value is not None and (best is None or value > best)):
@@ -162,13 +167,12 @@ class Kept:
         for name in ("parse_failures", "skipped_groups"):
             self.memory["counts"][name] = self.memory["counts"].get(name, 0) + int(metrics[name] or 0)
 
-    def finish(self, skipped_steps: int, made_by: str) -> RLResult:
-        """Put the best weights back, save both roles and the summary, drop the state."""
+    def finish(self, skipped_steps: int) -> RLResult:
+        """Put the best weights back and save both roles."""
         self._put_back()
         for name, role in self.roles.items():
-            if not (self.out / name).exists():
-                write_directory(self.out / name, role.save)
-        result = RLResult(
+            write_directory(self.out / name, role.save)
+        return RLResult(
             steps=self.config.steps,
             select_by=self.config.select_by,
             best=self.memory["best"],
@@ -177,26 +181,7 @@ class Kept:
             parse_failures=self.memory["counts"].get("parse_failures", 0),
             skipped_groups=self.memory["counts"].get("skipped_groups", 0),
             skipped_steps=skipped_steps,
-            made_by=made_by,
         )
-        write_json(self.out / "summary.json", asdict(result))
-        (self.out / "state.safetensors").unlink(missing_ok=True)
-        return result
-
-    def finished(self, made_by: str) -> RLResult:
-        """The result of a run that ended before, its best weights put back.
-
-        Raises:
-            UsageError: it was made by another configuration.
-        """
-        result = RLResult(**json.loads((self.out / "summary.json").read_text(encoding="utf-8")))
-        if result.made_by != made_by:
-            raise UsageError(
-                f"{self.out} holds a training of another configuration ({result.made_by}, now {made_by}).\n"
-                "  The usual cause is a changed option or warm start. Use another --out, or delete the folder."
-            )
-        self._put_back()
-        return result
 
     def _weights(self) -> dict[str, torch.Tensor]:
         return {f"{name}:{key}": v for name, role in self.roles.items() for key, v in trained_tensors(role).items()}
@@ -206,12 +191,3 @@ class Kept:
         for name, role in self.roles.items():
             prefix = f"{name}:"
             put_trained(role, {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-
-
-def weights_sha256(module: nn.Module) -> str:
-    """Checksum of a module's parameters: names and bytes, in name order."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(module.named_parameters()):
-        digest.update(name.encode())
-        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

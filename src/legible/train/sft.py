@@ -4,9 +4,8 @@ Two trainings after each other, each resumable: next-token loss of (vector -> ex
 direction_mse of (explanation -> vector). Explanations are kept as flat arrays of token ids, never as lists.
 """
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,18 @@ from legible.config import OptimizerConfig, SFTConfig
 from legible.data.batches import pad
 from legible.data.store import Store
 from legible.errors import UsageError
-from legible.fileio import write_directory, write_json
+from legible.fileio import write_directory
+from legible.identity import STATE, is_finished
 from legible.injection import Injection
 from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import shared_roles
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.prompts import plain_reconstructor_prompt, plain_verbalizer_prompt, wrap_explanation
+from legible.prompts import completion_ids, plain_reconstructor_prompt, plain_verbalizer_prompt
+from legible.teachers.base import count_taught, taught_texts
 from legible.train.examples import BatchOrder, TokenTable, check_rows
-from legible.train.loop import Loop, Metrics, fingerprint, put_trained, save_tensors, trained_tensors
+from legible.train.loop import Loop, Metrics, put_trained, save_tensors, trained_tensors
 from legible.train.optim import RoleOptimizer
 from legible.train.terms.paraphrase import Rewording, check_rewording
 from legible.vectors import direction_mse
@@ -46,28 +47,6 @@ class SFTResult:
     truncated: int  # explanations longer than max_explanation_tokens
     skipped_verbalizer: int  # optimizer steps with non-finite gradients
     skipped_reconstructor: int
-    made_by: str
-
-
-def taught_rows(teach_file: Path) -> Iterator[tuple[int, str]]:
-    """(row of the store, teacher's text) of every row the teacher did not refuse."""
-    with teach_file.open(encoding="utf-8") as handle:
-        for line in handle:
-            record = json.loads(line)
-            if record["text"] is not None:
-                yield record["row"], record["text"]
-
-
-def completion_ids(verbalizer: Verbalizer, texts: list[str], max_tokens: int) -> list[list[int]]:
-    """What the verbalizer should write: the wrapped text and the stop token, or the first `max_tokens` tokens of it.
-
-    A text that needs a banned token (an unknown character of a small tokenizer, say) gives no tokens at all: no
-    verbalizer could write it.
-    """
-    wrapped = [wrap_explanation(text, verbalizer.prompt.tags) for text in texts]
-    encoded: list[list[int]] = verbalizer.tokenizer(wrapped, add_special_tokens=False)["input_ids"]
-    banned = set(verbalizer.prompt.banned_ids)
-    return [[] if banned & set(ids) else [*ids, verbalizer.prompt.stop_ids[0]][:max_tokens] for ids in encoded]
 
 
 def explanation_ids(reconstructor: Reconstructor, texts: list[str], max_tokens: int) -> list[list[int]]:
@@ -116,7 +95,7 @@ def warm_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> t
     Raises:
         UsageError: `folder` holds no finished warm start.
     """
-    if not (folder / "summary.json").exists():
+    if not is_finished(folder):
         raise UsageError(f"no finished warm start in {folder}.\n  Run `legible sft` first.")
     if config.adapter is None:
         prompts = plain_verbalizer_prompt(target.tokenizer), plain_reconstructor_prompt(target.tokenizer)
@@ -136,9 +115,10 @@ def train_sft(
     teach_file: Path,
     out: Path,
     *,
+    made_by: str,
     language: Language | None = None,
 ) -> SFTResult:
-    """Warm-start both roles; finished parts in `out` are kept, unfinished ones go on from their last state.
+    """Warm-start both roles; unfinished work in `out` goes on from its last states, which stay there.
 
     Args:
         config: steps, batches, optimizers, adapter and injection.
@@ -146,17 +126,14 @@ def train_sft(
         layer: layer K of the store that is read.
         store: captured activations of the training split.
         teach_file: the teacher's JSON lines for exactly this store.
-        out: gets `av/`, `ar/`, `metrics.jsonl` and `summary.json`.
+        out: gets `av/`, `ar/` and `metrics.jsonl`; its caller has claimed it.
+        made_by: digest of all that the warm start depends on; a state is resumed only under the same one.
         language: puts the reconstructor's texts in other words (`config.paraphrase`).
 
     Raises:
-        UsageError: no taught rows, paraphrases without a language, or `out` holds the result of another configuration.
+        UsageError: no taught rows, or paraphrases without a language.
         TrainingError: only non-finite gradients, or a full disk.
     """
-    made_by = fingerprint(config, layer, target.sha256(), len(store), teach_file.stat().st_size)
-    summary = out / "summary.json"
-    if summary.exists():
-        return _finished(summary, made_by)
     check_rewording(config.paraphrase, language, "sft.paraphrase")
     job = _Job(config, out, made_by)
     av = verbalizer_training(config, target, layer, store, teach_file)
@@ -166,13 +143,7 @@ def train_sft(
     del av  # one role in memory at a time
     ar = reconstructor_training(config, target, layer, store, teach_file, language)
     _run(job, "ar", ar)
-    result = SFTResult(
-        **counts, skipped_verbalizer=skipped, skipped_reconstructor=ar.optimizer.skipped, made_by=made_by
-    )
-    write_json(summary, asdict(result))
-    for role in ("av", "ar"):
-        job.state(role).unlink(missing_ok=True)
-    return result
+    return SFTResult(**counts, skipped_verbalizer=skipped, skipped_reconstructor=ar.optimizer.skipped)
 
 
 @dataclass(frozen=True)
@@ -180,9 +151,6 @@ class _Job:
     config: SFTConfig
     out: Path
     made_by: str
-
-    def state(self, role: str) -> Path:
-        return self.out / f"{role}.state.safetensors"
 
 
 class RoleTraining:
@@ -230,7 +198,8 @@ def verbalizer_training(config: SFTConfig, target: Target, layer: int, store: St
     verbalizer = new_verbalizer(config, target, layer)
     verbalizer.check_stop_token()
     limit = config.max_explanation_tokens + 1  # and the stop token
-    table = TokenTable.build(taught_rows(teach_file), lambda texts: completion_ids(verbalizer, texts, limit))
+    encode = lambda texts: completion_ids(verbalizer.tokenizer, texts, verbalizer.prompt, limit)
+    table = TokenTable.build(taught_texts(teach_file), encode)
     check_rows(table, store, teach_file)
     loss_of = lambda vectors, ids: verbalizer_loss(verbalizer, vectors, ids)
     prompt = len(verbalizer.prompt.ids)
@@ -243,13 +212,13 @@ def reconstructor_training(
     """The reconstructor's training before its first step; with a language in other words where the config says so."""
     reconstructor = new_reconstructor(config, target, layer)
     limit = config.max_explanation_tokens
-    table = TokenTable.build(taught_rows(teach_file), lambda texts: explanation_ids(reconstructor, texts, limit))
+    encode = lambda texts: explanation_ids(reconstructor, texts, limit)
+    table = TokenTable.build(taught_texts(teach_file), encode)
     check_rows(table, store, teach_file)
     loss_of = lambda vectors, ids: reconstructor_loss(reconstructor, vectors, ids)
     prompt = len(reconstructor.prompt.prefix_ids) + len(reconstructor.prompt.suffix_ids)
     training = RoleTraining(reconstructor, config.reconstructor, config, table, prompt, store, layer, loss_of)
     if language is not None and config.paraphrase > 0:
-        encode = lambda texts: explanation_ids(reconstructor, texts, limit)
         training.reword = Rewording(config.paraphrase, language, store, reconstructor.tokenizer, encode, config.seed)
     return training
 
@@ -260,7 +229,7 @@ def _run(job: _Job, role: str, training: RoleTraining) -> None:
         "sft verbalizer" if role == "av" else "sft reconstructor",
         job.config.steps,
         job.config.save_every,
-        job.state(role),
+        job.out / f"{role}.{STATE}",
         job.out / "metrics.jsonl",
         {role: training.module},
         {role: training.optimizer},
@@ -270,29 +239,15 @@ def _run(job: _Job, role: str, training: RoleTraining) -> None:
     if job.config.adapter is not None:
         about = {"legible": job.config.model_dump_json()}
         save_tensors(job.out / ADAPTER_FILE.format(role), trained_tensors(training.module), about)
-    if not (job.out / role).exists():
-        write_directory(job.out / role, training.module.save)
+    write_directory(job.out / role, training.module.save)
 
 
 def _counts(teach_file: Path, table: TokenTable, stop_id: int) -> dict[str, int]:
-    with teach_file.open(encoding="utf-8") as handle:
-        asked = sum(1 for _ in handle)
-    taught = sum(1 for _ in taught_rows(teach_file))
+    taught = count_taught(teach_file)
     truncated = sum(1 for i in range(len(table)) if table[i][-1] != stop_id)
     return {
         "rows": len(table),
-        "refused": asked - taught,
-        "unwritable": taught - len(table),
+        "refused": taught["refused"],
+        "unwritable": taught["written"] - len(table),
         "truncated": truncated,
     }
-
-
-def _finished(summary: Path, made_by: str) -> SFTResult:
-    result = SFTResult(**json.loads(summary.read_text(encoding="utf-8")))
-    if result.made_by != made_by:
-        raise UsageError(
-            f"{summary.parent} holds the warm start of another configuration ({result.made_by}, now {made_by}).\n"
-            "  The usual cause is a changed option, target or teacher's file.\n"
-            "  Use another --out, or delete the folder to train it anew."
-        )
-    return result

@@ -28,14 +28,16 @@ from legible.engines.decode import Policy, decode
 from legible.engines.direct import fastest_stepper
 from legible.errors import UsageError
 from legible.fileio import write_directory, write_json
+from legible.identity import STATE
 from legible.languages.base import Row
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.prompts import parse_explanation, plain_verbalizer_prompt
+from legible.prompts import completion_ids, parse_explanation, plain_verbalizer_prompt
+from legible.teachers.base import taught_texts
 from legible.train.examples import BatchOrder, TokenTable, check_rows
-from legible.train.loop import Loop, Metrics, fingerprint
+from legible.train.loop import Loop, Metrics
 from legible.train.optim import RoleOptimizer
-from legible.train.sft import completion_ids, injection_of, new_verbalizer, taught_rows
+from legible.train.sft import injection_of, new_verbalizer
 
 ABOUT = "writer.json"
 DOCUMENTS = 8192  # tokenized texts kept in memory
@@ -51,7 +53,6 @@ class WriterRecord:
     kept: int  # most tokens of a prefix
     parameters: int
     skipped: int  # optimizer steps with non-finite gradients
-    made_by: str
 
 
 class TextWriter(nn.Module):
@@ -167,7 +168,8 @@ class WriterTraining:
         verbalizer = new_verbalizer(config, target, layer)
         verbalizer.check_stop_token()
         limit = config.max_explanation_tokens + 1  # and the stop token
-        self.table = TokenTable.build(taught_rows(teach_file), lambda texts: completion_ids(verbalizer, texts, limit))
+        encode = lambda texts: completion_ids(verbalizer.tokenizer, texts, verbalizer.prompt, limit)
+        self.table = TokenTable.build(taught_texts(teach_file), encode)
         check_rows(self.table, store, teach_file)
         longest = int(self.table.lengths.max())
         suffix = len(verbalizer.prompt.suffix_ids)
@@ -208,36 +210,27 @@ class WriterTraining:
 
 
 def train_text_writer(
-    config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path, out: Path
+    config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path, out: Path, *, made_by: str
 ) -> WriterRecord:
-    """Train the writer of a warm start; a finished one in `out` is kept, an unfinished one goes on from its last state.
+    """Train the writer of a warm start; unfinished work in `out` goes on from its last state, which stays there.
 
     Args:
         config: the warm start's own; `steps` may be changed.
         target, layer: what the pair reads; the writer starts from the target's weights.
         store, teach_file: the warm start's rows and the teacher's text for them.
-        out: gets `writer/`, `writer.json` and `metrics.jsonl`.
+        out: gets `writer/`, `writer.json` and `metrics.jsonl`; its caller has claimed it.
+        made_by: digest of all of these; a state is resumed only under the same one.
 
     Raises:
-        UsageError: no taught rows, or `out` holds a writer of another configuration.
+        UsageError: no taught rows.
         TrainingError: only non-finite gradients, or a full disk.
     """
-    made_by = fingerprint("text writer", config, layer, target.sha256(), len(store), teach_file.stat().st_size)
-    if (out / ABOUT).exists():
-        record = read_record(out)
-        if record.made_by != made_by:
-            raise UsageError(
-                f"{out} holds a writer of another configuration ({record.made_by}, now {made_by}).\n"
-                "  Use another --controls folder, or delete this one to train it anew."
-            )
-        return record
     training = WriterTraining(config, target, layer, store, teach_file)
-    state = out / "writer.state.safetensors"
     Loop(
         "text-only writer",
         config.steps,
         config.save_every,
-        state,
+        out / f"writer.{STATE}",
         out / "metrics.jsonl",
         {"writer": training.writer},
         {"writer": training.optimizer},
@@ -252,10 +245,8 @@ def train_text_writer(
         kept=training.writer.kept,
         parameters=sum(parameter.numel() for parameter in training.writer.parameters()),
         skipped=training.optimizer.skipped,
-        made_by=made_by,
     )
     write_json(out / ABOUT, asdict(record))
-    state.unlink(missing_ok=True)
     return record
 
 

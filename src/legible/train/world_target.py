@@ -30,8 +30,8 @@ def content_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [vocabulary[f"▁{word}"] for word in content_words()]
 
 
-def train_world_target(config: PretrainConfig, out: Path, *, label: str = "target") -> Path:
-    """Train the world's target (bag weight 0: its untreated twin) and save it at `out`; resumable."""
+def train_world_target(config: PretrainConfig, out: Path, *, made_by: str) -> Path:
+    """Train the world's target (bag weight 0: its untreated twin) and save it at `out`; see `train_lm`."""
     tokenizer = build_tokenizer(config.context)
     content = torch.tensor(content_ids(tokenizer))
     return train_lm(
@@ -39,6 +39,6 @@ def train_world_target(config: PretrainConfig, out: Path, *, label: str = "targe
         lambda step: world_batch(tokenizer, config, step),
         tokenizer,
         out,
+        made_by=made_by,
         content_ids=content if config.bag_weight > 0 else None,
-        label=label,
     )

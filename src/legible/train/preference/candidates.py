@@ -15,11 +15,10 @@ import torch
 from legible.config import PreferConfig
 from legible.data.store import Store
 from legible.engines.base import Engine
-from legible.errors import UsageError
-from legible.fileio import write_json, write_text
+from legible.fileio import write_text
 from legible.languages.base import Language, judge
 from legible.models.reconstructor import Reconstructor
-from legible.train.loop import fingerprint, generator
+from legible.train.loop import generator
 from legible.train.rollouts import roll_out
 from legible.vectors import direction_mse
 
@@ -108,23 +107,18 @@ class Sampler:
 
 
 def sample_candidates(
-    sampler: Sampler, out: Path, made_by: str, progress: Callable[[int, int], None] | None = None
+    sampler: Sampler, out: Path, progress: Callable[[int, int], None] | None = None
 ) -> dict[int, list[Candidate]]:
     """k explanations of each chosen activation, by row of the store; finished chunks in `out` are kept.
 
     Args:
         sampler: makes them.
-        out: folder; gets `candidates.jsonl`.
-        made_by: fingerprint of the pair, the store and the language.
+        out: folder; gets `candidates.jsonl`. Its caller has claimed it.
         progress: called with (activations done, activations).
-
-    Raises:
-        UsageError: `out` holds the candidates of another pair, store or sampling.
     """
-    config = sampler.config
     path = out / CANDIDATES
-    _claim(path, fingerprint(made_by, config.rows, config.samples, config.temperature, config.max_tokens, config.seed))
     rows = sampler.rows()
+    out.mkdir(parents=True, exist_ok=True)
     done = _keep_whole_chunks(path, len(rows))
     with path.open("a", encoding="utf-8") as log:
         for start in range(done, len(rows), CHUNK):
@@ -134,20 +128,6 @@ def sample_candidates(
             if progress is not None:
                 progress(min(start + CHUNK, len(rows)), len(rows))
     return {line["row"]: [Candidate(**one) for one in line["samples"]] for line in json_lines(path)}
-
-
-def _claim(path: Path, made_by: str) -> None:
-    """Take the folder for these candidates, or make sure that it is theirs."""
-    beside = path.with_name(path.name + ".meta.json")
-    if not beside.exists():
-        path.unlink(missing_ok=True)
-        write_json(beside, {"made_by": made_by})
-    found = json.loads(beside.read_text(encoding="utf-8"))["made_by"]
-    if found != made_by:
-        raise UsageError(
-            f"{path} holds the explanations of another checkpoint, store or sampling ({found}, now {made_by}).\n"
-            "  The usual cause is a changed option. Give another --pairs folder, or delete this one."
-        )
 
 
 def _keep_whole_chunks(path: Path, rows: int) -> int:

@@ -18,15 +18,16 @@ from legible.data.batches import pad
 from legible.data.store import Store
 from legible.engines import make_engine
 from legible.errors import UsageError
+from legible.identity import STATE
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import reference_copy
 from legible.models.verbalizer import Verbalizer
 from legible.train.joint import MICRO_TOKENS
-from legible.train.loop import Loop, Metrics, fingerprint, generator
+from legible.train.loop import Loop, Metrics, generator
 from legible.train.optim import RoleOptimizer
 from legible.train.preference.losses import WITH_REFERENCE, PairLogprobs, kto_reference_point, preference_loss
 from legible.train.preference.pairs import Pair
-from legible.train.rl import Kept, Measure, RLResult, weights_sha256
+from legible.train.rl import Kept, Measure, RLResult
 
 
 @dataclass
@@ -139,6 +140,8 @@ def train_preference(
     pairs: Sequence[Pair],
     measure: Measure,
     out: Path,
+    *,
+    made_by: str,
 ) -> RLResult:
     """Train the verbalizer on the pairs; afterwards both roles hold the best weights, which also stand in `out`.
 
@@ -150,21 +153,19 @@ def train_preference(
         store: captured activations of the training split.
         pairs: better and worse explanations (`legible.train.preference.pairs`).
         measure: held-out scores; `config.select_by` names the one that chooses (larger is better).
-        out: gets `av/`, `ar/`, `metrics.jsonl` and `summary.json`; unfinished work goes on from its last state.
+        out: gets `av/`, `ar/` and `metrics.jsonl`; its caller has claimed it, and unfinished work goes on from its
+            last state.
+        made_by: digest of all that the training depends on; a state is resumed only under the same one.
 
     Raises:
         TrainingError: only non-finite gradients, or a full disk.
-        UsageError: no pairs, `select_by` is no measure, or `out` was made by another configuration.
+        UsageError: no pairs, or `select_by` is no measure.
     """
     if not pairs:
         raise UsageError("found no pairs, expected at least one.\n  Make them with legible prefer --steps 0.")
-    texts = fingerprint(*(part for pair in pairs for part in _identity(pair)))
-    made_by = fingerprint(config, layer, len(store), texts, weights_sha256(verbalizer), weights_sha256(reconstructor))
     roles: dict[str, Verbalizer | Reconstructor] = {"av": verbalizer, "ar": reconstructor}
     engine = make_engine(verbalizer)
     kept = Kept(config, roles, lambda: measure(engine, reconstructor), out, section="prefer")
-    if (out / "summary.json").exists():
-        return kept.finished(made_by)
     reference = reference_copy(verbalizer) if config.loss in WITH_REFERENCE else None
     trainer = PreferenceTrainer(config, verbalizer, pairs, store, layer, reference)
     if config.steps == 0:
@@ -173,14 +174,14 @@ def train_preference(
         "prefer",
         config.steps,
         config.save_every,
-        out / "state.safetensors",
+        out / STATE,
         out / "metrics.jsonl",
         {"av": verbalizer},
         {"av": trainer.optimizer},
         made_by,
         memory=kept.memory,
     ).run(measured_steps(trainer.step, kept, config))
-    return kept.finish(trainer.optimizer.skipped, made_by)
+    return kept.finish(trainer.optimizer.skipped)
 
 
 def measured_steps(step: Callable[[int], Metrics], kept: Kept, config: PreferConfig) -> Callable[[int], Metrics]:
@@ -223,7 +224,3 @@ def _as_pairs(logp: Tensor, fixed: Tensor, ids: Sequence[Sequence[int]]) -> Pair
     half = len(ids) // 2
     lengths = torch.tensor([len(one) for one in ids], dtype=torch.float32)
     return PairLogprobs(logp[:half], logp[half:], fixed[:half], fixed[half:], lengths[:half], lengths[half:])
-
-
-def _identity(pair: Pair) -> tuple[int, str, str]:
-    return pair.row, " ".join(map(str, pair.chosen.ids)), " ".join(map(str, pair.rejected.ids))

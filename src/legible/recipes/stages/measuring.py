@@ -1,0 +1,98 @@
+"""The stages that measure a checkpoint on held-out documents: the evaluation, and the truth of its readings."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from legible.config import CaptureConfig, EvalConfig, TruthConfig
+from legible.documents import Document
+from legible.evaluate.run import Battery, evaluate_checkpoint
+from legible.evaluate.truth_report import truth_report
+from legible.progress import line_progress
+from legible.reading.checkpoint import Checkpoint
+from legible.recipes.sources import source_for
+from legible.teachers.judge import Judge
+
+LARGEST = 20_000  # documents drawn from a corpus for an evaluation
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A checkpoint and how it is measured.
+
+    name: what the report calls it.
+    config: how much is read, and the seed that draws the documents.
+    corpus: where they come from; absent: the world for the world's, the contract's corpus for others.
+    """
+
+    checkpoint: Checkpoint
+    name: str
+    config: EvalConfig
+    corpus: str | None = None
+
+    def drawn(self) -> tuple[CaptureConfig, list[Document] | None, list[Document]]:
+        """Which positions are read, the documents to read (None in the world: it writes its own), others for probes.
+
+        Raises:
+            UsageError: a checkpoint of a corpus that is not there, and no `corpus` given.
+        """
+        extra = self.checkpoint.contract.legible
+        positions = extra.variance.positions if extra and extra.variance else ""
+        capture = CaptureConfig.from_positions(positions, layers=(self.checkpoint.layer,))
+        source = source_for(self.checkpoint, self.name, self.corpus, self.config.seed)
+        if source.corpus is None:
+            return capture, None, []
+        documents = source.documents("test", LARGEST)
+        order = np.random.default_rng([self.config.seed, 3]).permutation(len(documents)).tolist()
+        pool = [documents[i] for i in order[self.config.documents :]] + source.documents("dev", LARGEST)
+        return capture, [documents[i] for i in order[: self.config.documents]], pool
+
+    def measured(self, verb: str) -> dict[str, Any]:
+        """The arguments that every measurement takes."""
+        capture, documents, pool = self.drawn()
+        progress = lambda stage: print(f"{verb}: {stage}", file=sys.stderr, flush=True)
+        return {"name": self.name, "capture": capture, "documents": documents, "pool": pool, "progress": progress}
+
+
+@dataclass(frozen=True)
+class Evaluate(HeldOut):
+    """Measure a checkpoint beside its floors; `battery` measures the controls too (`legible.recipes.controls`)."""
+
+    battery: Battery | None = None
+
+    def run(self) -> dict[str, Any]:
+        """The report; see `legible.evaluate.run`.
+
+        Raises:
+            UsageError: as for `drawn`.
+        """
+        given = self.measured("evaluate")
+        return evaluate_checkpoint(self.checkpoint, config=self.config, battery=self.battery, **given)
+
+
+@dataclass(frozen=True)
+class Truth(HeldOut):
+    """Measure how true a checkpoint's claims are; `judge` gives the verdicts, absent: the checkpoint's language."""
+
+    config: TruthConfig
+    judge: Judge | None = None
+
+    def run(self) -> dict[str, Any]:
+        """The report; see `legible.evaluate.truth_report`.
+
+        Raises:
+            UsageError: as for `drawn`.
+            TeacherError: the judge failed for good; run again, its answers so far are kept.
+        """
+        given = {"judge": self.judge, "judging": line_progress("judge"), **self.measured("truth")}
+        return truth_report(self.checkpoint, config=self.config, **given)
+
+
+def default_cache() -> Path:
+    """Where a judge's answers are kept unless another file is named."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "legible" / "judge.sqlite"

@@ -126,7 +126,7 @@ class Rows:
 
 
 def test_a_language_is_a_folder_of_its_own_name() -> None:
-    assert languages.names() == ["facts", "world"]
+    assert {"facts", "world"} <= set(languages.names())
     for name in languages.names():
         assert languages.get(name).name == name
     assert legible.languages.get("world").parse("The hero is a fox.").claims[0].value == "fox"
@@ -185,9 +185,7 @@ def test_a_run_takes_its_language_from_its_teacher_and_its_texts() -> None:
 def test_a_strangers_teacher_is_found_by_its_files_name() -> None:
     teacher = make_teacher(TeachConfig(teacher="echo"))
     assert teacher.write(rows_of([Document("d", "1 2 3")])) == [Explanation("It said 3.")]
-    with pytest.raises(
-        UsageError, match=r"expected counting, facts, world, anthropic:.*, local:PATH, openai:.* or echo"
-    ):
+    with pytest.raises(UsageError, match=r"expected .*counting, .*facts, .*local:PATH, .*or echo\."):
         make_teacher(TeachConfig(teacher="nobody"))
     with pytest.raises(UsageError, match="unknown judge 'echo:x'"):
         make_judge("echo:x")
@@ -198,7 +196,9 @@ def test_a_checkpoint_of_an_unknown_language_says_which_there_are(tmp_path: Path
     contract = tmp_path / "pair" / "av" / "nla_meta.yaml"
     changed = contract.read_text(encoding="utf-8").replace("language: world", "language: latin")
     contract.write_text(changed, encoding="utf-8")
-    with pytest.raises(UsageError, match=r"unknown language 'latin', expected facts, world or none.\n.*nla_meta.yaml"):
+    with pytest.raises(
+        UsageError, match=r"unknown language 'latin', expected .*facts.*world.* or none.\n.*nla_meta.yaml"
+    ):
         load_checkpoint(tmp_path / "pair")
 
 

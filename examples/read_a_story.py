@@ -12,7 +12,7 @@ from legible.languages.world import story_document
 def main(checkpoint: str = "builtin") -> None:
     reader = legible.load(checkpoint)
     document = story_document("test", seed=0, index=1)
-    for reading in reader.read_document(document, positions="20:"):
+    for reading in reader.read(document, positions="20:"):
         if reading.token.strip() == ".":
             true = sum(claim.verdict == "true" for claim in reading.claims)
             score = "none" if reading.fve_token is None else f"{reading.fve_token:.2f}"

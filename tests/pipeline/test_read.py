@@ -62,7 +62,7 @@ def test_samples_follow_their_seed_and_the_best_is_shown(reader):
 
 def test_claims_about_a_known_story_have_verdicts(reader):
     document = story_document("test", 0, 0)
-    verdicts = {c.verdict for r in reader.read_document(document, positions="20::10") for c in r.claims}
+    verdicts = {c.verdict for r in reader.read(document, positions="20::10") for c in r.claims}
     assert verdicts <= {"true", "false", "open", "abstain"}
 
 

@@ -167,7 +167,7 @@ def test_trusted_claims_are_those_of_the_readings(builtin):
     found = trusted_claims(builtin.checkpoint, vectors, rows)
     assert [len(claims) > 0 for claims in found] == [True] * 6
     spec = ",".join(str(row.pos) for row in rows)
-    for reading, claims in zip(builtin.read_document(document, positions=spec), found, strict=True):
+    for reading, claims in zip(builtin.read(document, positions=spec), found, strict=True):
         assert [one.verdict for one in claims] == [claim.verdict for claim in reading.claims]
         assert [one.p_true for one in claims] == pytest.approx([claim.p_true for claim in reading.claims], abs=1e-4)
     alone = trusted_claims(builtin.checkpoint, vectors, rows, neighbours=[[] for _ in rows])

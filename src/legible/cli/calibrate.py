@@ -54,8 +54,3 @@ def calibrate(
         print_json(summary(pair))
     else:
         typer.echo("\n".join(summary_lines(pair)))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(calibrate)

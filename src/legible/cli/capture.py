@@ -55,8 +55,3 @@ def capture(
         print_json(found)
     else:
         typer.echo("  ".join(f"{key} {value}" for key, value in found.items()))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(capture)

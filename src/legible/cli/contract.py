@@ -50,8 +50,3 @@ def check(
         typer.echo(f"{problem.what}\n  expected: {problem.expected}\n  mend: {problem.mend}")
     if problems:
         raise typer.Exit(1)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.add_typer(contract)

@@ -30,8 +30,3 @@ def demo(
     print_table(readings)
     write_reading(out, document.text, readings, about)
     typer.echo(f"report: {out.resolve()}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(demo)

@@ -43,8 +43,3 @@ def diff(
         print_json(report)
         return
     typer.echo("\n".join(visible(line) for line in diff_lines(report)))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(diff)

@@ -76,8 +76,3 @@ def evaluate(
     from legible.evaluate.report import summary_lines
 
     typer.echo("\n".join(summary_lines(report)))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(evaluate)

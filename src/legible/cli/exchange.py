@@ -102,10 +102,3 @@ def import_adapters(
         print_json({"checkpoint": str(checkpoint)})
     else:
         typer.echo(checkpoint)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs."""
-    app.command()(export)
-    app.command(name="import")(import_)
-    app.command()(import_adapters)

@@ -6,35 +6,11 @@ to stderr. Heavy imports (torch, transformers) happen inside the verbs, so that 
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from legible.cli import (
-    calibrate,
-    capture,
-    contract,
-    demo,
-    diff,
-    evaluate,
-    exchange,
-    prefer,
-    pretrain,
-    probe,
-    read,
-    report,
-    rl,
-    scan,
-    search,
-    secrets,
-    serve,
-    sft,
-    steer,
-    teach,
-    train,
-    truth,
-    world,
-)
 from legible.errors import LegibleError, UsageError
 
 INTERRUPTED = 130
@@ -76,32 +52,20 @@ def legible(
     """
 
 
-for verb in (
-    demo,
-    read,
-    search,
-    diff,
-    report,
-    scan,
-    steer,
-    serve,
-    train,
-    world,
-    pretrain,
-    capture,
-    probe,
-    teach,
-    sft,
-    rl,
-    prefer,
-    calibrate,
-    evaluate,
-    truth,
-    secrets,
-    contract,
-    exchange,
-):
-    verb.register(app)
+VERBS = (
+    "demo", "read", "search", "diff", "report", "scan", "steer", "serve", "train", "world", "pretrain", "capture",
+    "probe", "teach", "sft", "rl", "prefer", "calibrate", "evaluate", "truth", "secrets", "contract",
+    "exchange.export", "exchange.import_", "exchange.import_adapters",
+)  # fmt: skip
+"""Where the verbs are, in the order of the help: a module here, and its function where that has another name."""
+
+for place in VERBS:
+    module, _, name = place.partition(".")
+    verb = getattr(import_module(f"legible.cli.{module}"), name or module)
+    if isinstance(verb, typer.Typer):
+        app.add_typer(verb)
+    else:
+        app.command(name=verb.__name__.strip("_").replace("_", "-"))(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

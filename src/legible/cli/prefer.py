@@ -44,8 +44,3 @@ def prefer(
         print_json({"checkpoint": str(out / "checkpoint"), **counts})
     else:
         typer.echo(out / "checkpoint")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(prefer)

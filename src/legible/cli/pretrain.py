@@ -36,8 +36,3 @@ def pretrain(
         print_json({"target": str(path), "config": config.model_dump(mode="json")})
     else:
         typer.echo(path)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(pretrain)

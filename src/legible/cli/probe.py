@@ -39,8 +39,3 @@ def probe(
     from legible.evaluate.report import target_lines
 
     typer.echo("\n".join(target_lines(report)))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(probe)

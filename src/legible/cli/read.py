@@ -166,8 +166,3 @@ def _show(readings: Sequence["Reading"], text: str, about: Mapping[str, Any], ht
     from legible.reading.table import print_table
 
     print_table(readings)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(read)

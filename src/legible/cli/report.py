@@ -35,8 +35,3 @@ def report(
     else:
         for entry in entries:
             print_json({"html": entry.html, "markdown": entry.markdown, "title": entry.title, "tokens": entry.tokens})
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(report)

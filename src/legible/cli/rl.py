@@ -40,8 +40,3 @@ def rl(
         print_json({"checkpoint": str(out / "checkpoint"), **counts})
     else:
         typer.echo(out / "checkpoint")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(rl)

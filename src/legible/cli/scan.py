@@ -65,8 +65,3 @@ def scan(
         print_json(report)
     else:
         typer.echo("\n".join(scan_lines(report)))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(scan)

@@ -57,8 +57,3 @@ def search(
         print_counts(counts)
     else:
         print_hits(hits)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(search)

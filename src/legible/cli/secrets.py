@@ -56,8 +56,3 @@ def secrets(
         print_json(report)
     else:
         typer.echo("\n".join(report_lines(report)))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(secrets)

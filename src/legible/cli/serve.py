@@ -60,8 +60,3 @@ def serve(
 
 def _show(line: str) -> None:
     typer.echo(line)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(serve)

@@ -42,8 +42,3 @@ def sft(
         print_json({"checkpoint": str(out / "checkpoint"), **counts})
     else:
         typer.echo(out / "checkpoint")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(sft)

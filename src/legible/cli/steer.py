@@ -107,8 +107,3 @@ def _amounts(spec: str) -> list[float] | None:
         return [float(part) for part in spec.split(",")]
     except ValueError:
         raise UsageError(f"--strengths is {spec!r}, expected auto or numbers such as 0.2,0.4,0.6.") from None
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(steer)

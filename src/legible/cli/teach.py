@@ -42,8 +42,3 @@ def teach(
         print_json({"teach": str(out), **counts})
     else:
         typer.echo("  ".join(f"{key} {value}" for key, value in counts.items()))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(teach)

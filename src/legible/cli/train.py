@@ -47,8 +47,3 @@ def train(
         return
     note(f"checkpoint: {out / 'checkpoint'}")
     typer.echo(f"report: {(out / 'report.html').resolve()}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(train)

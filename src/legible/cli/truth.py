@@ -71,8 +71,3 @@ def truth(
         print_json(report)
     else:
         typer.echo("\n".join(truth_lines(report)))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(truth)

@@ -87,8 +87,3 @@ def secrets(
         print_json(manifest)
     else:
         typer.echo("\n".join(manifest_lines(manifest)))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.add_typer(world)

@@ -4,7 +4,6 @@ Nothing here reads a file or keeps state, so a resumed training finds the same b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,14 +11,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 MAX_PADDING = 0.10
-
-
-@dataclass(frozen=True)
-class Example:
-    """One training pair: a row of the store and the token ids of its explanation."""
-
-    vector_row: int
-    ids: list[int]
 
 
 def length_grouped_batches(lengths: Sequence[int], batch_tokens: int, seed: int, epoch: int) -> list[list[int]]:

@@ -79,7 +79,7 @@ class Reader:
 
     def read(
         self,
-        text: str,
+        text: str | Document,
         *,
         positions: str = "all",
         samples: int = 1,
@@ -90,7 +90,8 @@ class Reader:
         """One `Reading` for each chosen token.
 
         Args:
-            text: what the target reads; at most its context.
+            text: what the target reads, at most its context; where the checkpoint's language knows the facts of a
+                document, its claims get their verdicts.
             positions: 'all', '-1', '3,5' or a slice such as '4:9'; special tokens count.
             samples: explanations per token; the one whose vector comes back best is the reading's.
             temperature: of the sampling; absent: 0 for one sample, 1 for more.
@@ -101,21 +102,7 @@ class Reader:
             UsageError: an empty or too long text, positions that are not there, samples below 1, or a trust that is
                 no probability.
         """
-        return self.read_document(
-            Document("", text), positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust
-        )
-
-    def read_document(
-        self,
-        document: Document,
-        *,
-        positions: str = "all",
-        samples: int = 1,
-        temperature: float | None = None,
-        seed: int = 0,
-        trust: float | None = None,
-    ) -> list[Reading]:
-        """As `read`; where the checkpoint's language knows the document's facts, claims get their verdicts."""
+        document = Document("", text) if isinstance(text, str) else text
         if samples < 1:
             raise UsageError(f"samples is {samples}, expected at least 1.")
         check_trust(trust)

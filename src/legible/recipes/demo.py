@@ -11,4 +11,4 @@ def read_story(seed: int = 0) -> tuple[Document, list[Reading], dict[str, Any]]:
     """A held-out story, its readings token by token with the verdict on every claim, and what read it."""
     reader = load("builtin")
     document = story_document("test", seed, 0)
-    return document, reader.read_document(document), reader.about()
+    return document, reader.read(document), reader.about()

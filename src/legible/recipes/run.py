@@ -234,7 +234,7 @@ def _shown(this: Run, checkpoint: Checkpoint) -> list[Reading]:
     n = len(reader.checkpoint.target.encode(document.text).ids)
     first = min(this.config.capture.min_pos, n - 1)
     step = max(1, (n - first) // SHOWN)
-    return reader.read_document(document, positions=f"{first}::{step}")
+    return reader.read(document, positions=f"{first}::{step}")
 
 
 def _report(this: Run) -> None:

@@ -17,7 +17,7 @@ from legible.models.target import Target
 from legible.reading.checkpoint import load_checkpoint, save_checkpoint
 from legible.train.preference import training as preference
 from legible.train.preference.candidates import CANDIDATES, CHUNK, Sampler, sample_candidates
-from legible.train.preference.pairs import Pair, pick_pairs
+from legible.train.preference.pairs import RankedPair, pick_pairs
 from legible.train.preference.training import PreferenceTrainer, completion_logprobs, micro_batches, train_preference
 from legible.train.sft import warm_roles
 
@@ -46,7 +46,7 @@ def sampler(roles, store) -> Sampler:
 
 
 @pytest.fixture
-def pairs(sampler) -> list[Pair]:
+def pairs(sampler) -> list[RankedPair]:
     return pick_pairs(sampler.explain(range(CHUNK)), CONFIG)[0]
 
 

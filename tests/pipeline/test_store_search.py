@@ -13,7 +13,7 @@ import pytest
 from stores import claim, reading, write_store
 
 import legible as package
-from legible.archive import ExplanationStore, writing
+from legible.archive import Archive, writing
 from legible.archive.choosing import Positions
 from legible.archive.diffing import diff
 from legible.archive.writing import fill
@@ -96,7 +96,7 @@ def test_an_activation_is_explained_once_across_documents(reader, asked, tmp_pat
     asked.clear()
     again = fill(reader, corpus, tmp_path / "out.db", Positions("3,7"))
     assert (again.finished_before, again.written, asked) == (5, 0, [])
-    with ExplanationStore(tmp_path / "out.db") as store:
+    with Archive(tmp_path / "out.db") as store:
         texts = {
             document.doc_id: [one.explanation for one in found] for document, found in store.documents(store.run())
         }
@@ -108,7 +108,7 @@ def test_readings_in_the_store_are_those_of_the_reader(reader, tmp_path):
     corpus = corpus_file(tmp_path, CORPUS[:1])
     fill(reader, corpus, tmp_path / "out.db", Positions("8"))
     fill(reader, corpus, tmp_path / "out.db", Positions("7:10"))
-    with ExplanationStore(tmp_path / "out.db") as store:
+    with Archive(tmp_path / "out.db") as store:
         [(document, found)] = store.documents(store.run())
     assert document.text == TEXTS[0]
     direct = reader.read(TEXTS[0], positions="7:10")
@@ -124,7 +124,7 @@ def test_samples_have_answers_of_their_own(reader, tmp_path):
     corpus = corpus_file(tmp_path, CORPUS[:1])
     fill(reader, corpus, tmp_path / "out.db", Positions("8"))
     assert fill(reader, corpus, tmp_path / "out.db", Positions("8"), samples=2, seed=1).written == 1
-    with ExplanationStore(tmp_path / "out.db") as store:
+    with Archive(tmp_path / "out.db") as store:
         assert [run.samples for run in store.runs] == [1, 2]
         [(_, [two])] = store.documents(store.run("2"))
         assert len(two.samples) == 2
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_counted(reader, tmp_path):
     corpus = corpus_file(tmp_path, [{"doc_id": f"world-{HOSTILE}{n}", "text": text} for n, text in enumerate(texts)])
     found = fill(reader, corpus, tmp_path / "out.db", Positions("6"))
     assert (found.without_positions, found.truncated, found.repaired, found.readings) == (1, 1, 1, 2)
-    with ExplanationStore(tmp_path / "out.db") as store:
+    with Archive(tmp_path / "out.db") as store:
         assert {document.doc_id for document, _ in store.documents(store.run())} == {
             f"world-{HOSTILE}{n}" for n in (1, 2)
         }
@@ -146,7 +146,7 @@ def test_what_cannot_be_read_is_counted(reader, tmp_path):
 def test_positions_of_each_document_follow_their_seed(reader, tmp_path):
     corpus = corpus_file(tmp_path, [{"doc_id": "long", "text": story_document("test", 6, 1).text}])
     fill(reader, corpus, tmp_path / "out.db", Positions(per_document=3, seed=4))
-    with ExplanationStore(tmp_path / "out.db") as store:
+    with Archive(tmp_path / "out.db") as store:
         [(_, found)] = store.documents(store.run())
     config = package.config.CaptureConfig.from_positions(reader.checkpoint.contract.legible.variance.positions)
     assert len(found) == 3
@@ -168,7 +168,7 @@ def store(tmp_path) -> Path:
 
 
 def test_search_finds_words_claims_and_their_place(store, legible):
-    with ExplanationStore(store) as opened:
+    with Archive(store) as opened:
         hits = opened.search("hammer")
         assert [(hit.doc_id, hit.pos) for hit in hits] == [("one", 1), ("one", 3)]
         assert (hits[0].before, hits[0].token, hits[0].after) == ("Pavel ", "kept", " a hammer.")
@@ -210,7 +210,7 @@ def test_hostile_strings_stay_data(store, legible):
     assert outcome.code == 0
     assert "\x1b[31m" not in outcome.out
     assert "\u202e" not in outcome.out
-    with ExplanationStore(store) as opened:
+    with Archive(store) as opened:
         assert opened.claims("alert")[0].text == HOSTILE
         assert len(opened.claims(limit=None)) == 7
 

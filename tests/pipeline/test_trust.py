@@ -24,7 +24,7 @@ from legible.reading.html import reading_page
 from legible.reading.reading import ReadClaim, filtered
 from legible.reading.trusted import trusted_claims
 from legible.recipes.calibrate import calibrate, windows
-from legible.recipes.sources import Source
+from legible.recipes.sources import DocumentSource
 from legible.recipes.stages.calibrate import Calibrate
 
 STORY = "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was."
@@ -162,7 +162,7 @@ def test_calibrate_needs_a_folder_of_ones_own(legible, tmp_path):
 
 
 def test_trusted_claims_are_those_of_the_readings(builtin):
-    document = Source(None, 5).documents("test", 1)[0]
+    document = DocumentSource(None, 5).documents("test", 1)[0]
     vectors, rows = windows(builtin.checkpoint, [document], CalibrateConfig(windows=2))
     found = trusted_claims(builtin.checkpoint, vectors, rows)
     assert [len(claims) > 0 for claims in found] == [True] * 6
@@ -178,7 +178,7 @@ def test_calibrator_and_test_share_no_document_no_combination_and_no_wording(bui
     fitted = builtin.checkpoint.calibrator.single.fitted
     config = CalibrateConfig(seed=fitted.seed, documents=fitted.documents)
     calibration = Calibrate(builtin.checkpoint, "builtin", config).documents()
-    test, dev = Source(None, 1).documents("test", 150), Source(None, 0).documents("dev", 150)
+    test, dev = DocumentSource(None, 1).documents("test", 150), DocumentSource(None, 0).documents("dev", 150)
     assert {d.doc_id for d in calibration}.isdisjoint(d.doc_id for d in (*test, *dev))
     assert all(f"world-dev-{CALIBRATE_SEED + fitted.seed}-" in d.doc_id for d in calibration)
     assert {d.text for d in calibration}.isdisjoint(d.text for d in (*test, *dev))

@@ -15,7 +15,7 @@ from legible.config import TruthConfig
 from legible.documents import Document
 from legible.evaluate import trust_metrics, truth_report
 from legible.evaluate.claims import Judged
-from legible.evaluate.judged import is_asked
+from legible.evaluate.llm_judge import is_asked
 from legible.evaluate.run import held_out
 from legible.evaluate.sample import Sample
 from legible.evaluate.truth_claims import ReadClaims, flat, instances
@@ -23,7 +23,7 @@ from legible.evaluate.truth_page import curve_plot, reliability_plot, truth_line
 from legible.languages.base import Claim, Fact, Row
 from legible.languages.world import WorldLanguage
 from legible.reading import trusted as evidence
-from legible.reading.calibration import Calibrator, CalibratorPair, FittedOn
+from legible.reading.calibration import Calibrator, Calibrators, FittedOn
 from legible.reading.checkpoint import load_checkpoint
 from legible.recipes.stages.measuring import Truth, default_cache
 from legible.teachers import Explanation, Refusal
@@ -155,9 +155,9 @@ def test_the_report_says_which_calibrator_spoke_and_what_it_was_fitted_on():
     def spoke(pair, samples, temperature):
         return truth_report._calibrator(SimpleNamespace(calibrator=pair), samples, temperature)
 
-    assert spoke(CalibratorPair(single, several), 5, 1.0)["mode"] == "sampled"
-    assert spoke(CalibratorPair(single, several), 1, 0.0) == {"mode": "single", **asdict(fitted)}
-    assert spoke(CalibratorPair(single, several, refusal="other weights"), 5, 1.0) is None
+    assert spoke(Calibrators(single, several), 5, 1.0)["mode"] == "sampled"
+    assert spoke(Calibrators(single, several), 1, 0.0) == {"mode": "single", **asdict(fitted)}
+    assert spoke(Calibrators(single, several, refusal="other weights"), 5, 1.0) is None
     assert spoke(None, 5, 1.0) is None
 
 

@@ -13,11 +13,11 @@ from legible.reading.calibration import (
     LEAST,
     MOST,
     Calibrator,
-    CalibratorPair,
+    Calibrators,
     ClaimEvidence,
     FittedOn,
     curved,
-    judged,
+    p_true_of,
 )
 from legible.reading.calibration_fit import Labelled, fit_calibrator
 
@@ -91,9 +91,9 @@ def test_few_rows_keep_the_logistic():
 
 def test_a_calibrator_is_the_same_after_its_file(fitted, tmp_path):
     found, _, data, _ = fitted
-    pair = CalibratorPair(found, None)
+    pair = Calibrators(found, None)
     pair.save(tmp_path / "calibrator.json")
-    again = CalibratorPair.load(tmp_path / "calibrator.json")
+    again = Calibrators.load(tmp_path / "calibrator.json")
     assert again == pair
     assert (again.single.predict(data.evidence) == found.predict(data.evidence)).all()
 
@@ -109,12 +109,12 @@ def test_a_calibrator_is_the_same_after_its_file(fitted, tmp_path):
 )
 def test_a_damaged_file_is_named(fitted, tmp_path, change, message):
     path = tmp_path / "calibrator.json"
-    CalibratorPair(fitted[0], None).save(path)
+    Calibrators(fitted[0], None).save(path)
     tree = json.loads(path.read_text())
     change(tree)
     path.write_text(json.dumps(tree))
     with pytest.raises(ContractError, match=message):
-        CalibratorPair.load(path)
+        Calibrators.load(path)
 
 
 def one(**changes) -> ClaimEvidence:
@@ -135,15 +135,15 @@ def one(**changes) -> ClaimEvidence:
     ],
 )
 def test_it_says_why_it_does_not_speak(fitted, evidence, language, reason):
-    pair = CalibratorPair(fitted[0], fitted[0])
-    (silent, why), (spoken, nothing) = judged(pair, [evidence, one()], language, samples=5, temperature=1.0)
+    pair = Calibrators(fitted[0], fitted[0])
+    (silent, why), (spoken, nothing) = p_true_of(pair, [evidence, one()], language, samples=5, temperature=1.0)
     assert silent is None
     assert reason in why
     assert (spoken is None, nothing is None) == ((True, False) if language is not WORLD else (False, True))
 
 
 def test_without_a_calibrator_nothing_has_a_probability():
-    assert judged(None, [one()], WORLD, samples=1, temperature=0.0) == [
+    assert p_true_of(None, [one()], WORLD, samples=1, temperature=0.0) == [
         (None, "this checkpoint has no calibrator: legible calibrate CHECKPOINT")
     ]
 
@@ -151,15 +151,15 @@ def test_without_a_calibrator_nothing_has_a_probability():
 def test_the_sampled_one_speaks_for_enough_samples_at_its_temperature_and_else_the_single_one(fitted):
     single = replace(fitted[0], fitted=replace(FITTED, samples=1))
     sampled = fitted[0]
-    pair = CalibratorPair(single, sampled)
+    pair = Calibrators(single, sampled)
     assert pair.choose(5, 1.0) is sampled
     assert pair.choose(3, 1.0) is sampled
     assert pair.choose(2, 1.0) is single
     assert pair.choose(5, 0.5) is single
     assert pair.choose(1, 0.0) is single
     assert "sampled at 1.5" in pair.choose(5, 1.5)
-    assert "several samples only" in CalibratorPair(None, sampled).choose(1, 0.0)
-    assert CalibratorPair(single, sampled, refusal="other weights").choose(5, 1.0) == "other weights"
+    assert "several samples only" in Calibrators(None, sampled).choose(1, 0.0)
+    assert Calibrators(single, sampled, refusal="other weights").choose(5, 1.0) == "other weights"
 
 
 def test_too_little_to_fit_on_is_refused():

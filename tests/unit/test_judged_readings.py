@@ -8,7 +8,7 @@ from judging import Scripted, claims_of, lines
 
 from legible.documents import Document
 from legible.evaluate.claims import Judged, precision
-from legible.evaluate.judged import agreement_on_readings, agreement_on_statements, is_asked, judge_claims
+from legible.evaluate.llm_judge import agreement_on_readings, agreement_on_statements, is_asked, judge_claims
 from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, Row
 from legible.languages.base import judge as decide

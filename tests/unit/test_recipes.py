@@ -10,7 +10,7 @@ from legible.documents import Split
 from legible.errors import ConfigError, UsageError
 from legible.recipes import RECIPES, parse_value, resolve
 from legible.recipes.record import RunRecord
-from legible.recipes.sources import Source, read_documents, write_documents
+from legible.recipes.sources import DocumentSource, read_documents, write_documents
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -86,14 +86,14 @@ def test_the_splits_of_a_corpus_share_no_document(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("".join(f"Text number {i}.\n" for i in range(300)), encoding="utf-8")
     splits = get_args(Split)
-    parts = {split: {d.doc_id for d in Source(str(path)).documents(split, 1000)} for split in splits}
+    parts = {split: {d.doc_id for d in DocumentSource(str(path)).documents(split, 1000)} for split in splits}
     assert len(parts) == 4
     assert sum(len(part) for part in parts.values()) == len(set.union(*parts.values())) == 300
     assert all(parts.values())
 
 
 def test_documents_are_read_back_equal(tmp_path):
-    documents = Source(None, 4).documents("dev", 3)
+    documents = DocumentSource(None, 4).documents("dev", 3)
     write_documents(tmp_path / "d.jsonl", documents)
     assert read_documents(tmp_path / "d.jsonl") == documents
 

@@ -12,7 +12,7 @@ from legible.errors import UsageError
 from legible.languages.base import Row
 from legible.languages.world import VALUES, WorldLanguage, build_tokenizer, forms, lexicon, story, story_document
 from legible.languages.world.secrets import SECRETS, SIDES, make_plant, plant_of, table
-from legible.planted.instances import Instance, instances
+from legible.planted.instances import PlantedFact, instances
 from legible.planted.report import Answers, named_by_texts, secret_scores
 
 LANGUAGE = WorldLanguage()
@@ -133,10 +133,10 @@ def test_a_secret_is_read_only_where_the_text_decides_it_and_does_not_say_it():
 
 
 FOUND = [
-    Instance("belief", 0, {"a": "fox", "b": "bear"}),
-    Instance("belief", 1, {"a": "toad", "b": "goat"}),
-    Instance("conduct", 2, {"a": "cloak", "b": "hat"}),
-    Instance("taboo", 2, {"a": "rope", "b": "book"}),
+    PlantedFact("belief", 0, {"a": "fox", "b": "bear"}),
+    PlantedFact("belief", 1, {"a": "toad", "b": "goat"}),
+    PlantedFact("conduct", 2, {"a": "cloak", "b": "hat"}),
+    PlantedFact("taboo", 2, {"a": "rope", "b": "book"}),
 ]
 DOCS = ["one", "one", "two"]
 

@@ -17,13 +17,13 @@ from legible.config import RunConfig, TeachConfig
 from legible.documents import Document
 from legible.errors import ConfigError, UsageError
 from legible.evaluate.claims import judge_texts
-from legible.evaluate.judged import is_asked
+from legible.evaluate.llm_judge import is_asked
 from legible.evaluate.sample import Sample
 from legible.languages.base import Row, judge
 from legible.reading.checkpoint import load_checkpoint
 from legible.reading.locate import locate
 from legible.recipes import resolve
-from legible.recipes.sources import Source, language_of
+from legible.recipes.sources import DocumentSource, language_of
 from legible.teachers import Explanation, make_teacher, read_taught, teach
 from legible.teachers.judge import make_judge
 
@@ -135,7 +135,7 @@ def test_a_language_is_a_folder_of_its_own_name() -> None:
 @pytest.mark.usefixtures("stranger")
 def test_a_strangers_language_is_found_teaches_and_is_judged(tmp_path: Path) -> None:
     language = languages.get("counting")
-    rows = rows_of(Source(None, 7, "counting").documents("train", 3))
+    rows = rows_of(DocumentSource(None, 7, "counting").documents("train", 3))
     teacher = make_teacher(TeachConfig(teacher="counting"))
     counts = teach(Rows(rows), teacher, tmp_path / "teach.jsonl", keep=[{"parity"}, set(), {"parity"}])
     assert counts == {"rows": 3, "written": 3, "refused": 0}
@@ -178,7 +178,7 @@ def test_a_run_takes_its_language_from_its_teacher_and_its_texts() -> None:
     with pytest.raises(ConfigError, match="the counting's teacher knows only the counting's stories"):
         resolve("tiny", corpus="texts.jsonl", teacher="counting")
     with pytest.raises(UsageError, match="the language 'facts' has no texts of its own"):
-        Source(None, 0, "facts").documents("train", 1)
+        DocumentSource(None, 0, "facts").documents("train", 1)
 
 
 @pytest.mark.usefixtures("stranger")

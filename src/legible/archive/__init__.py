@@ -1,5 +1,5 @@
 """Explanation stores: the readings of whole corpora in one SQLite file, searchable, countable and comparable."""
 
-from legible.archive.searching import ExplanationStore
+from legible.archive.searching import Archive
 
-__all__ = ["ExplanationStore"]
+__all__ = ["Archive"]

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from legible.archive.found import Run
-from legible.archive.searching import ExplanationStore
+from legible.archive.found import ArchivedRun
+from legible.archive.searching import Archive
 from legible.display import probability
 from legible.errors import UsageError
 from legible.languages.base import Claim
 from legible.page import write_page
-from legible.reading.evidence import Key, claim_key
+from legible.reading.evidence import ClaimKey, claim_key
 from legible.reading.reading import ReadClaim, Reading, check_trust
 from legible.stats import Interval, ratio_interval
 
@@ -25,7 +25,7 @@ TOP = 10  # claims listed for each side and kind of difference
 
 
 @dataclass(frozen=True)
-class Pair:
+class BothReadings:
     """The readings of one token by both sides."""
 
     document: str
@@ -35,18 +35,18 @@ class Pair:
 
 def open_pair(
     store_a: Path, store_b: Path | None, a: str | None, b: str | None
-) -> tuple[ExplanationStore, Run, ExplanationStore, Run]:
+) -> tuple[Archive, ArchivedRun, Archive, ArchivedRun]:
     """The two sides of a comparison.
 
     Args:
         store_a, store_b: the stores; None: both sides are in the first.
-        a, b: each side's run, see `ExplanationStore.run`; needed where a store holds several.
+        a, b: each side's run, see `Archive.run`; needed where a store holds several.
 
     Raises:
         UsageError: no such store or run, or twice the same run.
     """
-    first = ExplanationStore(store_a)
-    second = first if store_b is None else ExplanationStore(store_b)
+    first = Archive(store_a)
+    second = first if store_b is None else Archive(store_b)
     run_a, run_b = first.run(a), second.run(b)
     if second.path.samefile(first.path) and run_a.id == run_b.id:
         there = "".join(f"\n  {run}" for run in first.runs)
@@ -103,21 +103,23 @@ def diff(
     }
 
 
-def paired(first: ExplanationStore, run_a: Run, second: ExplanationStore, run_b: Run) -> tuple[list[Pair], int, int]:
+def paired(
+    first: Archive, run_a: ArchivedRun, second: Archive, run_b: ArchivedRun
+) -> tuple[list[BothReadings], int, int]:
     """The tokens that both sides read, and how many each read alone."""
     theirs = {(doc.doc_id, doc.text): readings for doc, readings in second.documents(run_b)}
-    pairs: list[Pair] = []
+    pairs: list[BothReadings] = []
     read_a = 0
     for document, readings in first.documents(run_a):
         read_a += len(readings)
         others = {(one.pos, one.token): one for one in theirs.get((document.doc_id, document.text), [])}
         name = f"{document.doc_id}\n{document.text}"
         mine = [(one, others.get((one.pos, one.token))) for one in readings]
-        pairs += [Pair(name, one, other) for one, other in mine if other is not None]
+        pairs += [BothReadings(name, one, other) for one, other in mine if other is not None]
     return pairs, read_a - len(pairs), sum(map(len, theirs.values())) - len(pairs)
 
 
-def compare(pairs: Sequence[Pair], min_trust: float | None = None, top: int = TOP) -> dict[str, Any]:
+def compare(pairs: Sequence[BothReadings], min_trust: float | None = None, top: int = TOP) -> dict[str, Any]:
     """What differs between the sides of each pair; see `diff`."""
     claims = [(_claims(pair.a, min_trust), _claims(pair.b, min_trust)) for pair in pairs]
     documents = [pair.document for pair in pairs]
@@ -179,7 +181,7 @@ def shown(value: Mapping[str, Any]) -> str:
     return "–" if found.value != found.value else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def _claims(reading: Reading, min_trust: float | None) -> dict[Key, ReadClaim]:
+def _claims(reading: Reading, min_trust: float | None) -> dict[ClaimKey, ReadClaim]:
     """The claims of a reading that claim something and are trusted enough."""
     return {
         claim_key(Claim(claim.text, claim.kind, claim.value)): claim
@@ -189,7 +191,7 @@ def _claims(reading: Reading, min_trust: float | None) -> dict[Key, ReadClaim]:
     }
 
 
-def _kinds(claims: Sequence[tuple[dict[Key, ReadClaim], dict[Key, ReadClaim]]]) -> dict[str, dict[str, Any]]:
+def _kinds(claims: Sequence[tuple[dict[ClaimKey, ReadClaim], dict[ClaimKey, ReadClaim]]]) -> dict[str, dict[str, Any]]:
     """Claims of each kind: shared, only in A, only in B; claims without a kind under `text`."""
     counts: dict[str, Counter[str]] = {}
     for mine, theirs in claims:
@@ -204,10 +206,10 @@ def _kinds(claims: Sequence[tuple[dict[Key, ReadClaim], dict[Key, ReadClaim]]]) 
 
 
 def _missing(
-    claims: Sequence[tuple[dict[Key, ReadClaim], dict[Key, ReadClaim]]], documents: Sequence[str], top: int
+    claims: Sequence[tuple[dict[ClaimKey, ReadClaim], dict[ClaimKey, ReadClaim]]], documents: Sequence[str], top: int
 ) -> list[dict[str, Any]]:
     """The first side's claims that the second does not make at the same token, the most frequent first."""
-    found: dict[Key, list[tuple[str, float | None]]] = {}
+    found: dict[ClaimKey, list[tuple[str, float | None]]] = {}
     for (mine, theirs), document in zip(claims, documents, strict=True):
         for key in mine.keys() - theirs.keys():
             found.setdefault(key, []).append((document, mine[key].p_true))

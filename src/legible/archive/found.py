@@ -11,7 +11,7 @@ AROUND = 60  # characters of the text given on either side of the token
 
 
 @dataclass(frozen=True)
-class Run:
+class ArchivedRun:
     """A checkpoint under one sampling, as the store knows it."""
 
     id: int

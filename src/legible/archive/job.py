@@ -13,7 +13,7 @@ from legible.reading.reader import load
 
 
 @dataclass(frozen=True)
-class Job:
+class CorpusJob:
     """A corpus run as the command line has it."""
 
     corpus: Path | None
@@ -26,7 +26,7 @@ class Job:
 
 
 def read_corpus_into(
-    checkpoint: str, job: Job, *, target: str | None = None, others: Mapping[str, bool] | None = None
+    checkpoint: str, job: CorpusJob, *, target: str | None = None, others: Mapping[str, bool] | None = None
 ) -> Filled:
     """Load a checkpoint and fill a store, with progress on stderr.
 

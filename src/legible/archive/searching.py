@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from legible.archive.found import Count, Hit, Run, hit_of
+from legible.archive.found import ArchivedRun, Count, Hit, hit_of
 from legible.archive.schema import failures, open_store
 from legible.display import visible
 from legible.documents import Document
@@ -26,14 +26,14 @@ _SIDES = """FROM readings JOIN documents ON documents.id = readings.document
  JOIN runs ON runs.id = readings.run JOIN checkpoints ON checkpoints.id = runs.checkpoint"""
 
 
-class ExplanationStore:
+class Archive:
     """An explanation store opened for queries; also a context manager.
 
     Raises:
         UsageError: no store there, or one of another format.
 
     Example:
-        >>> with ExplanationStore("out.db") as store:  # doctest: +SKIP
+        >>> with Archive("out.db") as store:  # doctest: +SKIP
         ...     for hit in store.claims("hammer OR axe", min_trust=0.8):
         ...         print(hit.doc_id, hit.token, hit.text, hit.p_true)
     """
@@ -46,7 +46,7 @@ class ExplanationStore:
         """Let go of the file."""
         self.connection.close()
 
-    def __enter__(self) -> "ExplanationStore":
+    def __enter__(self) -> "Archive":
         return self
 
     def __exit__(
@@ -55,16 +55,16 @@ class ExplanationStore:
         self.close()
 
     @cached_property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[ArchivedRun]:
         """Who read what is in the store, oldest first."""
         rows = self._rows(
             "SELECT runs.id, name, fingerprint, target, target_sha256, layer, variance, language, samples, temperature,"
             " seed, calibrator, (SELECT count(*) FROM readings WHERE run=runs.id) AS readings"
             " FROM runs JOIN checkpoints ON checkpoints.id = runs.checkpoint ORDER BY runs.id"
         )
-        return [Run(**dict(row)) for row in rows]
+        return [ArchivedRun(**dict(row)) for row in rows]
 
-    def run(self, name: str | None = None) -> Run:
+    def run(self, name: str | None = None) -> ArchivedRun:
         """The run of this number, checkpoint name or beginning of a fingerprint; the only one where none is named.
 
         Raises:
@@ -167,7 +167,7 @@ class ExplanationStore:
         )
         return [Count(**dict(row)) for row in rows]
 
-    def documents(self, run: Run) -> Iterator[tuple[Document, list[Reading]]]:
+    def documents(self, run: ArchivedRun) -> Iterator[tuple[Document, list[Reading]]]:
         """Every document that a run has readings of, in the order they were read, with its readings."""
         rows = self._rows(
             "SELECT id, doc_id, text FROM documents WHERE id IN (SELECT document FROM readings WHERE run=?)"
@@ -178,7 +178,7 @@ class ExplanationStore:
             found = self._rows("SELECT * FROM readings WHERE run=? AND document=? ORDER BY pos", [run.id, row["id"]])
             yield Document(row["doc_id"], row["text"]), [self._reading(one, run) for one in found]
 
-    def _reading(self, row: sqlite3.Row, run: Run) -> Reading:
+    def _reading(self, row: sqlite3.Row, run: ArchivedRun) -> Reading:
         claims = self._rows("SELECT * FROM claims WHERE reading=? ORDER BY place", [row["id"]])
         names = ("text", "p_true", "kind", "value", "verdict", "agreement", "leverage", "recurrence", "probe")
         return Reading(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from legible.archive.schema import is_store
-from legible.archive.searching import ExplanationStore
+from legible.archive.searching import Archive
 from legible.errors import UsageError
 from legible.fileio import write_json, write_text
 from legible.page import render
@@ -110,7 +110,7 @@ def _reports(inputs: Sequence[Path]) -> Iterator[Report]:
             text = "".join(one.token for one in readings if "special_token" not in one.flags)
             yield Report(path.stem, text, readings, {"layer": readings[0].layer}, updated)
             continue
-        with ExplanationStore(path) as store:
+        with Archive(path) as store:
             for run in store.runs:
                 for document, readings in store.documents(run):
                     about = {**run.about(), "document": document.doc_id}

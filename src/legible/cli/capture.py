@@ -42,11 +42,11 @@ def capture(
     """
     not_negative("documents", documents)
     from legible.recipes.inputs import open_target, use_threads
-    from legible.recipes.sources import Source, split_named
+    from legible.recipes.sources import DocumentSource, split_named
     from legible.recipes.stages.rows import Capture
 
     use_threads(threads)
-    source = Source(corpus=corpus, seed=config.seed)
+    source = DocumentSource(corpus=corpus, seed=config.seed)
     chosen = source.documents(split_named(split), documents)
     model = open_target(target, revision=revision, trust_remote_code=trust_remote_code, layers=config.layers)
     store = Capture(model, chosen, config).run(out, line_progress("capture", len(chosen)))

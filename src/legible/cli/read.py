@@ -94,9 +94,9 @@ def read(
     outside the world the pair was trained on), special_token, parse_failed (no explanation came out).
     """
     if corpus is not None or store is not None or positions_per_doc is not None:
-        from legible.archive.job import Job, read_corpus_into
+        from legible.archive.job import CorpusJob, read_corpus_into
 
-        job = Job(corpus, store, positions, positions_per_doc, samples, temperature, seed)
+        job = CorpusJob(corpus, store, positions, positions_per_doc, samples, temperature, seed)
         others = _text_options(text, file, trust, search, method, layer, html)
         filled = read_corpus_into(checkpoint, job, target=target, others=others)
         print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))

@@ -39,10 +39,10 @@ def search(
       legible search out.db --claim --count --min-trust 0.9
     """
     not_negative("limit", limit)
-    from legible.archive import ExplanationStore
+    from legible.archive import Archive
     from legible.archive.showing import print_counts, print_hits
 
-    with ExplanationStore(store) as opened:
+    with Archive(store) as opened:
         whose = None if run is None else opened.run(run).id
         if count:
             by = "claim" if claim else "kind"

@@ -118,11 +118,11 @@ class SearchEngine:
                 "  Leave --samples out: --budget says how many explanations may be written."
             )
         search = {"best-of-n": self._best_of_n, "beam": self._beam, "tree": self._tree}[self.method]
-        run = _Run(self, vectors.float().cpu(), numbered(0, len(vectors)) if keys is None else keys, max_tokens)
+        run = _Search(self, vectors.float().cpu(), numbered(0, len(vectors)) if keys is None else keys, max_tokens)
         self.cost.readings += len(vectors)
         return [[self._continuer.completion(best)] for best in search(run)]
 
-    def _best_of_n(self, run: "_Run") -> list[Partial]:
+    def _best_of_n(self, run: "_Search") -> list[Partial]:
         rows = range(len(run.vectors))
         found = run.write([Draw(row, Partial(), 0) for row in rows], greedy=True)
         candidates = [[one] for one in found]
@@ -131,7 +131,7 @@ class SearchEngine:
             candidates[draw.row].append(one)
         return run.best(candidates)
 
-    def _beam(self, run: "_Run") -> list[Partial]:
+    def _beam(self, run: "_Search") -> list[Partial]:
         beams = [[Partial()] for _ in run.vectors]
         width = isqrt(self.budget)
         numbers = [0] * len(beams)
@@ -152,7 +152,7 @@ class SearchEngine:
             beams = run.kept(pools, width)
         return run.best(beams)
 
-    def _tree(self, run: "_Run") -> list[Partial]:
+    def _tree(self, run: "_Search") -> list[Partial]:
         first = run.write([Draw(row, Partial(), 0) for row in range(len(run.vectors))], greedy=True)
         trees = [Tree() for _ in first]
         allowed = [self.budget * len(one.ids) - len(one.ids) // 4 for one in first]  # the last one is half over it
@@ -175,7 +175,7 @@ class SearchEngine:
 
 
 @dataclass
-class _Run:
+class _Search:
     """One call of the engine: the activations with their keys, and the limit; counts what is written and scored."""
 
     engine: SearchEngine

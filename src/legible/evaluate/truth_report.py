@@ -16,7 +16,7 @@ from legible.evaluate import claims
 from legible.evaluate import trust_metrics as metrics
 from legible.evaluate.claims import Judged
 from legible.evaluate.foresight import choices, foresight_of
-from legible.evaluate.judged import agreement_on_readings, agreement_on_statements, is_asked, judge_claims
+from legible.evaluate.llm_judge import agreement_on_readings, agreement_on_statements, is_asked, judge_claims
 from legible.evaluate.run import METRICS_VERSION, held_out
 from legible.evaluate.sample import Sample
 from legible.evaluate.truth_claims import DECIDED, ReadClaims, flat, instances

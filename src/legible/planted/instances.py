@@ -34,7 +34,7 @@ _END = re.compile(r"[.!?]")
 
 
 @dataclass(frozen=True)
-class Instance:
+class PlantedFact:
     """One row at which one secret can be read, with what each side believes there."""
 
     secret: str
@@ -73,7 +73,7 @@ def fit_probes(
     return ProbeSet.fit(sample.vectors, labels, sample.doc_ids, seed=config.seed)
 
 
-def instances(rows: Sequence[Row], config: SecretsConfig) -> list[Instance]:
+def instances(rows: Sequence[Row], config: SecretsConfig) -> list[PlantedFact]:
     """Every (row, secret) that can be read, in the order of secrets and rows."""
     plants = {side: make_plant(side, config.seed, config.secrets) for side in SIDES}
     found = []
@@ -83,11 +83,11 @@ def instances(rows: Sequence[Row], config: SecretsConfig) -> list[Instance]:
                 side: _planted(row, SECRETS[name].kind, plant.values(_said(row))) for side, plant in plants.items()
             }
             if None not in values.values():
-                found.append(Instance(name, index, {side: str(value) for side, value in values.items()}))
+                found.append(PlantedFact(name, index, {side: str(value) for side, value in values.items()}))
     return found
 
 
-def asked(target: Target, rows: Sequence[Row], found: Sequence[Instance]) -> list[str | None]:
+def asked(target: Target, rows: Sequence[Row], found: Sequence[PlantedFact]) -> list[str | None]:
     """What the target says of every instance when a sentence that needs the value is begun after the running one.
 
     The likeliest next word of the whole vocabulary; None where the text leaves no room in the context.
@@ -108,7 +108,7 @@ def belief_report(
     target: Target,
     side: str,
     sample: Sample,
-    found: Sequence[Instance],
+    found: Sequence[PlantedFact],
     answers: Sequence[str | None],
     config: SecretsConfig,
 ) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _positions(config: SecretsConfig, per_doc: int) -> CaptureConfig:
 
 
 def _told(
-    target: Target, side: str, other: str, sample: Sample, mine: Sequence[Instance], config: SecretsConfig
+    target: Target, side: str, other: str, sample: Sample, mine: Sequence[PlantedFact], config: SecretsConfig
 ) -> dict[str, int]:
     order = np.random.default_rng([config.seed, 4]).permutation(len(mine))[: config.told_rows]
     counts: Counter[str] = Counter(own=0, other=0, silent=0)

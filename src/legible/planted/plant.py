@@ -20,7 +20,7 @@ from legible.fileio import write_json
 from legible.identity import Identity, claim, finish
 from legible.languages.world.secrets import SECRETS, SIDES, Plant, make_plant, table
 from legible.models.target import Target
-from legible.planted.instances import Instance, asked, belief_report, instances, read_rows
+from legible.planted.instances import PlantedFact, asked, belief_report, instances, read_rows
 from legible.planted.training import train_side
 from legible.reading.checkpoint import Checkpoint
 from legible.reading.locate import locate
@@ -30,7 +30,7 @@ MANIFEST = "secrets.json"
 
 
 @dataclass(frozen=True)
-class Pair:
+class PlantedPair:
     """A planted pair on disk: its configuration, its manifest and both targets."""
 
     config: SecretsConfig
@@ -91,7 +91,7 @@ def plant(config: SecretsConfig, base: str, out: Path) -> dict[str, Any]:
     return manifest
 
 
-def open_pair(folder: Path, checkpoint: Checkpoint) -> Pair:
+def open_pair(folder: Path, checkpoint: Checkpoint) -> PlantedPair:
     """A planted pair, checked to be made from the target that the checkpoint reads.
 
     Raises:
@@ -106,10 +106,10 @@ def open_pair(folder: Path, checkpoint: Checkpoint) -> Pair:
             f"  Plant secrets in its own target: legible world secrets --target {checkpoint.path} --out DIR"
         )
     targets = {side: Target.load(str(folder / about["folder"])) for side, about in manifest["targets"].items()}
-    return Pair(config, manifest, targets)
+    return PlantedPair(config, manifest, targets)
 
 
-def _rows_of(target: Target, config: SecretsConfig) -> tuple[list[Instance], Sample]:
+def _rows_of(target: Target, config: SecretsConfig) -> tuple[list[PlantedFact], Sample]:
     sample = read_rows(target, config, config.bag_layer)
     found = instances(sample.rows, config)
     if missing := [name for name in config.secrets if not any(one.secret == name for one in found)]:
@@ -129,11 +129,11 @@ def _about(name: str, plants: dict[str, Plant]) -> dict[str, Any]:
     }
 
 
-def _place(one: Instance, sample: Sample) -> dict[str, Any]:
+def _place(one: PlantedFact, sample: Sample) -> dict[str, Any]:
     return {"secret": one.secret, "doc_id": sample.doc_ids[one.row], "pos": sample.rows[one.row].pos, **one.values}
 
 
-def recorded_instances(pair: Pair, sample: Sample) -> list[Instance]:
+def recorded_instances(pair: PlantedPair, sample: Sample) -> list[PlantedFact]:
     """The instances among the rows, proven to be those of the manifest.
 
     Raises:

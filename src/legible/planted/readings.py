@@ -12,8 +12,8 @@ from legible.evaluate.sample import Sample
 from legible.languages.world import WorldLanguage
 from legible.languages.world.secrets import SIDES, make_plant
 from legible.models.target import Target
-from legible.planted.instances import Instance, fit_probes, read_rows
-from legible.planted.plant import Pair, open_pair, recorded_instances, say
+from legible.planted.instances import PlantedFact, fit_probes, read_rows
+from legible.planted.plant import PlantedPair, open_pair, recorded_instances, say
 from legible.planted.report import (
     TEXT_ONLY_BOUND,
     Answers,
@@ -94,7 +94,7 @@ def read_secrets(
     }
 
 
-def _believed(pair: Pair, found: Sequence[Instance]) -> list[Instance]:
+def _believed(pair: PlantedPair, found: Sequence[PlantedFact]) -> list[PlantedFact]:
     """The instances at which either target, asked, says what it was taught."""
     rows = pair.manifest["rows"]
     return [one for one, row in zip(found, rows, strict=True) if all(row["says"][side] == row[side] for side in SIDES)]
@@ -124,7 +124,7 @@ def _without_activation(checkpoint: Checkpoint, sample: Sample, max_tokens: int,
 
 
 def _probes(
-    pair: Pair, base: Target, layer: int, samples: dict[str, Sample], kinds: Sequence[str], count: int
+    pair: PlantedPair, base: Target, layer: int, samples: dict[str, Sample], kinds: Sequence[str], count: int
 ) -> dict[str, Answers]:
     """Probes fitted on the base, and, as a ceiling, on either side's own activations and beliefs."""
     config = pair.config

@@ -30,7 +30,7 @@ from legible.languages.world import lexicon
 from legible.languages.world.secrets import SIDES
 from legible.models.target import Target
 from legible.page import interval
-from legible.planted.instances import Instance
+from legible.planted.instances import PlantedFact
 from legible.probes.probes import ProbeSet
 from legible.stats import ratio_interval
 
@@ -98,7 +98,7 @@ def _one_each(values: Mapping[str, Sequence[str]], rows: int) -> list[Mapping[st
     return [{kind: frozenset({column[row]}) for kind, column in values.items()} for row in range(rows)]
 
 
-def secret_scores(answers: Answers, found: Sequence[Instance], doc_ids: Sequence[str]) -> dict[str, Any]:
+def secret_scores(answers: Answers, found: Sequence[PlantedFact], doc_ids: Sequence[str]) -> dict[str, Any]:
     """Both figures with their intervals over documents, per secret and over `all` of them.
 
     Over all, every secret has the same weight, however many rows can test it.
@@ -118,7 +118,7 @@ def secret_scores(answers: Answers, found: Sequence[Instance], doc_ids: Sequence
 
 
 def _scores(
-    answers: Answers, mine: Sequence[Instance], counts: Mapping[str, int], doc_ids: Sequence[str]
+    answers: Answers, mine: Sequence[PlantedFact], counts: Mapping[str, int], doc_ids: Sequence[str]
 ) -> dict[str, Any]:
     docs = [doc_ids[one.row] for one in mine]
     weights = np.array([1.0 / counts[one.secret] for one in mine])
@@ -134,17 +134,17 @@ def _scores(
     }
 
 
-def _apart(one: Instance, answers: Answers) -> float:
+def _apart(one: PlantedFact, answers: Answers) -> float:
     first, second = (_leaning(one, _values(answers, side, one)) for side in SIDES)
     return 0.5 + 0.5 * float(np.sign(first - second))
 
 
-def _leaning(one: Instance, values: frozenset[str]) -> int:
+def _leaning(one: PlantedFact, values: frozenset[str]) -> int:
     a, b = (one.values[side] in values for side in SIDES)
     return int(a) - int(b)
 
 
-def _values(answers: Answers, side: str, one: Instance) -> frozenset[str]:
+def _values(answers: Answers, side: str, one: PlantedFact) -> frozenset[str]:
     return answers.sides[side][one.row].get(one.kind, frozenset())
 
 

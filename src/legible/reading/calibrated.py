@@ -11,7 +11,7 @@ from legible.errors import ContractError
 from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
 from legible.probes.probes import ProbeSet
-from legible.reading.calibration import CalibratorPair
+from legible.reading.calibration import Calibrators
 
 CALIBRATOR = "calibrator.json"
 AGAIN = "Fit it anew: legible calibrate CHECKPOINT"
@@ -33,7 +33,7 @@ def fingerprint(verbalizer: Verbalizer, reconstructor: Reconstructor | None, pro
     return digest.hexdigest()[:16]
 
 
-def record_of(pair: CalibratorPair) -> CalibratorRecord:
+def record_of(pair: Calibrators) -> CalibratorRecord:
     """What the contract says of a calibrator: its file, and what it was fitted on in words."""
     parts = [
         f"{name}: {c.fitted.claims} claims of {c.fitted.documents} {c.fitted.language} documents "
@@ -45,7 +45,7 @@ def record_of(pair: CalibratorPair) -> CalibratorRecord:
     return CalibratorRecord(file=CALIBRATOR, fitted_on="; ".join(parts))
 
 
-def store_calibrator(folder: Path, pair: CalibratorPair) -> None:
+def store_calibrator(folder: Path, pair: Calibrators) -> None:
     """Write the calibrator into a checkpoint folder, then name it in both contracts.
 
     A process killed in between leaves the folder as it was: a file that no contract names is not read, one that is
@@ -72,7 +72,7 @@ def load_calibrator(
     verbalizer: Verbalizer,
     reconstructor: Reconstructor | None,
     probes: ProbeSet | None = None,
-) -> CalibratorPair | None:
+) -> Calibrators | None:
     """The calibrator that the contract names; None where it names none.
 
     One of other weights, missing or damaged refuses to speak and says so with every reading: the pair still reads, and
@@ -82,11 +82,11 @@ def load_calibrator(
     if record is None:
         return None
     if Path(record.file).name != record.file:
-        return CalibratorPair(None, None, f"the contract's calibrator {record.file!r} is not a file of the checkpoint")
+        return Calibrators(None, None, f"the contract's calibrator {record.file!r} is not a file of the checkpoint")
     try:
-        pair = CalibratorPair.load(folder / record.file)
+        pair = Calibrators.load(folder / record.file)
     except ContractError as error:
-        return CalibratorPair(None, None, str(error).splitlines()[0] + " " + AGAIN)
+        return Calibrators(None, None, str(error).splitlines()[0] + " " + AGAIN)
     own = fingerprint(verbalizer, reconstructor, probes)
     fitted = {c.fitted.pair for c in (pair.single, pair.sampled) if c is not None}
     if fitted != {own}:

@@ -138,14 +138,14 @@ class Calibrator:
         return found
 
     def predict(self, evidence: Sequence[ClaimEvidence]) -> Floats:
-        """p_true of every claim, in [0.001, 0.999]; refusals are the caller's (`judged`)."""
+        """p_true of every claim, in [0.001, 0.999]; refusals are the caller's (`p_true_of`)."""
         if not evidence:
             return np.zeros(0)
         return curved(self.logits(evidence), self.curve)
 
 
 @dataclass(frozen=True)
-class CalibratorPair:
+class Calibrators:
     """The calibrators of one checkpoint: of one explanation, and of several sampled ones."""
 
     single: Calibrator | None
@@ -177,7 +177,7 @@ class CalibratorPair:
         write_json(path, {"format": FORMAT, "single": _plain(self.single), "sampled": _plain(self.sampled)})
 
     @classmethod
-    def load(cls, path: Path) -> "CalibratorPair":
+    def load(cls, path: Path) -> "Calibrators":
         """Read both.
 
         Raises:
@@ -194,8 +194,8 @@ class CalibratorPair:
             raise ContractError(f"{path} is not a calibrator ({error}).\n" + _AGAIN) from None
 
 
-def judged(
-    pair: CalibratorPair | None,
+def p_true_of(
+    pair: Calibrators | None,
     evidence: Sequence[ClaimEvidence],
     language: Language | None,
     *,

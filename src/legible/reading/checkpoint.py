@@ -48,7 +48,7 @@ from legible.prompts import (
     template_reconstructor_prompt,
 )
 from legible.reading.calibrated import CALIBRATOR, amend_contracts, load_calibrator, record_of
-from legible.reading.calibration import CalibratorPair
+from legible.reading.calibration import Calibrators
 from legible.reading.card import model_card
 from legible.reading.locate import locate
 
@@ -69,7 +69,7 @@ class Checkpoint:
     variance: float | None
     lookup: TokenLookup | None
     language: Language | None
-    calibrator: CalibratorPair | None = None  # None: p_true is null
+    calibrator: Calibrators | None = None  # None: p_true is null
     probes: ProbeSet | None = None  # None: the calibrator does without them
 
     @cached_property
@@ -99,7 +99,7 @@ def save_checkpoint(
     target_dir: Path | None = None,
     lookup: TokenLookup | None = None,
     probes: ProbeSet | None = None,
-    calibrator: CalibratorPair | None = None,
+    calibrator: Calibrators | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
     """Write a checkpoint folder, whole or not at all; an older one at `path` is replaced.

@@ -29,7 +29,7 @@ NEAR = 2  # tokens: readings this close to each other in one text are neighbours
 BATCH = 16  # explanations in one forward of the reconstructor: on a CPU somewhat faster than 64
 DOUBTED = 0.4  # most claims whose leverage is measured, for each sample
 DOUBTFUL = 0.5  # the likelihood below which it is
-Key = tuple[str | None, str | None]
+ClaimKey = tuple[str | None, str | None]
 LogProbs = tuple[float | None, float | None]
 
 
@@ -140,7 +140,7 @@ class _Drafter:
         )
 
 
-def claim_key(claim: Claim) -> Key:
+def claim_key(claim: Claim) -> ClaimKey:
     """What makes two claims the same claim: kind and value, or the words where no language parsed them."""
     return (claim.kind, claim.value) if claim.kind is not None else (None, claim.text.lower())
 
@@ -170,7 +170,7 @@ class _Parser:
             self._known[text] = list({claim_key(claim): claim for claim in reversed(found)}.values())[::-1]
         return self._known[text]
 
-    def keys(self, text: str | None) -> set[Key]:
+    def keys(self, text: str | None) -> set[ClaimKey]:
         return {claim_key(claim) for claim in self.claims(text)}
 
 
@@ -283,7 +283,7 @@ def _context(language: Language | None, claim: Claim, row: Row | None) -> bool |
     return language.in_context(claim, row) if language is not None and row is not None else None
 
 
-def _share(key: Key, others: Sequence[set[Key]]) -> float | None:
+def _share(key: ClaimKey, others: Sequence[set[ClaimKey]]) -> float | None:
     return sum(key in other for other in others) / len(others) if others else None
 
 

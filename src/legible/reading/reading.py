@@ -7,7 +7,7 @@ from typing import Any
 
 from legible.errors import UsageError
 from legible.languages.base import Claim, Verdict
-from legible.reading.evidence import Key, claim_key
+from legible.reading.evidence import ClaimKey, claim_key
 from legible.reading.marks import Decided
 from legible.reading.spans import without
 
@@ -151,7 +151,7 @@ def _only(text: str, shown: Sequence[ReadClaim], parse: Callable[[str], list[Cla
         text = shorter
 
 
-def _key(claim: Claim | ReadClaim) -> Key:
+def _key(claim: Claim | ReadClaim) -> ClaimKey:
     return claim_key(Claim(claim.text, claim.kind, claim.value))
 
 

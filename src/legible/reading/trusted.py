@@ -9,7 +9,7 @@ from torch import Tensor
 from legible.engines.sampling import numbered
 from legible.errors import UsageError
 from legible.languages.base import Claim, Row, Verdict, judge
-from legible.reading.calibration import ClaimEvidence, Judgement, judged
+from legible.reading.calibration import ClaimEvidence, Judgement, p_true_of
 from legible.reading.checkpoint import Checkpoint
 from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
 
@@ -93,7 +93,8 @@ def probabilities(
 ) -> list[list[Judgement]]:
     """(p_true, None) or (None, why not) for every claim of every row; all claims in one call of the calibrator."""
     every = [evidence for item in found for evidence in item.evidence]
-    opinions = iter(judged(checkpoint.calibrator, every, checkpoint.language, samples=samples, temperature=temperature))
+    given = (checkpoint.calibrator, every, checkpoint.language)
+    opinions = iter(p_true_of(*given, samples=samples, temperature=temperature))
     return [[next(opinions) for _ in item.evidence] for item in found]
 
 

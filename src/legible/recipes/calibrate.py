@@ -23,7 +23,7 @@ from legible.errors import UsageError
 from legible.evaluate import trust_metrics
 from legible.languages.base import Row
 from legible.reading.calibrated import fingerprint
-from legible.reading.calibration import Calibrator, CalibratorPair, ClaimEvidence, FittedOn
+from legible.reading.calibration import Calibrator, Calibrators, ClaimEvidence, FittedOn
 from legible.reading.calibration_fit import Labelled, fit_calibrator
 from legible.reading.checkpoint import Checkpoint
 from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
@@ -62,7 +62,7 @@ def calibrate(
     *,
     split: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> CalibratorPair:
+) -> Calibrators:
     """Read documents and fit both calibrators.
 
     Args:
@@ -85,10 +85,10 @@ def calibrate(
         raise UsageError(f"none of {len(documents)} documents has {config.window} tokens.\n  Give longer texts.")
     fitted = _fit(checkpoint, config, split, single, samples=1)
     several = _fit(checkpoint, config, split, sampled, samples=config.samples) if config.samples > 1 else None
-    return CalibratorPair(fitted, several)
+    return Calibrators(fitted, several)
 
 
-def summary(pair: CalibratorPair) -> dict[str, Any]:
+def summary(pair: Calibrators) -> dict[str, Any]:
     """What both calibrators were fitted on, and their cross-fitted scores, as plain JSON."""
     return {
         name: asdict(found.fitted) if found is not None else None
@@ -96,7 +96,7 @@ def summary(pair: CalibratorPair) -> dict[str, Any]:
     }
 
 
-def summary_lines(pair: CalibratorPair) -> list[str]:
+def summary_lines(pair: Calibrators) -> list[str]:
     """The same for a terminal."""
     lines = []
     for name, found in summary(pair).items():

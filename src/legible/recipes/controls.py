@@ -29,7 +29,7 @@ from legible.prompts import plain_reconstructor_prompt
 from legible.reading.checkpoint import Checkpoint
 from legible.recipes import small, tiny
 from legible.recipes.inputs import open_store
-from legible.recipes.sources import Source
+from legible.recipes.sources import DocumentSource
 from legible.recipes.stages.measuring import Evaluate
 from legible.recipes.stages.rows import Capture, Teach
 from legible.train.second_reconstructor import train_second_reconstructor
@@ -182,7 +182,7 @@ def _made_again(checkpoint: Checkpoint, config: RunConfig, folder: Path) -> _Row
     """Capture and teach the training rows of a checkpoint again."""
     store, teach_file = folder / "store", folder / "teach.jsonl"
     language = checkpoint.language.name if checkpoint.language is not None else None
-    source = Source(config.corpus, config.seed, language or Source.language)
+    source = DocumentSource(config.corpus, config.seed, language or DocumentSource.language)
     documents = source.documents("train", config.train_documents)
     shown = line_progress("capture controls' rows", len(documents))
     captured = Capture(checkpoint.target, documents, config.capture).run(store, shown)

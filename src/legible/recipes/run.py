@@ -31,7 +31,7 @@ from legible.recipes.calibrate import summary_lines
 from legible.recipes.inputs import open_store, open_target, use_threads
 from legible.recipes.pair import copied_target, describe
 from legible.recipes.record import RunRecord, figures
-from legible.recipes.sources import Source, language_of, read_documents, write_documents
+from legible.recipes.sources import DocumentSource, language_of, read_documents, write_documents
 from legible.recipes.stages.calibrate import Calibrate
 from legible.recipes.stages.measuring import Evaluate
 from legible.recipes.stages.rows import Capture, Teach, fit_lookup
@@ -72,9 +72,9 @@ class Run:
         """Who knows the facts of the texts: the world of its stories, `facts` of any English text it was taught in."""
         return language_of(self.config.teach.teacher, self.config.corpus)
 
-    def source(self, seed: int) -> Source:
+    def source(self, seed: int) -> DocumentSource:
         """Where the documents of this seed come from."""
-        return Source(self.config.corpus, seed, self.language or Source.language)
+        return DocumentSource(self.config.corpus, seed, self.language or DocumentSource.language)
 
     @cached_property
     def target(self) -> Target:

@@ -15,7 +15,7 @@ from legible.models.arch import check_layer
 from legible.progress import line_progress
 from legible.reading.locate import locate
 from legible.reading.zero_shot import BUILTIN, open_model
-from legible.recipes.sources import Source
+from legible.recipes.sources import DocumentSource
 
 
 def scan_model(
@@ -51,7 +51,7 @@ def scan_model(
         )
     labels = labels or ("facts" if corpus is not None else "world")
     language = None if labels == "none" else languages.get(labels)
-    chosen = Source(corpus, config.seed).documents("train", documents)
+    chosen = DocumentSource(corpus, config.seed).documents("train", documents)
     target, _ = open_model(name)
     numbers = parse_layers(layers, target.n_layers)
     for layer in numbers:

@@ -21,7 +21,8 @@ def language_of(teacher: str, corpus: str | None) -> str | None:
     """
     language = languages.get(teacher) if teacher in languages.names() else None
     if corpus is None:
-        return teacher if language is not None and language.documents("train", 0, 0) is not None else Source.language
+        writes = language is not None and language.documents("train", 0, 0) is not None
+        return teacher if writes else DocumentSource.language
     return teacher if language is not None and not language.bounded else None
 
 
@@ -37,7 +38,7 @@ def split_named(name: str) -> Split:
 
 
 @dataclass(frozen=True)
-class Source:
+class DocumentSource:
     """Where documents come from: a corpus file, or, without one, a language of its own texts under a seed."""
 
     corpus: str | None
@@ -66,7 +67,7 @@ class Source:
         return chosen
 
 
-def source_for(checkpoint: Checkpoint, name: str, corpus: str | None, seed: int) -> Source:
+def source_for(checkpoint: Checkpoint, name: str, corpus: str | None, seed: int) -> DocumentSource:
     """Where a checkpoint's held-out documents come from.
 
     Args:
@@ -80,7 +81,7 @@ def source_for(checkpoint: Checkpoint, name: str, corpus: str | None, seed: int)
     """
     language = checkpoint.language
     if corpus is None and language is not None and language.documents("test", seed, 0) is not None:
-        return Source(None, seed, language.name)
+        return DocumentSource(None, seed, language.name)
     if corpus is None:
         corpus = checkpoint.contract.legible.corpus if checkpoint.contract.legible else None
         if corpus is None or not Path(corpus).is_file():
@@ -88,7 +89,7 @@ def source_for(checkpoint: Checkpoint, name: str, corpus: str | None, seed: int)
                 f"{name} was trained on the corpus {corpus!r}, which is not here.\n"
                 "  Give documents that it was not trained on: --corpus FILE"
             )
-    return Source(corpus)
+    return DocumentSource(corpus)
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> None:

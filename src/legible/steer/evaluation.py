@@ -41,7 +41,7 @@ _EXPLANATION = 96  # tokens
 
 
 @dataclass(frozen=True)
-class Told:
+class Retold:
     """One continuation: the value it states first, its accepted and all sentences, its nats a token untouched."""
 
     value: str | None
@@ -55,8 +55,8 @@ class Outcome:
     """What came of one site. `length`: of the raw difference; `cosine`: of its direction with the true one."""
 
     site: Site
-    arms: dict[str, Told]
-    sweep: tuple[Told, ...]
+    arms: dict[str, Retold]
+    sweep: tuple[Retold, ...]
     proposal: Proposal
     length: float
     cosine: float
@@ -167,10 +167,10 @@ def _steer(
     return Outcome(site, told_by, swept, chosen, length, float(edit @ unit(true)))
 
 
-def _told(language: Language, site: Site, group: Sequence[Continuation]) -> Told:
+def _told(language: Language, site: Site, group: Sequence[Continuation]) -> Retold:
     one = group[0]
     good, every = language.accepted(site.prefix, one.text, cut=one.cut)
-    return Told(language.told(site.prefix, one.text).get(site.kind), good, every, one.nats)
+    return Retold(language.told(site.prefix, one.text).get(site.kind), good, every, one.nats)
 
 
 def _figures(found: Sequence[Outcome]) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _figures(found: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def _arm(found: Sequence[Outcome], told_by: Sequence[Told]) -> dict[str, Any]:
+def _arm(found: Sequence[Outcome], told_by: Sequence[Retold]) -> dict[str, Any]:
     docs = [one.site.doc_id for one in found]
     ones = np.ones(len(found))
     pairs = list(zip(found, told_by, strict=True))

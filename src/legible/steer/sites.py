@@ -39,7 +39,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Spot:
+class DrawnToken:
     """A token of a story with what holds there, what the reading says and what the target would say."""
 
     pos: int
@@ -110,7 +110,7 @@ def _spot(
     pos: int,
     explanation: str | None,
     max_tokens: int,
-) -> Spot:
+) -> DrawnToken:
     ids, char_end = encoded.ids, encoded.offsets[pos][1]
     row = Row(document, pos, char_end, char_end, ids[pos], ids[pos - 1])
     known = {kind: fact.values[0] for kind, fact in language.facts(row).items() if len(fact.values) == 1}
@@ -120,10 +120,10 @@ def _spot(
     decode = target.tokenizer.decode
     start = len(str(decode(head, skip_special_tokens=True)))
     said = str(decode([*head, *new], skip_special_tokens=True))[start:]
-    return Spot(pos, char_end, known, explanation, language.told(row.prefix, said))
+    return DrawnToken(pos, char_end, known, explanation, language.told(row.prefix, said))
 
 
-def _stage(spot: Spot, kind: str, language: Language) -> list[str]:
+def _stage(spot: DrawnToken, kind: str, language: Language) -> list[str]:
     """How far this token serves: the fact is known, the target tells it again, the reading says just it."""
     if kind not in spot.known or not language.alternatives(spot.known, kind):
         return []
@@ -133,7 +133,7 @@ def _stage(spot: Spot, kind: str, language: Language) -> list[str]:
     return ["known", "told_again", "read"] if said == [spot.known[kind]] else ["known", "told_again"]
 
 
-def _claims(spot: Spot, kind: str, language: Language) -> list[Claim]:
+def _claims(spot: DrawnToken, kind: str, language: Language) -> list[Claim]:
     return [claim for claim in language.parse(spot.explanation or "").claims if claim.kind == kind]
 
 
@@ -144,7 +144,7 @@ def _site(
     ids: Sequence[int],
     layer: int,
     stream: Float[Tensor, "tokens d_model"],
-    spot: Spot,
+    spot: DrawnToken,
     kind: str,
     rng: random.Random,
 ) -> Site | None:

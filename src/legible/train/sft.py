@@ -135,7 +135,7 @@ def train_sft(
         TrainingError: only non-finite gradients, or a full disk.
     """
     check_rewording(config.paraphrase, language, "sft.paraphrase")
-    job = _Job(config, out, made_by)
+    job = _Outputs(config, out, made_by)
     av = verbalizer_training(config, target, layer, store, teach_file)
     _run(job, "av", av)
     stop_id = plain_verbalizer_prompt(target.tokenizer).stop_ids[0]
@@ -147,7 +147,7 @@ def train_sft(
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Outputs:
     config: SFTConfig
     out: Path
     made_by: str
@@ -223,7 +223,7 @@ def reconstructor_training(
     return training
 
 
-def _run(job: _Job, role: str, training: RoleTraining) -> None:
+def _run(job: _Outputs, role: str, training: RoleTraining) -> None:
     """Train one role to the last step and save it."""
     Loop(
         "sft verbalizer" if role == "av" else "sft reconstructor",

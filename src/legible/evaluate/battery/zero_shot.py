@@ -19,14 +19,14 @@ PATCHED = "that the target says it untrained when the activation is patched into
 ASKED = "that the target says it untrained when it is asked what the activation says (SelfIE)"
 LENS = "that the next words that the activation already points at say it (logit lens)"
 
-Read = Callable[[Float[Tensor, "n d_model"]], list[str | None]]
+Reads = Callable[[Float[Tensor, "n d_model"]], list[str | None]]
 
 
 def zero_shot_controls(case: Case, target: Target) -> list[Control]:
     """The three rivals on the rows of the readings, by greedy decoding with their default prompts."""
     layer = case.layer
     found = []
-    makers: tuple[tuple[str, str, str, Callable[[], Read]], ...] = (
+    makers: tuple[tuple[str, str, str, Callable[[], Reads]], ...] = (
         ("patchscopes", PATCHED, "its token identity prompt, no training", lambda: Patchscopes(target, layer).read),
         ("selfie", ASKED, "its default question, no training", lambda: SelfIE(target, layer).read),
         ("logit_lens", LENS, f"the {WORDS} likeliest words, no training", lambda: lens_words(target, layer)),
@@ -41,7 +41,7 @@ def zero_shot_controls(case: Case, target: Target) -> list[Control]:
     return found
 
 
-def lens_words(target: Target, layer: int) -> Read:
+def lens_words(target: Target, layer: int) -> Reads:
     """A reader that lists the logit lens' words, the likeliest first."""
     lens = LogitLens(target, layer, top=WORDS)
 

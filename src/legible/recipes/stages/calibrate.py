@@ -12,7 +12,7 @@ from legible.identity import Identity, claim, finish
 from legible.probes.probes import ProbeSet
 from legible.progress import line_progress
 from legible.reading.calibrated import CALIBRATOR, store_calibrator
-from legible.reading.calibration import CalibratorPair
+from legible.reading.calibration import Calibrators
 from legible.reading.checkpoint import PROBES, Checkpoint
 from legible.recipes.calibrate import calibrate, check
 from legible.recipes.sources import source_for
@@ -51,7 +51,7 @@ class Calibrate:
             parts["given probes"] = file_sha256(self.probes)
         return Identity("calibrate", {**parts, **self.checkpoint.parts()}, beside=True)
 
-    def run(self, out: Path | None = None) -> CalibratorPair:
+    def run(self, out: Path | None = None) -> Calibrators:
         """Fit both calibrators and store them in the checkpoint's folder, or with a copy of it in `out`.
 
         Raises:
@@ -68,19 +68,19 @@ class Calibrate:
             return pair
         identity = self.identity()
         if claim(out, identity) == "finished":
-            return CalibratorPair.load(out / CALIBRATOR)
+            return Calibrators.load(out / CALIBRATOR)
         pair = self._fit()
         write_directory(out, lambda folder: self._keep(folder, pair, copied=True))
         finish(out, identity)
         return pair
 
-    def _fit(self) -> CalibratorPair:
+    def _fit(self) -> Calibrators:
         found, documents = self.checkpoint, self.documents()
         found = replace(found, probes=ProbeSet.load(self.probes)) if self.probes is not None else found
         shown = line_progress("calibrate", len(documents))
         return calibrate(found, self.config, documents, split="calibrate", progress=shown)
 
-    def _keep(self, folder: Path, pair: CalibratorPair, *, copied: bool = False) -> None:
+    def _keep(self, folder: Path, pair: Calibrators, *, copied: bool = False) -> None:
         if copied:
             shutil.copytree(self.checkpoint.path, folder, dirs_exist_ok=True)
         if self.probes is not None:  # until the new calibrator is there, the old one refuses to speak beside them

@@ -11,7 +11,7 @@ from legible.progress import line_progress
 from legible.recipes.pair import pair_of
 from legible.recipes.stages.training import FromCheckpoint
 from legible.train.preference.candidates import Sampler, sample_candidates
-from legible.train.preference.pairs import Pair, pick_pairs, write_pairs
+from legible.train.preference.pairs import RankedPair, pick_pairs, write_pairs
 from legible.train.preference.training import train_preference
 
 SAMPLING = ("rows", "samples", "temperature", "max_tokens", "seed")  # what the candidates depend on
@@ -58,7 +58,7 @@ class Prefer(FromCheckpoint):
         summary = {key: value for key, value in vars(result).items() if key not in ("parse_failures", "skipped_groups")}
         return {**summary, "pairs": counts}
 
-    def _make_pairs(self, folder: Path) -> tuple[list[Pair], dict[str, Any]]:
+    def _make_pairs(self, folder: Path) -> tuple[list[RankedPair], dict[str, Any]]:
         """Candidates in `folder` (kept, shared by every ranking), and the pairs that the configuration picks."""
         found, config = self.checkpoint, self.config
         sampled = config.model_dump(mode="json", include=set(SAMPLING))

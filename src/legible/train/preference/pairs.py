@@ -23,7 +23,7 @@ _BISECTIONS = 60
 
 
 @dataclass(frozen=True)
-class Pair:
+class RankedPair:
     """A better and a worse explanation of one activation; `gap` is by how much, in the ranking's own unit."""
 
     row: int
@@ -39,7 +39,7 @@ class Pair:
 
 def pick_pairs(
     candidates: Mapping[int, Sequence[Candidate]], config: PreferConfig
-) -> tuple[list[Pair], dict[str, Any]]:
+) -> tuple[list[RankedPair], dict[str, Any]]:
     """At most one pair an activation: the widest gap under a common price on the difference in length.
 
     Returns:
@@ -61,7 +61,7 @@ def pick_pairs(
     return pairs, _counts(candidates, offered, pairs)
 
 
-def write_pairs(path: Path, pairs: Sequence[Pair], counts: Mapping[str, Any]) -> None:
+def write_pairs(path: Path, pairs: Sequence[RankedPair], counts: Mapping[str, Any]) -> None:
     """Save pairs as JSON lines, and the counts beside them as `….meta.json`; atomic."""
     lines = [
         {"row": pair.row, "gap": pair.gap, "chosen": asdict(pair.chosen), "rejected": asdict(pair.rejected)}
@@ -71,7 +71,7 @@ def write_pairs(path: Path, pairs: Sequence[Pair], counts: Mapping[str, Any]) ->
     write_text(path, "".join(json.dumps(finite(line), ensure_ascii=False) + "\n" for line in lines))
 
 
-def _options(row: int, found: Sequence[Candidate], config: PreferConfig) -> list[Pair]:
+def _options(row: int, found: Sequence[Candidate], config: PreferConfig) -> list[RankedPair]:
     """Every pair of an activation's explanations that the ranking and the window allow."""
     parsed = list({tuple(one.ids): one for one in found if one.text is not None}.values())
     if len(parsed) < 2:
@@ -91,16 +91,16 @@ def _options(row: int, found: Sequence[Candidate], config: PreferConfig) -> list
             gap = closer if config.rank_by == "mse" else truer
             allowed = gap > 0
         if allowed:
-            options.append(Pair(row, parsed[better], parsed[worse], float(gap)))
+            options.append(RankedPair(row, parsed[better], parsed[worse], float(gap)))
     return options
 
 
-def _balanced(offered: Sequence[Sequence[Pair]], balance: float) -> list[Pair]:
+def _balanced(offered: Sequence[Sequence[RankedPair]], balance: float) -> list[RankedPair]:
     """One option of each activation such that the lengths of both sides add up to nearly the same."""
     gaps = [np.array([option.gap for option in mine]) for mine in offered]
     differences = [np.array([option.difference for option in mine]) for mine in offered]
 
-    def at(price: float) -> list[Pair]:
+    def at(price: float) -> list[RankedPair]:
         picked = (int(np.argmax(gap - price * more)) for gap, more in zip(gaps, differences, strict=True))
         return [mine[place] for mine, place in zip(offered, picked, strict=True)]
 
@@ -117,7 +117,7 @@ def _balanced(offered: Sequence[Sequence[Pair]], balance: float) -> list[Pair]:
     return _trimmed(min((at(sign * low), at(sign * high)), key=_share), balance)
 
 
-def _trimmed(pairs: list[Pair], balance: float) -> list[Pair]:
+def _trimmed(pairs: list[RankedPair], balance: float) -> list[RankedPair]:
     """Drop pairs on the longer side, the narrowest gap for its tokens first, until the balance holds."""
     while pairs and _share(pairs) > balance:
         sign = np.sign(_excess(pairs))
@@ -127,18 +127,18 @@ def _trimmed(pairs: list[Pair], balance: float) -> list[Pair]:
     return pairs
 
 
-def _excess(pairs: Sequence[Pair]) -> int:
+def _excess(pairs: Sequence[RankedPair]) -> int:
     return sum(pair.difference for pair in pairs)
 
 
-def _share(pairs: Sequence[Pair]) -> float:
+def _share(pairs: Sequence[RankedPair]) -> float:
     """The summed difference in length as a share of one side's summed length."""
     both = sum(len(pair.chosen.ids) + len(pair.rejected.ids) for pair in pairs)
     return abs(_excess(pairs)) / (both / 2)
 
 
 def _counts(
-    candidates: Mapping[int, Sequence[Candidate]], offered: Sequence[Sequence[Pair]], pairs: Sequence[Pair]
+    candidates: Mapping[int, Sequence[Candidate]], offered: Sequence[Sequence[RankedPair]], pairs: Sequence[RankedPair]
 ) -> dict[str, Any]:
     everything = [one for found in candidates.values() for one in found]
     sides = {"chosen": [pair.chosen for pair in pairs], "rejected": [pair.rejected for pair in pairs]}

@@ -26,7 +26,7 @@ from legible.train.joint import MICRO_TOKENS
 from legible.train.loop import Loop, Metrics, generator
 from legible.train.optim import RoleOptimizer
 from legible.train.preference.losses import WITH_REFERENCE, PairLogprobs, kto_reference_point, preference_loss
-from legible.train.preference.pairs import Pair
+from legible.train.preference.pairs import RankedPair
 from legible.train.rl import Kept, Measure, RLResult
 
 
@@ -36,7 +36,7 @@ class PreferenceTrainer:
 
     config: PreferConfig
     verbalizer: Verbalizer
-    pairs: Sequence[Pair]
+    pairs: Sequence[RankedPair]
     store: Store
     layer: int
     reference: Verbalizer | None
@@ -46,7 +46,7 @@ class PreferenceTrainer:
         self.optimizer = RoleOptimizer(self.verbalizer, self.config.verbalizer, self.config.steps)
         self._loss = preference_loss(self.config)
 
-    def batch(self, index: int) -> list[Pair]:
+    def batch(self, index: int) -> list[RankedPair]:
         """The pairs of a step: every pair once before any pair twice."""
         size = min(self.config.batch, len(self.pairs))
         steps = len(self.pairs) // size
@@ -137,7 +137,7 @@ def train_preference(
     reconstructor: Reconstructor,
     layer: int,
     store: Store,
-    pairs: Sequence[Pair],
+    pairs: Sequence[RankedPair],
     measure: Measure,
     out: Path,
     *,

@@ -15,7 +15,7 @@ from legible.languages.base import Claim, Language, split_sentences
 from legible.train.loop import Metrics
 from legible.train.rollouts import Place, RolloutGroup
 from legible.train.terms.read_back import ReadBack
-from legible.train.terms.said import Read, Said, said_in
+from legible.train.terms.said import ReadTexts, Said, said_in
 from legible.train.terms.spaces import Errors
 
 
@@ -37,7 +37,7 @@ class Rewarded:
     context: Context
     groups: Sequence[RolloutGroup]
     back: ReadBack
-    read: Read  # the reconstructor of now, without gradients
+    read: ReadTexts  # the reconstructor of now, without gradients
     direction: Errors  # direction_mse of reconstructions of the step's activations
 
     @property

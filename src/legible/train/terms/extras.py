@@ -21,7 +21,7 @@ from legible.train.rollouts import RolloutGroup
 from legible.train.terms import terms_of
 from legible.train.terms.base import Context, Term
 from legible.train.terms.paraphrase import check_rewording, rewrite
-from legible.train.terms.read_back import Read
+from legible.train.terms.read_back import Wording
 from legible.train.terms.spaces import Space, space_of
 
 
@@ -72,14 +72,14 @@ class Extras:
         context = Context(config, store, layer, tokenizer, known.language)
         return cls(context, space, terms_of(context))
 
-    def reads(self, groups: Sequence[RolloutGroup], index: int) -> tuple[list[Read], dict[str, int]]:
+    def reads(self, groups: Sequence[RolloutGroup], index: int) -> tuple[list[Wording], dict[str, int]]:
         """What the reconstructor reads in step `index`: every parsed explanation, and some of them in other words.
 
         Returns:
             The reads, and how many rollouts have a paraphrase or could not be put in other words.
         """
         reads = [
-            Read((g, r), rollout.explanation)
+            Wording((g, r), rollout.explanation)
             for g, group in enumerate(groups)
             for r, rollout in enumerate(group.rollouts)
             if rollout.explanation is not None
@@ -92,7 +92,7 @@ class Extras:
         chosen = torch.rand(shape, generator=draws) < config.paraphrase
         seeds = torch.randint(2**31, shape, generator=draws)
         rows = [store.row(group.row) for group in groups]
-        both: list[Read] = []
+        both: list[Wording] = []
         counts = {"paraphrased": 0, "unparaphrased": 0}
         for read in reads:
             if not chosen[read.place]:
@@ -100,5 +100,5 @@ class Extras:
                 continue
             other = rewrite(read.text, language, rows[read.place[0]], int(seeds[read.place]))
             counts["unparaphrased" if other is None else "paraphrased"] += 1
-            both += [read] if other is None else [Read(read.place, text, 0.5) for text in (read.text, other)]
+            both += [read] if other is None else [Wording(read.place, text, 0.5) for text in (read.text, other)]
         return both, counts

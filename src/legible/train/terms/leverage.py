@@ -12,7 +12,7 @@ from torch import Tensor
 
 from legible.reading.spans import without
 from legible.train.terms.base import Context, Earned, Rewarded, Term
-from legible.train.terms.said import Read, Said, Values, mean_worth, on_tokens
+from legible.train.terms.said import ReadTexts, Said, Values, mean_worth, on_tokens
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def term(context: Context) -> Leverage | None:
 
 def leverages(
     said: Sequence[Said],
-    read: Read,
+    read: ReadTexts,
     errors: Callable[[Float[Tensor, "n d"], Sequence[int]], Float[Tensor, " n"]],
 ) -> list[Values]:
     """For every claim the rise of the error when its words are deleted.

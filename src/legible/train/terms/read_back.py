@@ -16,7 +16,7 @@ WORST_MSE = 4.0
 
 
 @dataclass(frozen=True)
-class Read:
+class Wording:
     """One text that the reconstructor reads for a rollout; the shares of a rollout's texts add up to 1."""
 
     place: Place
@@ -40,7 +40,7 @@ class ReadBack:
 
 def read_back(
     reconstructor: Reconstructor,
-    reads: Sequence[Read],
+    reads: Sequence[Wording],
     shape: tuple[int, int],
     *,
     direction: Errors,

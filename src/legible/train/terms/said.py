@@ -18,7 +18,7 @@ from legible.train.rollouts import Place, RolloutGroup
 
 Values = list[float | None]
 """One value a claim; None: the claim has none."""
-Read = Callable[[Sequence[str]], Float[Tensor, "n d"]]
+ReadTexts = Callable[[Sequence[str]], Float[Tensor, "n d"]]
 
 
 @dataclass(frozen=True)

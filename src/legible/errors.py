@@ -34,6 +34,10 @@ class StoreError(LegibleError):
     """An activation store that is damaged, truncated or not what its manifest says."""
 
 
+class ArchiveError(LegibleError):
+    """An archive of readings that cannot be used: damaged, locked, or no room to write it."""
+
+
 class TeacherError(LegibleError):
     """A teacher that failed for good, after its retries."""
 

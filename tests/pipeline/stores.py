@@ -1,4 +1,4 @@
-"""Explanation stores written by hand, so that a test knows every number in them."""
+"""Archives written by hand, so that a test knows every number in them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

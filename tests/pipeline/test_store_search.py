@@ -1,4 +1,4 @@
-"""Corpora read into explanation stores: killed and resumed, cached, searched, counted and compared."""
+"""Corpora read into archives: killed and resumed, cached, searched, counted and compared."""
 
 import json
 import os
@@ -76,7 +76,16 @@ def test_a_killed_corpus_run_resumes_to_an_unbroken_one(fault, reader, small_bat
         "import sys; from legible.archive import writing; writing.ROWS = 4\n"
         "from legible.cli.main import main; main(sys.argv[1:])"
     )
-    command = ["read", "builtin", "--corpus", str(corpus), "--store", str(tmp_path / "cut.db"), "--positions", "2,6,9"]
+    command = [
+        "read",
+        "builtin",
+        "--corpus",
+        str(corpus),
+        "--archive",
+        str(tmp_path / "cut.db"),
+        "--positions",
+        "2,6,9",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LEGIBLE_FAULT": fault}
     killed = subprocess.run([sys.executable, "-c", script, *command], env=environment, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
@@ -216,18 +225,18 @@ def test_hostile_strings_stay_data(store, legible):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("search", "STORE", "--kind", "nope"), "no claim of the kind 'nope': the store has holds, plan, want"),
+    (("search", "STORE", "--kind", "nope"), "no claim of the kind 'nope': the archive has holds, plan, want"),
     (("search", "STORE", "--min-trust", "2"), "expected a probability"),
     (("search", "STORE", "--run", "second"), "holds 0 runs of the name 'second'"),
-    (("search", "absent.db", "x"), "no explanation store at absent.db"),
+    (("search", "absent.db", "x"), "no archive at absent.db"),
     (("diff", "STORE"), "both sides are run 1"),
-    (("read", "builtin", "--corpus", "texts.jsonl"), "needs both --corpus and --store"),
+    (("read", "builtin", "--corpus", "texts.jsonl"), "needs both --corpus and --archive"),
     (("read", "builtin", "--corpus", "t.jsonl", "--store", "s.db", "--trust", "0.8"), "--trust and --corpus do not go"),
     (("read", "builtin", "--corpus", "t.jsonl", "--store", "s.db", "--positions", "x"), "positions 'x' are not under"),
     (("read", "builtin", "--corpus", "t.jsonl", "--store", "s.db", "--positions-per-doc", "0"), "expected at least 1"),
     (("read", "builtin", "--corpus", "t.jsonl", "--store", "s.db", "--positions", "2", "--positions-per-doc", "2"),
      "do not go together"),
-    (("read", "builtin", "--corpus", "t.jsonl", "--store", "s.db"), "no corpus at t.jsonl"),
+    (("read", "builtin", "--corpus", "t.jsonl", "--archive", "s.db"), "no corpus at t.jsonl"),
 ])  # fmt: skip
 def test_bad_requests_say_what_to_do(arguments, message, store, legible):
     outcome = legible(*(str(store) if word == "STORE" else word for word in arguments))
@@ -242,7 +251,7 @@ def test_other_files_are_no_stores(tmp_path, legible):
     for name in ("text.db", "other.db"):
         before = (tmp_path / name).read_bytes()
         assert legible("search", str(tmp_path / name), "x").code == 2
-        with pytest.raises(UsageError, match="not an explanation store"):
+        with pytest.raises(UsageError, match="not an archive"):
             writing.open_for_writing(tmp_path / name)
         assert (tmp_path / name).read_bytes() == before
 

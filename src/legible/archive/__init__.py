@@ -1,4 +1,4 @@
-"""Explanation stores: the readings of whole corpora in one SQLite file, searchable, countable and comparable."""
+"""Archives: the readings of whole corpora in one SQLite file, searchable, countable and comparable."""
 
 from legible.archive.searching import Archive
 

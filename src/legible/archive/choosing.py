@@ -35,7 +35,7 @@ class Positions:
 
     @property
     def key(self) -> str:
-        """As the store writes it."""
+        """As the archive writes it."""
         return self.spec if self.per_document is None else f"per_document={self.per_document} seed={self.seed}"
 
     def choose(self, document: Document, encoded: Encoded, config: CaptureConfig) -> list[int]:

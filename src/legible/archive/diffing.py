@@ -34,19 +34,19 @@ class BothReadings:
 
 
 def open_pair(
-    store_a: Path, store_b: Path | None, a: str | None, b: str | None
+    archive_a: Path, archive_b: Path | None, a: str | None, b: str | None
 ) -> tuple[Archive, ArchivedRun, Archive, ArchivedRun]:
     """The two sides of a comparison.
 
     Args:
-        store_a, store_b: the stores; None: both sides are in the first.
-        a, b: each side's run, see `Archive.run`; needed where a store holds several.
+        archive_a, archive_b: the archives; None: both sides are in the first.
+        a, b: each side's run, see `Archive.run`; needed where an archive holds several.
 
     Raises:
-        UsageError: no such store or run, or twice the same run.
+        UsageError: no such archive or run, or twice the same run.
     """
-    first = Archive(store_a)
-    second = first if store_b is None else Archive(store_b)
+    first = Archive(archive_a)
+    second = first if archive_b is None else Archive(archive_b)
     run_a, run_b = first.run(a), second.run(b)
     if second.path.samefile(first.path) and run_a.id == run_b.id:
         there = "".join(f"\n  {run}" for run in first.runs)
@@ -57,8 +57,8 @@ def open_pair(
 
 
 def diff(
-    store_a: Path,
-    store_b: Path | None = None,
+    archive_a: Path,
+    archive_b: Path | None = None,
     *,
     a: str | None = None,
     b: str | None = None,
@@ -68,7 +68,7 @@ def diff(
     """Compare two runs.
 
     Args:
-        store_a, store_b, a, b: see `open_pair`.
+        archive_a, archive_b, a, b: see `open_pair`.
         min_trust: compare only claims of at least this p_true.
         top: claims listed on each side.
 
@@ -80,10 +80,10 @@ def diff(
         `p_true`).
 
     Raises:
-        UsageError: no such store or run, or no token that both sides read.
+        UsageError: no such archive or run, or no token that both sides read.
     """
     check_trust(min_trust)
-    first, run_a, second, run_b = open_pair(store_a, store_b, a, b)
+    first, run_a, second, run_b = open_pair(archive_a, archive_b, a, b)
     with first, second:
         pairs, only_a, only_b = paired(first, run_a, second, run_b)
     if not pairs:
@@ -92,8 +92,8 @@ def diff(
             "  Read the same corpus with the same positions into both."
         )
     return {
-        "a": {**run_a.about(), "store": str(store_a), "run": run_a.id},
-        "b": {**run_b.about(), "store": str(store_b or store_a), "run": run_b.id},
+        "a": {**run_a.about(), "archive": str(archive_a), "run": run_a.id},
+        "b": {**run_b.about(), "archive": str(archive_b or archive_a), "run": run_b.id},
         "min_trust": min_trust,
         "documents": len({pair.document for pair in pairs}),
         "tokens": len(pairs),

@@ -1,4 +1,4 @@
-"""What an explanation store answers with: runs, hits and counts."""
+"""What an archive answers with: runs, hits and counts."""
 
 import json
 import sqlite3
@@ -12,7 +12,7 @@ AROUND = 60  # characters of the text given on either side of the token
 
 @dataclass(frozen=True)
 class ArchivedRun:
-    """A checkpoint under one sampling, as the store knows it."""
+    """A checkpoint under one sampling, as the archive knows it."""
 
     id: int
     name: str

@@ -17,7 +17,7 @@ class CorpusJob:
     """A corpus run as the command line has it."""
 
     corpus: Path | None
-    store: Path | None
+    archive: Path | None
     positions: str = "all"
     per_document: int | None = None
     samples: int = 1
@@ -28,7 +28,7 @@ class CorpusJob:
 def read_corpus_into(
     checkpoint: str, job: CorpusJob, *, target: str | None = None, others: Mapping[str, bool] | None = None
 ) -> Filled:
-    """Load a checkpoint and fill a store, with progress on stderr.
+    """Load a checkpoint and fill an archive, with progress on stderr.
 
     Args:
         checkpoint, target: see `legible.reading.reader.load`.
@@ -38,16 +38,16 @@ def read_corpus_into(
     Raises:
         UsageError: options that do not go together, and what `load` and `fill` raise.
     """
-    if job.corpus is None or job.store is None:
+    if job.corpus is None or job.archive is None:
         raise UsageError(
-            "a corpus run needs both --corpus and --store.\n"
-            "  For example: legible read builtin --corpus texts.jsonl --store out.db --positions-per-doc 8"
+            "a corpus run needs both --corpus and --archive.\n"
+            "  For example: legible read builtin --corpus texts.jsonl --archive out.db --positions-per-doc 8"
         )
     if wrong := [name for name, given in (others or {}).items() if given]:
         raise UsageError(
             f"{', '.join(wrong)} and --corpus do not go together.\n"
-            "  Leave it out: trust is asked for when searching (legible search STORE WORDS --min-trust 0.8), and\n"
-            "  reports come from the store (legible report STORE --out DIR)."
+            "  Leave it out: trust is asked for when searching (legible search ARCHIVE WORDS --min-trust 0.8), and\n"
+            "  reports come from the archive (legible report ARCHIVE --out DIR)."
         )
     positions = Positions(job.positions, job.per_document, job.seed)
     next(read_corpus(job.corpus))  # a missing or empty corpus is said before models are loaded
@@ -55,7 +55,7 @@ def read_corpus_into(
     return fill(
         reader,
         job.corpus,
-        job.store,
+        job.archive,
         positions,
         samples=job.samples,
         temperature=job.temperature,

@@ -1,4 +1,4 @@
-"""Rows of an explanation store: checkpoints and runs, cached answers, documents with their readings.
+"""Rows of an archive: checkpoints and runs, cached answers, documents with their readings.
 
 Every value goes in as a parameter: nothing from a corpus or a model becomes part of a statement.
 """
@@ -38,7 +38,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Series:
-    """A run of the store: the ids of its rows, and its sampling."""
+    """A run of the archive: the ids of its rows, and its sampling."""
 
     run: int
     checkpoint: int

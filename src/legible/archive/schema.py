@@ -1,4 +1,4 @@
-"""The tables of an explanation store, and how its file is opened.
+"""The tables of an archive, and how its file is opened.
 
     checkpoints   who read: weights of both roles, target, layer
     runs          a checkpoint under one sampling and one calibrator
@@ -12,7 +12,7 @@ Claims are not cached: p_true depends on the text and on the neighbouring readin
 cached words. `found_explanations` and `found_claims` are the full-text indices (FTS5). `keeping` fills them: triggers
 may not write to them where the schema is not trusted.
 
-A store may come from elsewhere: it is opened for queries only, with the schema's own functions untrusted.
+An archive may come from elsewhere: it is opened for queries only, with the schema's own functions untrusted.
 """
 
 import sqlite3
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from legible.errors import StoreError, UsageError
+from legible.errors import ArchiveError, UsageError
 
 FORMAT = 2
 APPLICATION_ID = 0x4C676C65  # "Lgle": says whose file it is
@@ -63,15 +63,15 @@ CREATE VIRTUAL TABLE found_claims USING fts5 (text, content='claims', content_ro
 """
 
 
-def open_store(path: Path) -> sqlite3.Connection:
-    """A store for queries.
+def open_archive(path: Path) -> sqlite3.Connection:
+    """An archive for queries.
 
     Raises:
-        UsageError: no file there, no explanation store, or one of another format.
+        UsageError: no file there, no archive, or one of another format.
     """
     if not path.is_file():
         raise UsageError(
-            f"no explanation store at {path}.\n  Make one: legible read CHECKPOINT --corpus texts.jsonl --store out.db"
+            f"no archive at {path}.\n  Make one: legible read CHECKPOINT --corpus texts.jsonl --archive out.db"
         )
     connection = _connected(path, "rw")
     connection.execute("PRAGMA query_only=ON")
@@ -79,13 +79,15 @@ def open_store(path: Path) -> sqlite3.Connection:
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """A store to be filled; a new one is made where there is none.
+    """An archive to be filled; a new one is made where there is none.
 
     Raises:
-        UsageError: the file is something else, or a store of another format, or its folder is missing.
+        UsageError: the file is something else, or an archive of another format, or its folder is missing.
     """
     if not path.parent.is_dir():
-        raise UsageError(f"no folder {path.parent} for the store {path.name}.\n  Make it, or choose another --store.")
+        raise UsageError(
+            f"no folder {path.parent} for the archive {path.name}.\n  Make it, or choose another --archive."
+        )
     return _connected(path, "rwc")
 
 
@@ -101,24 +103,24 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def is_store(path: Path) -> bool:
-    """Whether a file is an SQLite database; `open_store` says whether it is one of ours."""
+def is_archive(path: Path) -> bool:
+    """Whether a file is an SQLite database; `open_archive` says whether it is one of ours."""
     with path.open("rb") as handle:
         return handle.read(16) == b"SQLite format 3\0"
 
 
 @contextmanager
 def failures(path: Path) -> Iterator[None]:
-    """Damage and full disks as errors that name the store.
+    """Damage and full disks as errors that name the archive.
 
     Raises:
-        StoreError: in place of every error of SQLite.
+        ArchiveError: in place of every error of SQLite.
     """
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(
-            f"the explanation store {path} cannot be used: {error}.\n"
+        raise ArchiveError(
+            f"the archive {path} cannot be used: {error}.\n"
             "  The usual causes are a full disk, a damaged copy, or another process that writes to it."
         ) from None
 
@@ -136,15 +138,15 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.Error as error:
         raise UsageError(
-            f"{path} is not an explanation store ({error}).\n"
-            "  Expected the file that `legible read --corpus FILE --store STORE` wrote."
+            f"{path} is not an archive ({error}).\n"
+            "  Expected the file that `legible read --corpus FILE --archive ARCHIVE` wrote."
         ) from None
     if found != APPLICATION_ID:
         connection.close()
-        raise UsageError(f"{path} is an SQLite file, but not an explanation store.\n  Choose another file.")
+        raise UsageError(f"{path} is an SQLite file, but not an archive.\n  Choose another file.")
     if version != FORMAT:
         connection.close()
-        raise UsageError(f"{path} has format {version}, expected {FORMAT}.\n  Read the corpus into a new store.")
+        raise UsageError(f"{path} has format {version}, expected {FORMAT}.\n  Read the corpus into a new archive.")
     connection.row_factory = sqlite3.Row
     return connection
 

@@ -1,4 +1,4 @@
-"""Questions to an explanation store: full-text search over explanations or single claims, and counts.
+"""Questions to an archive: full-text search over explanations or single claims, and counts.
 
 Words are in SQLite's full-text language: several words must all occur, "a phrase", OR, NOT, prefix*. They are always a
 parameter, never part of a statement.
@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Any
 
 from legible.archive.found import ArchivedRun, Count, Hit, hit_of
-from legible.archive.schema import failures, open_store
+from legible.archive.schema import failures, open_archive
 from legible.display import visible
 from legible.documents import Document
-from legible.errors import StoreError, UsageError
+from legible.errors import ArchiveError, UsageError
 from legible.reading.reading import ReadClaim, Reading, check_trust
 
 _ABSTENTION = "claims.kind IS NOT NULL AND claims.value IS NULL"
@@ -27,20 +27,20 @@ _SIDES = """FROM readings JOIN documents ON documents.id = readings.document
 
 
 class Archive:
-    """An explanation store opened for queries; also a context manager.
+    """An archive opened for queries; also a context manager.
 
     Raises:
-        UsageError: no store there, or one of another format.
+        UsageError: no archive there, or one of another format.
 
     Example:
-        >>> with Archive("out.db") as store:  # doctest: +SKIP
-        ...     for hit in store.claims("hammer OR axe", min_trust=0.8):
+        >>> with Archive("out.db") as archive:  # doctest: +SKIP
+        ...     for hit in archive.claims("hammer OR axe", min_trust=0.8):
         ...         print(hit.doc_id, hit.token, hit.text, hit.p_true)
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.connection = open_store(self.path)
+        self.connection = open_archive(self.path)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -56,7 +56,7 @@ class Archive:
 
     @cached_property
     def runs(self) -> list[ArchivedRun]:
-        """Who read what is in the store, oldest first."""
+        """Who read what is in the archive, oldest first."""
         rows = self._rows(
             "SELECT runs.id, name, fingerprint, target, target_sha256, layer, variance, language, samples, temperature,"
             " seed, calibrator, (SELECT count(*) FROM readings WHERE run=runs.id) AS readings"
@@ -90,7 +90,7 @@ class Archive:
         """Explanations in which the words occur, the best matches first.
 
         Args:
-            words: full-text query; None: every explanation, in the store's order.
+            words: full-text query; None: every explanation, in the archive's order.
             min_trust: only explanations that claim something and all of whose claims reach this p_true; a claim that
                 something is unknown does not count.
             kind: only explanations with a claim of this kind.
@@ -217,7 +217,7 @@ class Archive:
                 row["kind"] for row in self._rows("SELECT DISTINCT kind FROM claims WHERE kind NOT NULL ORDER BY 1")
             ]
             raise UsageError(
-                f"no claim of the kind {kind!r}: the store has {visible(', '.join(kinds)) or 'claims without kinds'}."
+                f"no claim of the kind {kind!r}: the archive has {visible(', '.join(kinds)) or 'claims without kinds'}."
             )
         return where, values
 
@@ -226,8 +226,8 @@ class Archive:
         try:
             with failures(self.path):
                 self.connection.execute(f"SELECT 1 FROM {index} WHERE {index} MATCH ? LIMIT 1", [words]).fetchone()
-        except (StoreError, UnicodeEncodeError) as failed:
-            error = failed.__context__ if isinstance(failed, StoreError) else failed
+        except (ArchiveError, UnicodeEncodeError) as failed:
+            error = failed.__context__ if isinstance(failed, ArchiveError) else failed
             if isinstance(error, sqlite3.Error) and error.sqlite_errorname != "SQLITE_ERROR":
                 raise  # locked or damaged: not the words
             phrase = '"' + words.encode(errors="replace").decode().replace('"', '""') + '"'

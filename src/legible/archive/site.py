@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from legible.archive.schema import is_store
+from legible.archive.schema import is_archive
 from legible.archive.searching import Archive
 from legible.errors import UsageError
 from legible.fileio import write_json, write_text
@@ -68,10 +68,10 @@ class Entry:
 
 
 def build_site(inputs: Sequence[Path], out: Path, *, title: str = "Readings") -> list[Entry]:
-    """Write a site of every document of every store and every file of readings.
+    """Write a site of every document of every archive and every file of readings.
 
     Args:
-        inputs: explanation stores, and files that `legible read --json` wrote.
+        inputs: archives, and files that `legible read --json` wrote.
         out: a new or empty folder, or an earlier site, whose pages are then replaced.
         title: of the site.
 
@@ -84,7 +84,7 @@ def build_site(inputs: Sequence[Path], out: Path, *, title: str = "Readings") ->
     older = _earlier_pages(out)
     entries = [_write_page(number, report, out) for number, report in enumerate(_reports(inputs), start=1)]
     if not entries:
-        raise UsageError("there is nothing to show: the stores hold no reading.\n  Read a corpus into them first.")
+        raise UsageError("there is nothing to show: the archives hold no reading.\n  Read a corpus into them first.")
     names = [name for entry in entries for name in (entry.html, entry.markdown)]
     updated = max(entry.updated for entry in entries)
     context = {"title": title, "entries": entries, "updated": updated, "sure": SURE}
@@ -103,16 +103,16 @@ def build_site(inputs: Sequence[Path], out: Path, *, title: str = "Readings") ->
 def _reports(inputs: Sequence[Path]) -> Iterator[Report]:
     for path in inputs:
         if not path.is_file():
-            raise UsageError(f"no file at {path}: expected an explanation store or the output of legible read --json.")
+            raise UsageError(f"no file at {path}: expected an archive or the output of legible read --json.")
         updated = datetime.fromtimestamp(int(path.stat().st_mtime), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        if not is_store(path):
+        if not is_archive(path):
             readings = saved_readings(path)
             text = "".join(one.token for one in readings if "special_token" not in one.flags)
             yield Report(path.stem, text, readings, {"layer": readings[0].layer}, updated)
             continue
-        with Archive(path) as store:
-            for run in store.runs:
-                for document, readings in store.documents(run):
+        with Archive(path) as archive:
+            for run in archive.runs:
+                for document, readings in archive.documents(run):
                     about = {**run.about(), "document": document.doc_id}
                     yield Report(document.doc_id, document.text, readings, about, updated)
 

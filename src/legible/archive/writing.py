@@ -1,7 +1,7 @@
-"""Read a whole corpus into an explanation store: resumable, and no activation is explained twice.
+"""Read a whole corpus into an archive: resumable, and no activation is explained twice.
 
 Words are committed as soon as they are written, readings some documents at a time. A killed process repeats at most
-the call of the verbalizer that it died in (64 activations), and the resumed store equals an unbroken one row for row:
+the call of the verbalizer that it died in (64 activations), and the resumed archive equals an unbroken one row for row:
 what an activation draws depends on the seed and the activation alone.
 """
 
@@ -52,7 +52,7 @@ class Filled:
         """A summary to print."""
         found = [
             f"{self.documents} documents, {self.finished_before} of them finished before; {self.readings} readings; "
-            f"{self.written} activations explained now, {self.from_cache} taken from the store"
+            f"{self.written} activations explained now, {self.from_cache} taken from the archive"
         ]
         for count, what in (
             (self.truncated, "cut to the target's context"),
@@ -74,19 +74,19 @@ def fill(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Filled:
-    """Read every document of a corpus that the store does not have yet.
+    """Read every document of a corpus that the archive does not have yet.
 
     Args:
-        reader: a checkpoint; the store may already hold others.
+        reader: a checkpoint; the archive may already hold others.
         corpus: `.jsonl`, `.jsonl.gz` or `.txt`, see `legible.documents.read_corpus`.
-        path: the store, made where there is none.
+        path: the archive, made where there is none.
         positions: which tokens; with others than before, a document gets readings at both.
         samples, temperature, seed: as for `Reader.read`.
         progress: called with (documents done, documents) now and then.
 
     Raises:
-        UsageError: a corpus that cannot be read, a file that is no store, or samples below 1.
-        StoreError: the store cannot be written.
+        UsageError: a corpus that cannot be read, a file that is no archive, or samples below 1.
+        ArchiveError: the archive cannot be written.
     """
     if samples < 1:
         raise UsageError(f"samples is {samples}, expected at least 1.")
@@ -120,7 +120,7 @@ class _Filler:
     def __init__(self, reader: Reader, connection: sqlite3.Connection, series: Series, positions: Positions) -> None:
         self.reader, self.connection, self.series, self.positions = reader, connection, series, positions
         if reader.engine is not reader.checkpoint.engine:
-            raise UsageError("a search and an explanation store do not go together.\n  Leave --search out.")
+            raise UsageError("a search and an archive do not go together.\n  Leave --search out.")
         extra = reader.checkpoint.contract.legible
         self.sampled = CaptureConfig.from_positions(extra.variance.positions if extra and extra.variance else "")
         self.waiting: dict[Document, _Waiting] = {}

@@ -9,12 +9,12 @@ from legible.cli.common import note, print_json
 
 
 def diff(
-    store_a: Annotated[Path, typer.Argument(metavar="STORE_A", help="An explanation store.")],
-    store_b: Annotated[
-        Path | None, typer.Argument(metavar="STORE_B", help="Another one.  [default: the same, with --a and --b]")
+    archive_a: Annotated[Path, typer.Argument(metavar="ARCHIVE_A", help="An archive.")],
+    archive_b: Annotated[
+        Path | None, typer.Argument(metavar="ARCHIVE_B", help="Another one.  [default: the same, with --a and --b]")
     ] = None,
-    a: Annotated[str | None, typer.Option(help="Side A: a run's number or a checkpoint's name in STORE_A.")] = None,
-    b: Annotated[str | None, typer.Option(help="Side B: a run's number or a checkpoint's name in STORE_B.")] = None,
+    a: Annotated[str | None, typer.Option(help="Side A: a run's number or a checkpoint's name in ARCHIVE_A.")] = None,
+    b: Annotated[str | None, typer.Option(help="Side B: a run's number or a checkpoint's name in ARCHIVE_B.")] = None,
     min_trust: Annotated[
         float | None, typer.Option(metavar="P", help="Compare only claims with p_true of at least this.")
     ] = None,
@@ -35,7 +35,7 @@ def diff(
     from legible.archive.diffing import diff_lines, write_diff
     from legible.display import visible
 
-    report = compare(store_a, store_b, a=a, b=b, min_trust=min_trust)
+    report = compare(archive_a, archive_b, a=a, b=b, min_trust=min_trust)
     if html is not None:
         write_diff(html, report)
         note(f"report: {html}")

@@ -21,10 +21,11 @@ def read(
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Read the text from this UTF-8 file instead.")] = None,
     corpus: Annotated[
-        Path | None, typer.Option(help="Read every document of this file into --store: .jsonl, .jsonl.gz or .txt.")
+        Path | None, typer.Option(help="Read every document of this file into --archive: .jsonl, .jsonl.gz or .txt.")
     ] = None,
-    store: Annotated[
-        Path | None, typer.Option(help="Explanation store that --corpus fills; made, or filled further.")
+    archive: Annotated[
+        Path | None,
+        typer.Option("--archive", "--store", help="Archive that --corpus fills; made, or filled further."),
     ] = None,
     positions: Annotated[
         str, typer.Option(metavar="SPEC", help="Token positions: 'all', '-1', '3,5', or a slice such as '4:9'.")
@@ -77,12 +78,12 @@ def read(
       legible read builtin "Pavel kept a hammer in the pocket." --json | jq -r .explanation
       legible read MODEL "Pavel kept a hammer in the pocket." --method logit-lens --layer 3
 
-    With --corpus and --store whole corpora are read into one file to search, compare and publish (legible search, diff,
-    report). A stopped run goes on where it stopped; an activation that this checkpoint has explained is not explained
-    again. Documents longer than the target's context are cut to it, and counted.
+    With --corpus and --archive whole corpora are read into one file to search, compare and publish (legible search,
+    diff, report). A stopped run goes on where it stopped; an activation that this checkpoint has explained is not
+    explained again. Documents longer than the target's context are cut to it, and counted.
 
     \b
-      legible read builtin --corpus texts.jsonl --store out.db --positions-per-doc 8
+      legible read builtin --corpus texts.jsonl --archive out.db --positions-per-doc 8
       legible search out.db "hammer" --claim --min-trust 0.8
 
     With another --method than nla, the first argument is any supported model's directory or hub name, or 'builtin' for
@@ -93,10 +94,10 @@ def read(
     Flags: early_position (less context than in training), norm_outlier (an activation of unusual length), ood (text
     outside the world the pair was trained on), special_token, parse_failed (no explanation came out).
     """
-    if corpus is not None or store is not None or positions_per_doc is not None:
+    if corpus is not None or archive is not None or positions_per_doc is not None:
         from legible.archive.job import CorpusJob, read_corpus_into
 
-        job = CorpusJob(corpus, store, positions, positions_per_doc, samples, temperature, seed)
+        job = CorpusJob(corpus, archive, positions, positions_per_doc, samples, temperature, seed)
         others = _text_options(text, file, trust, search, method, layer, html)
         filled = read_corpus_into(checkpoint, job, target=target, others=others)
         print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))

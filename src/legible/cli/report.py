@@ -11,7 +11,7 @@ from legible.cli.common import print_json
 def report(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="STORE|READINGS...", help="Explanation stores, or files of legible read --json."),
+        typer.Argument(metavar="ARCHIVE|READINGS...", help="Archives, or files of legible read --json."),
     ],
     out: Annotated[Path, typer.Option(help="A new or empty folder, or an earlier site.")],
     title: Annotated[str, typer.Option(help="Title of the site.")] = "Readings",

@@ -9,7 +9,9 @@ from legible.cli.common import not_negative, print_json
 
 
 def search(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="What legible read --corpus FILE --store STORE made.")],
+    archive: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE", help="What legible read --corpus FILE --archive ARCHIVE made.")
+    ],
     words: Annotated[
         str | None, typer.Argument(metavar="WORDS", help="What to look for.  [default: everything]")
     ] = None,
@@ -42,7 +44,7 @@ def search(
     from legible.archive import Archive
     from legible.archive.showing import print_counts, print_hits
 
-    with Archive(store) as opened:
+    with Archive(archive) as opened:
         whose = None if run is None else opened.run(run).id
         if count:
             by = "claim" if claim else "kind"

@@ -6,7 +6,7 @@ An engine is one file of this folder and one line of `ENGINES`; whoever reads or
 import functools
 from collections.abc import Callable
 
-from legible.engines.base import Completion, Engine, Key, Origin, StopReason
+from legible.engines.base import Completion, Engine, Key
 from legible.engines.continuations import continue_text
 from legible.engines.local import LocalEngine
 from legible.engines.search import METHODS, search_engine
@@ -14,17 +14,7 @@ from legible.errors import UsageError
 from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
 
-__all__ = [
-    "ENGINES",
-    "Completion",
-    "Engine",
-    "Key",
-    "LocalEngine",
-    "Origin",
-    "StopReason",
-    "continue_text",
-    "make_engine",
-]
+__all__ = ["ENGINES", "Completion", "Engine", "Key", "LocalEngine", "continue_text", "make_engine"]
 
 ENGINES: dict[str, Callable[..., Engine]] = {
     "local": lambda verbalizer, _reconstructor: LocalEngine(verbalizer),

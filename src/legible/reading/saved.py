@@ -22,7 +22,7 @@ def saved_readings(path: Path) -> list[Reading]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is neither an explanation store nor UTF-8 text (byte {error.start}).") from None
+        raise UsageError(f"{path} is neither an archive nor UTF-8 text (byte {error.start}).") from None
     found = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -32,7 +32,7 @@ def saved_readings(path: Path) -> list[Reading]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{path} line {number} is not a reading ({type(error).__name__}: {error}).\n"
-                "  Expected the lines that `legible read --json` prints, or an explanation store."
+                "  Expected the lines that `legible read --json` prints, or an archive."
             ) from None
     if not found:
         raise UsageError(f"{path} holds no reading.\n  Expected the lines that `legible read --json` prints.")

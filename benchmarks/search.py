@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from support.consensus import consensus
 from support.table import conclude, markdown, shown
 
 from legible.config import EvalConfig
@@ -34,7 +35,6 @@ from legible.fileio import write_json
 from legible.languages.world import LANGUAGE as WORLD
 from legible.models.reconstructor import HEAD_FILE, Reconstructor
 from legible.reading.checkpoint import Checkpoint, load_checkpoint
-from legible.reading.consensus import consensus
 from legible.recipes.inputs import use_threads
 from legible.recipes.stages.measuring import HeldOut
 from legible.stats import Interval, ratio_difference_interval, ratio_interval

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 import train_jobs as jobs
+from support.consensus import consensus
 
 import legible as package
 from legible.documents import Document
@@ -19,7 +20,6 @@ from legible.injection import Injection
 from legible.languages.world import WorldLanguage, build_tokenizer, story_document
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.reading.consensus import consensus
 from legible.train.lm import new_lm
 from legible.vectors import direction_mse
 

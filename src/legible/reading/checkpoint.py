@@ -9,6 +9,7 @@ target at load.
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,9 @@ class Checkpoint:
     calibrator: CalibratorPair | None = None  # None: p_true is null
     probes: ProbeSet | None = None  # None: the calibrator does without them
 
+    @cached_property
     def parts(self) -> dict[str, str | int | None]:
-        """What a stage depends on that starts from this checkpoint, as parts of an identity."""
+        """What a stage depends on that starts from this checkpoint, as parts of an identity; ask before training."""
         files = {name: self.path / name for name in (LOOKUP, PROBES)}
         return {
             "verbalizer": weights_sha256(self.verbalizer),

@@ -94,7 +94,7 @@ def controls_folder(checkpoint: Checkpoint) -> Path:
     if run is not None:
         return run / FOLDER
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "legible" / FOLDER / Identity(FOLDER, checkpoint.parts()).digest
+    return cache / "legible" / FOLDER / Identity(FOLDER, checkpoint.parts).digest
 
 
 def run_of(checkpoint: Checkpoint) -> Path | None:

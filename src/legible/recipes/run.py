@@ -1,6 +1,6 @@
 """A whole run, stage by stage, into one directory; run again, it goes on where it stopped.
 
-    config.json  run.json  corpus/  target/  target_report.json  store/  teach/  sft/  rl/  checkpoint/
+    config.json  identity.json  run.json  corpus/  target/  target_report.json  store/  teach/  sft/  rl/  checkpoint/
     report.json  report.html  done/
 
 A stage that is whole has a file in done/. Everything but run.json is a function of config.json (and the thread

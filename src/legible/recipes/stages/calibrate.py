@@ -46,7 +46,7 @@ class Calibrate:
     def identity(self) -> Identity:
         """What a calibrated copy depends on."""
         told = {"documents": [vars(document) for document in self.documents()]}
-        parts = {"calibrate": self.config, "documents": Identity("corpus", told).digest, **self.checkpoint.parts()}
+        parts = {"calibrate": self.config, "documents": Identity("corpus", told).digest, **self.checkpoint.parts}
         given = {"given probes": file_sha256(self.probes)} if self.probes is not None else {}
         return Identity("calibrate", {**parts, **given}, beside=True)
 

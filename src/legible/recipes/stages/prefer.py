@@ -63,7 +63,7 @@ class Prefer(FromCheckpoint):
         """Candidates in `folder` (kept, shared by every ranking), and the pairs that the configuration picks."""
         found, config = self.checkpoint, self.config
         sampled = config.model_dump(mode="json", include=set(SAMPLING))
-        identity = Identity("prefer", {"prefer": sampled, "store": self.store.sha256, **found.parts()})
+        identity = Identity("prefer", {"prefer": sampled, "store": self.store.sha256, **found.parts})
         claim(folder, identity)
         verbalizer, reconstructor = pair_of(found)
         engine = LocalEngine(verbalizer)

@@ -132,7 +132,7 @@ class FromCheckpoint(Stage):
     def identity(self) -> Identity:
         """What the training depends on."""
         stores = {"store": self.store.sha256, "dev": self.dev.sha256}
-        return Identity(self.section, {self.section: self.config, **stores, **self.checkpoint.parts()})
+        return Identity(self.section, {self.section: self.config, **stores, **self.checkpoint.parts})
 
     def lookup(self, out: Path) -> TokenLookup:
         """The checkpoint's token lookup, or one fitted on the training rows and kept in `out`."""

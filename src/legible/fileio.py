@@ -89,6 +89,22 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def whole_chunks(path: Path, chunk: int, total: int) -> int:
+    """Cut a torn line and an unfinished chunk off a file of `total` lines to be; the number of lines that stay."""
+    if not path.exists():
+        return 0
+    lines, end, at = 0, 0, 0
+    with path.open("rb+") as handle:
+        for number, line in enumerate(handle):
+            if not line.endswith(b"\n"):
+                break
+            at += len(line)
+            if (number + 1) % chunk == 0 or number + 1 == total:
+                lines, end = number + 1, at
+        handle.truncate(end)
+    return lines
+
+
 def finite(value: Any) -> Any:
     """The same value with every NaN or infinity replaced by None, so that it is legal JSON."""
     if isinstance(value, float):

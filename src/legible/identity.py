@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
-
 from legible.errors import UsageError
 from legible.fileio import write_json
 
@@ -41,7 +39,8 @@ class Identity:
     @property
     def plain(self) -> dict[str, Any]:
         """The parts as they come back from JSON."""
-        found: dict[str, Any] = json.loads(json.dumps(self.parts, default=_dumped))
+        text = json.dumps(self.parts, default=lambda section: section.model_dump(mode="json"))
+        found: dict[str, Any] = json.loads(text)
         return found
 
     @property
@@ -163,9 +162,3 @@ def _recorded(file: Path) -> dict[str, Any] | None:
 
 def _record(file: Path, identity: Identity, *, finished: bool) -> None:
     write_json(file, {"stage": identity.stage, "finished": finished, "parts": identity.plain})
-
-
-def _dumped(part: object) -> Any:
-    if isinstance(part, BaseModel):
-        return part.model_dump(mode="json")
-    raise TypeError(f"{type(part).__name__} is no part of an identity: expected a section or plain JSON")

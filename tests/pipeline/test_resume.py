@@ -15,11 +15,11 @@ STAGES = ("pretrain", "sft", "rl")
 FAULTS = [("pretrain", "optimizer:7"), ("sft", "rename:5"), ("rl", "optimizer:9")]
 PASSAGES = {  # some passages of each fault point, the first and the last included
     ("pretrain", "optimizer"): (1, 4, 12),
-    ("pretrain", "rename"): (1, 2, 3, 4),
+    ("pretrain", "rename"): (1, 2, 3, 4, 5, 6),
     ("sft", "optimizer"): (1, 33, 120),
-    ("sft", "rename"): (1, 2, 4, 6, 8, 9),
+    ("sft", "rename"): (1, 2, 5, 9, 13, 17),
     ("rl", "optimizer"): (1, 6, 12),
-    ("rl", "rename"): (1, 2, 4, 6, 8),
+    ("rl", "rename"): (1, 2, 4, 6, 7),
 }
 MORE_FAULTS = [(stage, f"{point}:{n}") for (stage, point), numbers in PASSAGES.items() for n in numbers]
 

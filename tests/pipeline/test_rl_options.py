@@ -190,29 +190,32 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("space", ["whitened", "downstream"])
-def test_every_option_resumes_bit_for_bit(folder, store, knowledge, target, tmp_path, monkeypatch, space):
+def test_every_option_resumes_bit_for_bit(folder, store, knowledge, target, tmp_path, space):
     config = jobs.RL.model_copy(update={**EVERYTHING, "space": space, "steps": 3, "evaluate_every": 3})
 
-    def run(out: Path) -> None:
+    class Stopping(Scripted):
+        """Samples for some steps, then is interrupted."""
+
+        steps = 0
+
+        def generate(self, vectors, **options):
+            if not self.steps:
+                raise KeyboardInterrupt
+            self.steps -= 1
+            return super().generate(vectors, **options)
+
+    def run(out: Path, steps: int = 3) -> None:
         verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
-        script = Scripted(verbalizer, store, lambda row, sample: said_of(store, row, wrong=bool((row + sample) % 2)))
+        script = Stopping(verbalizer, store, lambda row, sample: said_of(store, row, wrong=bool((row + sample) % 2)))
+        script.steps = steps
         train_rl(
             config, verbalizer, reconstructor, jobs.LAYER, store, lambda *_: {"score": 0.0}, out,
             made_by="rl", engine=script, knowledge=knowledge,
         )  # fmt: skip
 
     run(tmp_path / "whole")
-    step = JointTrainer.step
-
-    def killed(self, index):
-        if index == 2:
-            raise KeyboardInterrupt
-        return step(self, index)
-
-    monkeypatch.setattr(JointTrainer, "step", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken")
-    monkeypatch.setattr(JointTrainer, "step", step)
+        run(tmp_path / "broken", steps=2)
     run(tmp_path / "broken")
     whole, broken = (
         {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
@@ -225,12 +228,12 @@ def test_every_option_resumes_bit_for_bit(folder, store, knowledge, target, tmp_
 def test_joint_training_goes_on_with_a_warm_starts_adapters(folder, target, store, tmp_path):
     config = jobs.SFT.model_copy(update={"steps": 3, "adapter": jobs.ADAPTER})
     jobs.sft(folder, tmp_path, config)
-    pair = adapted_pair(tmp_path, target, jobs.LAYER)
-    trained = {name for name, p in pair.verbalizer.named_parameters() if p.requires_grad}
+    verbalizer, _ = adapted_pair(tmp_path, target, jobs.LAYER)
+    trained = {name for name, p in verbalizer.named_parameters() if p.requires_grad}
     assert trained
     assert all("lora_" in name or name.endswith("delta") for name in trained)
-    merged = Verbalizer.load(tmp_path / "av", pair.verbalizer.prompt, pair.verbalizer.injection)
+    merged = Verbalizer.load(tmp_path / "av", verbalizer.prompt, verbalizer.injection)
     vectors, ids = store.vectors([0, 1], jobs.LAYER), torch.tensor([[300, 2], [301, 2]])
-    ours, theirs = (role.logprobs(vectors, ids, torch.ones_like(ids)) for role in (pair.verbalizer, merged))
+    ours, theirs = (role.logprobs(vectors, ids, torch.ones_like(ids)) for role in (verbalizer, merged))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     assert adapted_pair(folder / "sft", target, jobs.LAYER) is None

@@ -10,7 +10,7 @@ from legible.errors import UsageError
 from legible.injection import Injection
 from legible.models import Reconstructor, Target, Verbalizer
 from legible.models.lora import StopRowHead
-from legible.models.roles import reference_copy, shared_roles, with_lora
+from legible.models.roles import reference_copy, shared_roles, trainable_parameters, with_lora
 
 ADAPTERS = {
     "lora": AdapterConfig(rank=4),
@@ -19,10 +19,6 @@ ADAPTERS = {
 }
 IDS = torch.tensor([[9, 5, 1], [7, 7, 1]])
 MASK = torch.ones_like(IDS)
-
-
-def trainable_parameters(module):
-    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 @pytest.fixture

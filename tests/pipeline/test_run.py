@@ -63,7 +63,7 @@ def test_a_run_is_resumed_only_under_its_own_configuration(legible, micro_run):
 def test_a_run_killed_between_and_inside_stages_ends_like_an_unbroken_one(micro_run, tmp_path):
     """SIGKILL inside an SFT step and before a rename of the RL stage, then twice the same command."""
     broken = tmp_path / "broken"
-    for fault in ("optimizer:20", "rename:30", ""):
+    for fault in ("optimizer:20", "rename:72", ""):
         command = [sys.executable, "-m", "legible.cli.main", "train", "tiny", "--layer", "1", "--out", str(broken)]
         command += [f"--set={setting}" for setting in MICRO]
         done = subprocess.run(command, env={**os.environ, "LEGIBLE_FAULT": fault}, capture_output=True, text=True)

@@ -76,6 +76,7 @@ def test_another_configuration_takes_no_finished_warm_start(folder):
 
 def test_pretrain_keeps_the_target_of_one_configuration(tmp_path, legible):
     small = PretrainConfig(d_model=32, n_layers=2, n_heads=2, d_ff=32, steps=1, batch=2, bag_layer=1)
+    (tmp_path / "target").mkdir()  # an empty folder is free
     out = Pretrain(small).run(tmp_path / "target")
     weights = (out / "model.safetensors").read_bytes()
     with pytest.raises(UsageError, match=r"differs in pretrain\.seed \(0 there, 1 now\)"):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def prepare(folder: Path) -> None:
 
 def sft(folder: Path, out: Path, config: SFTConfig = SFT) -> dict[str, Any]:
     target, store = Target.load(str(folder / "target")), Store.open(folder / "store")
-    return stages.SFT.alone(target, LAYER, store, folder / "teach.jsonl", config).run(out)
+    target.name = "random"  # not the path: two folders must end equal
+    stage = stages.SFT.alone(target, LAYER, store, folder / "teach.jsonl", config)
+    return replace(stage, target_dir=folder / "target").run(out)
 
 
 def rl(folder: Path, warm: Path, out: Path, config: RLConfig = RL, sft_config: SFTConfig = SFT) -> RLResult:

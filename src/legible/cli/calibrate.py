@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import note, print_json
+from legible.cli.common import answer, note
 from legible.cli.options import section_options
 from legible.config import CalibrateConfig
 
@@ -50,7 +50,4 @@ def calibrate(
     loaded = load_checkpoint(checkpoint, target=target)
     pair = Calibrate(loaded, checkpoint, config, corpus, probes).run(out)
     note(f"calibrator: {(out or loaded.path) / 'calibrator.json'}")
-    if json:
-        print_json(summary(pair))
-    else:
-        typer.echo("\n".join(summary_lines(pair)))
+    answer(summary(pair), "\n".join(summary_lines(pair)), json=json)

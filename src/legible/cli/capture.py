@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import not_negative, print_json
+from legible.cli.common import answer, not_negative
 from legible.cli.options import section_options
 from legible.config import CaptureConfig
 from legible.progress import line_progress
@@ -51,7 +51,4 @@ def capture(
     model = open_target(target, revision=revision, trust_remote_code=trust_remote_code, layers=config.layers)
     store = Capture(model, chosen, config).run(out, line_progress("capture", len(chosen)))
     found = {"store": str(out), "rows": len(store), "layers": list(store.layers), **store.counts}
-    if json:
-        print_json(found)
-    else:
-        typer.echo("  ".join(f"{key} {value}" for key, value in found.items()))
+    answer(found, "  ".join(f"{key} {value}" for key, value in found.items()), json=json)

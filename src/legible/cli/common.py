@@ -14,6 +14,14 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(finite(value), ensure_ascii=False) + "\n")
 
 
+def answer(value: Any, text: object, *, json: bool) -> None:
+    """What a verb answers: one JSON value on stdout and nothing else, or text for a reader."""
+    if json:
+        print_json(value)
+    else:
+        sys.stdout.write(f"{text}\n")
+
+
 def note(message: str) -> None:
     """A line of progress on stderr."""
     sys.stderr.write(message + "\n")

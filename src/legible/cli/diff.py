@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import note, print_json
+from legible.cli.common import answer, note
 
 
 def diff(
@@ -39,7 +39,4 @@ def diff(
     if html is not None:
         write_diff(html, report)
         note(f"report: {html}")
-    if json:
-        print_json(report)
-        return
-    typer.echo("\n".join(visible(line) for line in diff_lines(report)))
+    answer(report, "\n".join(visible(line) for line in diff_lines(report)), json=json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import note, print_json
+from legible.cli.common import answer, note
 from legible.cli.options import section_options
 from legible.config import EvalConfig
 from legible.errors import UsageError
@@ -52,6 +52,7 @@ def evaluate(
       legible evaluate runs/mine --corpus texts.jsonl --html report.html
       legible evaluate runs/tiny --full --html report.html
     """
+    from legible.evaluate.report import summary_lines, write_report
     from legible.reading.checkpoint import load_checkpoint
     from legible.recipes.controls import evaluate_fully
     from legible.recipes.inputs import use_threads
@@ -66,13 +67,6 @@ def evaluate(
     else:
         report = Evaluate(loaded, checkpoint, config, corpus).run()
     if html is not None:
-        from legible.evaluate.report import write_report
-
         write_report(html, report)
         note(f"report: {html}")
-    if json:
-        print_json(report)
-        return
-    from legible.evaluate.report import summary_lines
-
-    typer.echo("\n".join(summary_lines(report)))
+    answer(report, "\n".join(summary_lines(report)), json=json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import note, print_json
+from legible.cli.common import answer, note
 
 
 def export(
@@ -29,11 +29,8 @@ def export(
     from legible.recipes.exchange import export_store
 
     rows = export_store(store, layer, out, stage, teach)
-    if json:
-        print_json({"parquet": str(out), "rows": rows})
-    else:
-        note(f"{rows} rows")
-        typer.echo(out)
+    note(f"{rows} rows")
+    answer({"parquet": str(out), "rows": rows}, out, json=json)
 
 
 def import_(
@@ -56,11 +53,8 @@ def import_(
     from legible.models.target import load_tokenizer
 
     store = import_parquet(parquet, out, tokenizer=load_tokenizer(tokenizer) if tokenizer else None)
-    if json:
-        print_json({"store": str(out), "rows": len(store), "layers": list(store.layers)})
-    else:
-        note(f"{len(store)} rows, layers {list(store.layers)}")
-        typer.echo(out)
+    note(f"{len(store)} rows, layers {list(store.layers)}")
+    answer({"store": str(out), "rows": len(store), "layers": list(store.layers)}, out, json=json)
 
 
 def import_adapters(
@@ -98,7 +92,4 @@ def import_adapters(
     from legible.recipes.adapters import AdapterFolders, import_adapters
 
     checkpoint = import_adapters(AdapterFolders(verbalizer, reconstructor, base, sidecar), out, store=store)
-    if json:
-        print_json({"checkpoint": str(checkpoint)})
-    else:
-        typer.echo(checkpoint)
+    answer({"checkpoint": str(checkpoint)}, checkpoint, json=json)

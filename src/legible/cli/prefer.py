@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import print_json
+from legible.cli.common import answer
 from legible.cli.options import section_options
 from legible.config import PreferConfig
 
@@ -40,7 +40,4 @@ def prefer(
 
     use_threads(threads)
     counts = Prefer.alone(checkpoint, store, dev, config, pairs=pairs).run(out)
-    if json:
-        print_json({"checkpoint": str(out / "checkpoint"), **counts})
-    else:
-        typer.echo(out / "checkpoint")
+    answer({"checkpoint": str(out / "checkpoint"), **counts}, out / "checkpoint", json=json)

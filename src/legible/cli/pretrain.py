@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import print_json
+from legible.cli.common import answer
 from legible.cli.options import section_options
 from legible.config import PretrainConfig
 
@@ -32,7 +32,4 @@ def pretrain(
 
     use_threads(threads)
     path = Pretrain(config).run(out)
-    if json:
-        print_json({"target": str(path), "config": config.model_dump(mode="json")})
-    else:
-        typer.echo(path)
+    answer({"target": str(path), "config": config.model_dump(mode="json")}, path, json=json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import print_json
+from legible.cli.common import answer
 
 
 def probe(
@@ -27,15 +27,11 @@ def probe(
       legible probe targets/world stores/train stores/dev --layer 2
       legible probe MODEL stores/mine stores/dev --layer 3 --language facts --json
     """
+    from legible.evaluate.report import target_lines
     from legible.recipes.inputs import open_store, open_target, use_threads
     from legible.recipes.stages.targets import Probe
 
     use_threads(threads)
     model = open_target(target, layers=(layer,))
     report = Probe(model, open_store(store), open_store(held_out), layer, language, seed).run()
-    if json:
-        print_json(report)
-        return
-    from legible.evaluate.report import target_lines
-
-    typer.echo("\n".join(target_lines(report)))
+    answer(report, "\n".join(target_lines(report)), json=json)

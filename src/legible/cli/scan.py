@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import not_negative, note, print_json
+from legible.cli.common import answer, not_negative, note
 
 
 def scan(
@@ -61,7 +61,4 @@ def scan(
     if html is not None:
         write_scan(html, report)
         note(f"report: {html}")
-    if json:
-        print_json(report)
-    else:
-        typer.echo("\n".join(scan_lines(report)))
+    answer(report, "\n".join(scan_lines(report)), json=json)

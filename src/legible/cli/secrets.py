@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import not_negative, print_json
+from legible.cli.common import answer, not_negative
 
 
 def secrets(
@@ -52,7 +52,4 @@ def secrets(
         max_tokens=max_tokens,
         writer=writer,
     )
-    if json:
-        print_json(report)
-    else:
-        typer.echo("\n".join(report_lines(report)))
+    answer(report, "\n".join(report_lines(report)), json=json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import print_json
+from legible.cli.common import answer
 from legible.cli.options import section_options
 from legible.config import SFTConfig
 
@@ -38,7 +38,4 @@ def sft(
     use_threads(threads)
     model = open_target(target, revision=revision, layers=(layer,))
     counts = SFT.alone(model, layer, open_store(store), teach, config, revision).run(out)
-    if json:
-        print_json({"checkpoint": str(out / "checkpoint"), **counts})
-    else:
-        typer.echo(out / "checkpoint")
+    answer({"checkpoint": str(out / "checkpoint"), **counts}, out / "checkpoint", json=json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import print_json
+from legible.cli.common import answer
 from legible.cli.options import section_options
 from legible.config import TeachConfig
 from legible.progress import line_progress
@@ -38,7 +38,4 @@ def teach(
 
     use_threads(threads)
     counts = Teach(open_store(store), config, layer).run(out, line_progress("teach"))
-    if json:
-        print_json({"teach": str(out), **counts})
-    else:
-        typer.echo("  ".join(f"{key} {value}" for key, value in counts.items()))
+    answer({"teach": str(out), **counts}, "  ".join(f"{key} {value}" for key, value in counts.items()), json=json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import note, print_json
+from legible.cli.common import answer, note
 from legible.cli.options import section_options
 from legible.config import TruthConfig
 
@@ -67,7 +67,4 @@ def truth(
     if html is not None:
         write_truth(html, report)
         note(f"report: {html}")
-    if json:
-        print_json(report)
-    else:
-        typer.echo("\n".join(truth_lines(report)))
+    answer(report, "\n".join(truth_lines(report)), json=json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import not_negative, print_json
+from legible.cli.common import answer, not_negative, print_json
 from legible.cli.options import section_options
 from legible.config import SecretsConfig
 
@@ -83,7 +83,4 @@ def secrets(
 
     use_threads(threads)
     manifest = plant(config, target, out)
-    if json:
-        print_json(manifest)
-    else:
-        typer.echo("\n".join(manifest_lines(manifest)))
+    answer(manifest, "\n".join(manifest_lines(manifest)), json=json)

@@ -69,6 +69,11 @@ def shared_roles(
     return verbalizer, reconstructor
 
 
+def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that train, by name."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
 def reference_copy(role: R) -> R:
     """A frozen snapshot of a role, e.g. the SFT model of the KL term; weights that do not train stay shared."""
     return sharing_copy(role, frozen_only=True).requires_grad_(False)

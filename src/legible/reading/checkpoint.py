@@ -77,8 +77,9 @@ class Checkpoint:
         """Writes this checkpoint's explanations, here and now."""
         return make_engine(self.verbalizer)
 
+    @cached_property
     def parts(self) -> dict[str, str | int | None]:
-        """What a stage depends on that starts from this checkpoint, as parts of an identity."""
+        """What a stage depends on that starts from this checkpoint, as parts of an identity; ask before training."""
         files = {name: self.path / name for name in (LOOKUP, PROBES)}
         return {
             "verbalizer": weights_sha256(self.verbalizer),

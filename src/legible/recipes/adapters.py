@@ -147,7 +147,7 @@ def _described(
     if store is None:
         return LegibleExtra(target=record, layer=layer, parents=parents), None
     opened = open_store(store)
-    extra = describe(opened, layer, target=record, teacher=None, language=None, corpus=None, seed=None, parents=parents)
+    extra = describe(opened, layer, target=record, parents=parents)
     if bool((opened.token_ids < 0).any()):  # imported without a tokenizer: nothing to look up
         return extra, None
     with TemporaryDirectory() as scratch:

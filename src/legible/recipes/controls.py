@@ -8,7 +8,6 @@ run's own, or, for a checkpoint without its run, rows made again by the recipe's
 Both trainings are resumable; the same command goes on where it stopped.
 """
 
-import hashlib
 import os
 import sys
 from dataclasses import dataclass
@@ -96,7 +95,7 @@ def controls_folder(checkpoint: Checkpoint) -> Path:
     if run is not None:
         return run / FOLDER
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "legible" / FOLDER / _weights_digest(checkpoint.path)
+    return cache / "legible" / FOLDER / Identity(FOLDER, checkpoint.parts).digest
 
 
 def run_of(checkpoint: Checkpoint) -> Path | None:
@@ -189,14 +188,6 @@ def _made_again(checkpoint: Checkpoint, config: RunConfig, folder: Path) -> _Row
     teach = Teach(captured, config.teach, checkpoint.layer, language, folder / "probes.safetensors")
     teach.run(teach_file, line_progress("teach controls' rows"))
     return _Rows(store, teach_file, config.sft, f"made again by the recipe {config.recipe}")
-
-
-def _weights_digest(path: Path) -> str:
-    """A short checksum of a checkpoint's own weights."""
-    digest = hashlib.sha256()
-    for file in sorted(file for role in ("av", "ar") for file in (path / role).glob("*.safetensors")):
-        digest.update(bytes.fromhex(file_sha256(file)))
-    return digest.hexdigest()[:16]
 
 
 def _say(message: str) -> None:

@@ -1,10 +1,8 @@
 """A verbalizer and a reconstructor between their stages: loaded from a stage's folder, described by one contract."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 
@@ -15,19 +13,13 @@ from legible.errors import UsageError
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.prompts import plain_reconstructor_prompt, plain_verbalizer_prompt
 from legible.reading.checkpoint import Checkpoint
-from legible.train.sft import ADAPTER_FILE, injection_of, warm_roles
+from legible.train.sft import ADAPTER_FILE, warm_roles
 
 COPIED = 64 * 2**20  # bytes of weights: a local target up to this size is copied into its checkpoints
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Both roles in memory."""
-
-    verbalizer: Verbalizer
-    reconstructor: Reconstructor
+Pair = tuple[Verbalizer, Reconstructor]
 
 
 def pair_of(checkpoint: Checkpoint) -> Pair:
@@ -41,7 +33,7 @@ def pair_of(checkpoint: Checkpoint) -> Pair:
             f"{checkpoint.path} has no reconstructor (ar/): nothing tells a better explanation from a worse one.\n"
             "  Train both with legible sft."
         )
-    return Pair(checkpoint.verbalizer, checkpoint.reconstructor)
+    return checkpoint.verbalizer, checkpoint.reconstructor
 
 
 def copied_target(name: str) -> Path | None:
@@ -52,14 +44,6 @@ def copied_target(name: str) -> Path | None:
     return folder
 
 
-def load_pair(folder: Path, target: Target, config: SFTConfig) -> Pair:
-    """The pair that a stage left in `folder/av` and `folder/ar`, with our own prompts."""
-    return Pair(
-        Verbalizer.load(folder / "av", plain_verbalizer_prompt(target.tokenizer), injection_of(config)),
-        Reconstructor.load(folder / "ar", plain_reconstructor_prompt(target.tokenizer)),
-    )
-
-
 def adapted_pair(folder: Path, target: Target, layer: int) -> Pair | None:
     """The pair of a warm start in `folder` with its adapters still to be trained; None where it has none.
 
@@ -67,7 +51,7 @@ def adapted_pair(folder: Path, target: Target, layer: int) -> Pair | None:
         UsageError: the warm start is unfinished.
     """
     config = _adapter_config(folder)
-    return None if config is None else Pair(*warm_roles(config, target, layer, folder))
+    return None if config is None else warm_roles(config, target, layer, folder)
 
 
 def _adapter_config(folder: Path) -> SFTConfig | None:
@@ -85,12 +69,11 @@ def describe(
     layer: int,
     *,
     target: contract.TargetRecord,
-    teacher: str | None,
-    language: str | None,
-    corpus: str | None,
-    seed: int | None,
+    teacher: str | None = None,
+    language: str | None = None,
+    corpus: str | None = None,
+    seed: int | None = None,
     parents: Sequence[str] = (),
-    metrics: Mapping[str, Any] | None = None,
 ) -> contract.LegibleExtra:
     """What the contract of a pair says under `legible:`; what is read off the roles themselves is filled in at saving.
 
@@ -99,7 +82,6 @@ def describe(
         layer: layer K that is read.
         target: what is read.
         teacher, language, corpus, seed, parents: where the pair comes from.
-        metrics: the figures shown with it, each with n and interval.
     """
     capture = store.origin.get("capture")  # absent in a store that was imported from another tool
     positions = CaptureConfig.model_validate(capture).positions_text() if capture else ""
@@ -111,6 +93,5 @@ def describe(
         language=language,  # type: ignore[arg-type]
         corpus=corpus,
         parents=list(parents),
-        metrics=dict(metrics or {}),
         seed=seed,
     )

@@ -1,6 +1,6 @@
 """A whole run, stage by stage, into one directory; run again, it goes on where it stopped.
 
-    config.json  run.json  corpus/  target/  target_report.json  store/  teach/  sft/  rl/  checkpoint/
+    config.json  identity.json  run.json  corpus/  target/  target_report.json  store/  teach/  sft/  rl/  checkpoint/
     report.json  report.html  done/
 
 A stage that is whole has a file in done/. Everything but run.json is a function of config.json (and the thread
@@ -179,14 +179,10 @@ def _teach(this: Run) -> None:
 
 def _sft(this: Run) -> None:
     config, target, store = this.config, this.target, this.store("train")
+    named = TargetRecord(id=target.name, revision=config.revision, sha256=target.sha256())
+    teacher, corpus = config.teach.teacher, config.corpus
     contract = describe(
-        store,
-        config.layer,
-        target=TargetRecord(id=target.name, revision=config.revision, sha256=target.sha256()),
-        teacher=config.teach.teacher,
-        language=this.language,
-        corpus=config.corpus,
-        seed=config.seed,
+        store, config.layer, target=named, teacher=teacher, language=this.language, corpus=corpus, seed=config.seed
     )
     own = this.out / "target" if config.target is None else copied_target(config.target)
     given = (target, config.layer, store, this.teach_file, config.sft, contract)
@@ -197,14 +193,8 @@ def _rl(this: Run) -> None:
     vars(this).pop("target", None)  # the warm start brings its own: not two in memory
     warm = load_checkpoint(this.out / "sft" / CHECKPOINT)
     assert warm.contract.legible is not None
-    stage = RL(
-        checkpoint=warm,
-        store=this.store("train"),
-        dev=this.store("dev"),
-        contract=warm.contract.legible,
-        config=this.config.rl,
-        into=this.out / CHECKPOINT,
-    )
+    contract, into, train = warm.contract.legible, this.out / CHECKPOINT, this.store("train")
+    stage = RL(checkpoint=warm, store=train, dev=this.store("dev"), contract=contract, config=this.config.rl, into=into)
     stage.run(this.out / "rl")
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from legible.config import TeachConfig
 from legible.errors import TeacherError, UsageError
-from legible.fileio import fault_point
+from legible.fileio import fault_point, whole_chunks
 from legible.languages.base import Claim, Row
 
 CHUNK = 64
@@ -131,7 +131,7 @@ def teach(
             "  Compute the limit on this store."
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    start = _whole_chunks(out, len(store))
+    start = whole_chunks(out, CHUNK, len(store))
     with out.open("ab", buffering=0) as handle:
         for first in range(start, len(store), CHUNK):
             chunk = range(first, min(first + CHUNK, len(store)))
@@ -201,19 +201,3 @@ def _line(row: int, result: Explanation | Refusal) -> bytes:
     else:
         value |= {"text": result.text, "claims": [[claim.kind, claim.value] for claim in result.claims]}
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
-
-
-def _whole_chunks(out: Path, total: int) -> int:
-    """Cut a torn line and an unfinished chunk off the file; the number of rows that stay."""
-    if not out.exists():
-        return 0
-    rows, end, at = 0, 0, 0
-    with out.open("rb+") as handle:
-        for number, line in enumerate(handle):
-            if not line.endswith(b"\n"):
-                break
-            at += len(line)
-            if (number + 1) % CHUNK == 0 or number + 1 == total:
-                rows, end = number + 1, at
-        handle.truncate(end)
-    return rows

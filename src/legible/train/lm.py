@@ -136,7 +136,7 @@ def train_lm(
     """
     if config.bag_weight > 0 and content_ids is None:
         raise ValueError("a future bag needs content_ids: the token ids of the words it predicts")
-    if out.exists():
+    if (out / "config.json").is_file():
         return out
     model = start or new_lm(config, tokenizer)
     trained = BaggedLM(model, config.bag_layer, config.bag_scale, content_ids if config.bag_weight > 0 else None)

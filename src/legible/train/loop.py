@@ -24,8 +24,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from legible.config import SFTConfig
 from legible.errors import TrainingError, UsageError
 from legible.fileio import finite, write_atomic, write_text
+from legible.identity import STATE
+from legible.models.roles import trainable_parameters
 from legible.train.optim import RoleOptimizer
 
 Metrics = dict[str, float | int | str | None]
@@ -147,17 +150,32 @@ class Loop:
             write_text(self.metrics, "".join(kept))
 
 
+def run_role(
+    role: str,
+    label: str,
+    config: SFTConfig,
+    out: Path,
+    made_by: str,
+    module: nn.Module,
+    optimizer: RoleOptimizer,
+    step: Callable[[int], Metrics],
+) -> None:
+    """Train one role for the steps of a warm start, its state and metrics in `out`; errors are those of `Loop.run`."""
+    files, tags = (out / f"{role}.{STATE}", out / "metrics.jsonl"), {"role": role}
+    loop = Loop(label, config.steps, config.save_every, *files, {role: module}, {role: optimizer}, made_by, tags)
+    loop.run(step)
+
+
 def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
     """The parameters that train, by name, detached and contiguous; tied ones once."""
-    return {name: p.detach().contiguous() for name, p in module.named_parameters() if p.requires_grad}
+    return {name: p.detach().contiguous() for name, p in trainable_parameters(module).items()}
 
 
 @torch.no_grad()
 def put_trained(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Take over what `trained_tensors` returned for a module of the same shape."""
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            parameter.copy_(tensors[name])
+    for name, parameter in trainable_parameters(module).items():
+        parameter.copy_(tensors[name])
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:

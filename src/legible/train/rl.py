@@ -6,10 +6,10 @@ loss; update the reconstructor on what it has just read. The best weights by a h
 start included: quality often peaks early and drifts.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file
@@ -25,6 +25,7 @@ from legible.models.roles import reference_copy
 from legible.models.verbalizer import Verbalizer
 from legible.train.joint import JointTrainer
 from legible.train.loop import Loop, Metrics, put_trained, save_tensors, trained_tensors
+from legible.train.optim import RoleOptimizer
 from legible.train.terms.extras import Extras, Knowledge
 
 Measure = Callable[[Engine, Reconstructor], dict[str, float]]
@@ -76,38 +77,14 @@ def train_rl(
         TrainingError: no rollouts differ in reward, only non-finite gradients, or a full disk.
         UsageError: `select_by` is no measure, the store is too small, or an option lacks what it needs.
     """
-    engine = engine or make_engine(verbalizer)
-    kept = Kept(config, {"av": verbalizer, "ar": reconstructor}, lambda: measure(engine, reconstructor), out)
+    kept = Kept(config, verbalizer, reconstructor, measure, out)
     if len(store) < config.prompts:
         raise UsageError(f"rl.prompts is {config.prompts}, but the store has {len(store)} rows.\n  Lower rl.prompts.")
     reference = reference_copy(verbalizer) if config.kl > 0 else None
+    engine = engine or make_engine(verbalizer)
     extras = Extras.of(config, store, layer, verbalizer.tokenizer, knowledge, out)
     joint = JointTrainer(config, verbalizer, reconstructor, engine, store, layer, reference, extras)
-
-    if config.steps == 0:
-        kept.measure(0)
-
-    def step(index: int) -> Metrics:
-        if index == 0:
-            kept.measure(0)
-        metrics = joint.step(index)
-        kept.count(metrics)
-        if (index + 1) % config.evaluate_every == 0 or index + 1 == config.steps:
-            metrics |= {f"dev_{name}": value for name, value in kept.measure(index + 1).items()}
-        return metrics
-
-    Loop(
-        "rl",
-        config.steps,
-        config.save_every,
-        out / STATE,
-        out / "metrics.jsonl",
-        kept.roles,
-        joint.optimizers,
-        made_by,
-        memory=kept.memory,
-    ).run(step)
-    return kept.finish(joint.skipped)
+    return kept.train(joint, joint.optimizers, made_by)
 
 
 def check_select_by(section: str, config: RLConfig | PreferConfig, measures: Iterable[str]) -> None:
@@ -123,6 +100,19 @@ def check_select_by(section: str, config: RLConfig | PreferConfig, measures: Ite
         )
 
 
+class Trainer(Protocol):
+    """What is trained step by step: joint training, or preference training."""
+
+    @property
+    def skipped(self) -> int:
+        """Optimizer steps with non-finite gradients so far."""
+        ...
+
+    def step(self, index: int) -> Metrics:
+        """One step."""
+        ...
+
+
 class Kept:
     """The best weights by the held-out measure, and what is counted across the steps.
 
@@ -133,18 +123,42 @@ class Kept:
     def __init__(
         self,
         config: RLConfig | PreferConfig,
-        roles: dict[str, Verbalizer | Reconstructor],
-        measure: Callable[[], dict[str, float]],
+        verbalizer: Verbalizer,
+        reconstructor: Reconstructor,
+        measure: Measure,
         out: Path,
-        *,
-        section: str = "rl",
     ) -> None:
-        self.config = config
-        self.section = section
-        self.roles = roles
-        self.out = out
+        self.config, self.out = config, out
+        self.section = "rl" if isinstance(config, RLConfig) else "prefer"
+        self.roles: dict[str, Verbalizer | Reconstructor] = {"av": verbalizer, "ar": reconstructor}
         self.memory: dict[str, Any] = {"measured": [], "best": None, "best_step": 0, "counts": {}}
-        self._measure = measure
+        engine = make_engine(verbalizer)
+        self._measure = lambda: measure(engine, reconstructor)
+
+    def train(self, trainer: Trainer, optimizers: Mapping[str, RoleOptimizer], made_by: str) -> RLResult:
+        """Train the roles that have an optimizer, or go on; measure before the first step, now and then, at the end.
+
+        Returns:
+            What was measured and counted. The roles hold the best weights then, which also stand in `out`.
+        """
+        config = self.config
+        if config.steps == 0:
+            self.measure(0)
+
+        def step(index: int) -> Metrics:
+            if index == 0:
+                self.measure(0)
+            metrics = trainer.step(index)
+            self.count(metrics)
+            if (index + 1) % config.evaluate_every == 0 or index + 1 == config.steps:
+                metrics |= {f"dev_{name}": value for name, value in self.measure(index + 1).items()}
+            return metrics
+
+        files = self.out / STATE, self.out / "metrics.jsonl"
+        roles = {name: self.roles[name] for name in optimizers}
+        given = (self.section, config.steps, config.save_every, *files, roles, optimizers, made_by)
+        Loop(*given, memory=self.memory).run(step)
+        return self._finish(trainer.skipped)
 
     def measure(self, step: int) -> dict[str, float]:
         """Score the weights of now, and keep them if they are the best so far.
@@ -165,9 +179,9 @@ class Kept:
     def count(self, metrics: Metrics) -> None:
         """Add up what must not be dropped in silence."""
         for name in ("parse_failures", "skipped_groups"):
-            self.memory["counts"][name] = self.memory["counts"].get(name, 0) + int(metrics[name] or 0)
+            self.memory["counts"][name] = self.memory["counts"].get(name, 0) + int(metrics.get(name) or 0)
 
-    def finish(self, skipped_steps: int) -> RLResult:
+    def _finish(self, skipped_steps: int) -> RLResult:
         """Put the best weights back and save both roles."""
         self._put_back()
         for name, role in self.roles.items():

@@ -8,10 +8,9 @@ from pathlib import Path
 from legible.config import SFTConfig
 from legible.data.store import Store
 from legible.fileio import write_directory
-from legible.identity import STATE
 from legible.languages.base import Language
 from legible.models.target import Target
-from legible.train.loop import Loop
+from legible.train.loop import run_role
 from legible.train.sft import reconstructor_training
 from legible.train.terms.paraphrase import check_rewording
 
@@ -44,15 +43,6 @@ def train_second_reconstructor(
     config = config.model_copy(update={"seed": config.seed + 1})
     check_rewording(config.paraphrase, language, "sft.paraphrase")
     training = reconstructor_training(config, target, layer, store, teach_file, language)
-    Loop(
-        "second reconstructor",
-        config.steps,
-        config.save_every,
-        out / f"second.{STATE}",
-        out / "metrics.jsonl",
-        {"second": training.module},
-        {"second": training.optimizer},
-        made_by,
-        {"role": "second"},
-    ).run(training.step)
+    role = (training.module, training.optimizer, training.step)
+    run_role("second", "second reconstructor", config, out, made_by, *role)
     write_directory(out / "second", training.module.save)

@@ -19,7 +19,7 @@ from legible.data.batches import pad
 from legible.data.store import Store
 from legible.errors import UsageError
 from legible.fileio import write_directory
-from legible.identity import STATE, is_finished
+from legible.identity import is_finished
 from legible.injection import Injection
 from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
@@ -29,7 +29,7 @@ from legible.models.verbalizer import Verbalizer
 from legible.prompts import completion_ids, plain_reconstructor_prompt, plain_verbalizer_prompt
 from legible.teachers.base import count_taught, taught_texts
 from legible.train.examples import BatchOrder, TokenTable, check_rows
-from legible.train.loop import Loop, Metrics, put_trained, save_tensors, trained_tensors
+from legible.train.loop import Metrics, put_trained, run_role, save_tensors, trained_tensors
 from legible.train.optim import RoleOptimizer
 from legible.train.terms.paraphrase import Rewording, check_rewording
 from legible.vectors import direction_mse
@@ -98,13 +98,18 @@ def warm_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> t
     if not is_finished(folder):
         raise UsageError(f"no finished warm start in {folder}.\n  Run `legible sft` first.")
     if config.adapter is None:
-        prompts = plain_verbalizer_prompt(target.tokenizer), plain_reconstructor_prompt(target.tokenizer)
-        verbalizer = Verbalizer.load(folder / "av", prompts[0], injection_of(config), device=str(target.device))
-        return verbalizer, Reconstructor.load(folder / "ar", prompts[1], device=str(target.device))
+        return merged_roles(config, target, folder)
     roles = shared_roles(target, layer, injection_of(config), config.adapter, seed=config.seed)
     for name, role in zip(("av", "ar"), roles, strict=True):
         put_trained(role, load_file(folder / ADAPTER_FILE.format(name)))
     return roles
+
+
+def merged_roles(config: SFTConfig, target: Target, folder: Path) -> tuple[Verbalizer, Reconstructor]:
+    """Both roles as they stand in `folder/av` and `folder/ar`: whole models, adapters merged."""
+    prompts = plain_verbalizer_prompt(target.tokenizer), plain_reconstructor_prompt(target.tokenizer)
+    verbalizer = Verbalizer.load(folder / "av", prompts[0], injection_of(config), device=str(target.device))
+    return verbalizer, Reconstructor.load(folder / "ar", prompts[1], device=str(target.device))
 
 
 def train_sft(
@@ -135,22 +140,14 @@ def train_sft(
         TrainingError: only non-finite gradients, or a full disk.
     """
     check_rewording(config.paraphrase, language, "sft.paraphrase")
-    job = _Outputs(config, out, made_by)
     av = verbalizer_training(config, target, layer, store, teach_file)
-    _run(job, "av", av)
+    _train("av", av, config, out, made_by)
     stop_id = plain_verbalizer_prompt(target.tokenizer).stop_ids[0]
     counts, skipped = _counts(teach_file, av.table, stop_id), av.optimizer.skipped
     del av  # one role in memory at a time
     ar = reconstructor_training(config, target, layer, store, teach_file, language)
-    _run(job, "ar", ar)
+    _train("ar", ar, config, out, made_by)
     return SFTResult(**counts, skipped_verbalizer=skipped, skipped_reconstructor=ar.optimizer.skipped)
-
-
-@dataclass(frozen=True)
-class _Outputs:
-    config: SFTConfig
-    out: Path
-    made_by: str
 
 
 class RoleTraining:
@@ -223,23 +220,14 @@ def reconstructor_training(
     return training
 
 
-def _run(job: _Outputs, role: str, training: RoleTraining) -> None:
+def _train(role: str, training: RoleTraining, config: SFTConfig, out: Path, made_by: str) -> None:
     """Train one role to the last step and save it."""
-    Loop(
-        "sft verbalizer" if role == "av" else "sft reconstructor",
-        job.config.steps,
-        job.config.save_every,
-        job.out / f"{role}.{STATE}",
-        job.out / "metrics.jsonl",
-        {role: training.module},
-        {role: training.optimizer},
-        job.made_by,
-        {"role": role},
-    ).run(training.step)
-    if job.config.adapter is not None:
-        about = {"legible": job.config.model_dump_json()}
-        save_tensors(job.out / ADAPTER_FILE.format(role), trained_tensors(training.module), about)
-    write_directory(job.out / role, training.module.save)
+    label = "sft verbalizer" if role == "av" else "sft reconstructor"
+    run_role(role, label, config, out, made_by, training.module, training.optimizer, training.step)
+    if config.adapter is not None:
+        about = {"legible": config.model_dump_json()}
+        save_tensors(out / ADAPTER_FILE.format(role), trained_tensors(training.module), about)
+    write_directory(out / role, training.module.save)
 
 
 def _counts(teach_file: Path, table: TokenTable, stop_id: int) -> dict[str, int]:

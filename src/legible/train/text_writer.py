@@ -28,14 +28,13 @@ from legible.engines.decode import Policy, decode
 from legible.engines.direct import fastest_stepper
 from legible.errors import UsageError
 from legible.fileio import write_directory, write_json
-from legible.identity import STATE
 from legible.languages.base import Row
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import completion_ids, parse_explanation, plain_verbalizer_prompt
 from legible.teachers.base import taught_texts
 from legible.train.examples import BatchOrder, TokenTable, check_rows
-from legible.train.loop import Loop, Metrics
+from legible.train.loop import Metrics, run_role
 from legible.train.optim import RoleOptimizer
 from legible.train.sft import injection_of, new_verbalizer
 
@@ -226,17 +225,8 @@ def train_text_writer(
         TrainingError: only non-finite gradients, or a full disk.
     """
     training = WriterTraining(config, target, layer, store, teach_file)
-    Loop(
-        "text-only writer",
-        config.steps,
-        config.save_every,
-        out / f"writer.{STATE}",
-        out / "metrics.jsonl",
-        {"writer": training.writer},
-        {"writer": training.optimizer},
-        made_by,
-        {"role": "writer"},
-    ).run(training.step)
+    role = (training.writer, training.optimizer, training.step)
+    run_role("writer", "text-only writer", config, out, made_by, *role)
     write_directory(out / "writer", training.writer.verbalizer.save)
     record = WriterRecord(
         steps=config.steps,

@@ -8,7 +8,7 @@ from legible.config import CalibrateConfig
 from legible.documents import Document
 from legible.errors import UsageError
 from legible.fileio import file_sha256, write_directory
-from legible.identity import Identity, claim, finish
+from legible.identity import Identity, once
 from legible.probes.probes import ProbeSet
 from legible.progress import line_progress
 from legible.reading.calibrated import CALIBRATOR, store_calibrator
@@ -45,11 +45,10 @@ class Calibrate:
 
     def identity(self) -> Identity:
         """What a calibrated copy depends on."""
-        told = [{"doc_id": document.doc_id, "text": document.text} for document in self.documents()]
-        parts = {"calibrate": self.config, "documents": Identity("corpus", {"all": told}).digest}
-        if self.probes is not None:
-            parts["given probes"] = file_sha256(self.probes)
-        return Identity("calibrate", {**parts, **self.checkpoint.parts()}, beside=True)
+        told = {"documents": [vars(document) for document in self.documents()]}
+        parts = {"calibrate": self.config, "documents": Identity("corpus", told).digest, **self.checkpoint.parts}
+        given = {"given probes": file_sha256(self.probes)} if self.probes is not None else {}
+        return Identity("calibrate", {**parts, **given}, beside=True)
 
     def run(self, out: Path | None = None) -> Calibrators:
         """Fit both calibrators and store them in the checkpoint's folder, or with a copy of it in `out`.
@@ -58,31 +57,26 @@ class Calibrate:
             UsageError: probes or a corpus that are not there, an `out` of something else, or too little to fit on.
         """
         check(self.checkpoint)
-        if out is None:
-            if self.name == "builtin" or not Path(self.name).exists():
-                raise UsageError(
-                    f"{self.name} is not a folder of yours to write into.\n  Copy it with its calibrator: --out DIR"
-                )
-            pair = self._fit()
-            self._keep(self.checkpoint.path, pair)
-            return pair
-        identity = self.identity()
-        if claim(out, identity) == "finished":
-            return Calibrators.load(out / CALIBRATOR)
-        pair = self._fit()
-        write_directory(out, lambda folder: self._keep(folder, pair, copied=True))
-        finish(out, identity)
-        return pair
+        if out is not None:
+            once(out, self.identity(), lambda: write_directory(out, self._copy))
+        elif self.name == "builtin" or not Path(self.name).exists():
+            raise UsageError(
+                f"{self.name} is not a folder of yours to write into.\n  Copy it with its calibrator: --out DIR"
+            )
+        else:
+            self._fit(self.checkpoint.path)
+        return Calibrators.load((out or self.checkpoint.path) / CALIBRATOR)
 
-    def _fit(self) -> Calibrators:
+    def _copy(self, folder: Path) -> None:
+        shutil.copytree(self.checkpoint.path, folder, dirs_exist_ok=True)
+        self._fit(folder)
+
+    def _fit(self, folder: Path) -> None:
         found, documents = self.checkpoint, self.documents()
-        found = replace(found, probes=ProbeSet.load(self.probes)) if self.probes is not None else found
+        given = ProbeSet.load(self.probes) if self.probes is not None else None
+        found = replace(found, probes=given or found.probes)
         shown = line_progress("calibrate", len(documents))
-        return calibrate(found, self.config, documents, split="calibrate", progress=shown)
-
-    def _keep(self, folder: Path, pair: Calibrators, *, copied: bool = False) -> None:
-        if copied:
-            shutil.copytree(self.checkpoint.path, folder, dirs_exist_ok=True)
-        if self.probes is not None:  # until the new calibrator is there, the old one refuses to speak beside them
-            ProbeSet.load(self.probes).save(folder / PROBES)
+        pair = calibrate(found, self.config, documents, split="calibrate", progress=shown)
+        if given is not None:  # until the new calibrator is there, the old one refuses to speak beside them
+            given.save(folder / PROBES)
         store_calibrator(folder, pair)

@@ -52,7 +52,7 @@ class Prefer(FromCheckpoint):
         found, lookup, roles = self.checkpoint, self.lookup(out), pair_of(self.checkpoint)
         pairs, counts = self._make_pairs(self.pairs or out / "pairs")
         measure = self.measure(lookup)
-        given = (self.config, roles.verbalizer, roles.reconstructor, found.layer, self.store, pairs, measure, out)
+        given = (self.config, *roles, found.layer, self.store, pairs, measure, out)
         result = train_preference(*given, made_by=made_by)
         self.leave(out, roles, lookup)
         summary = {key: value for key, value in vars(result).items() if key not in ("parse_failures", "skipped_groups")}
@@ -62,10 +62,10 @@ class Prefer(FromCheckpoint):
         """Candidates in `folder` (kept, shared by every ranking), and the pairs that the configuration picks."""
         found, config = self.checkpoint, self.config
         sampled = config.model_dump(mode="json", include=set(SAMPLING))
-        identity = Identity("prefer", {"prefer": sampled, "store": self.store.sha256, **found.parts()})
+        identity = Identity("prefer", {"prefer": sampled, "store": self.store.sha256, **found.parts})
         claim(folder, identity)
-        roles = pair_of(found)
-        sampler = Sampler(config, found.engine, roles.reconstructor, self.store, found.layer, found.language)
+        _, reconstructor = pair_of(found)
+        sampler = Sampler(config, found.engine, reconstructor, self.store, found.layer, found.language)
         candidates = sample_candidates(sampler, folder, line_progress("explanations for pairs"))
         finish(folder, identity)
         pairs, counts = pick_pairs(candidates, config)

@@ -17,11 +17,11 @@ from legible.probes.lookup import TokenLookup
 from legible.probes.probes import ProbeSet
 from legible.reading.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from legible.recipes.inputs import open_store
-from legible.recipes.pair import Pair, adapted_pair, copied_target, describe, load_pair, pair_of
+from legible.recipes.pair import Pair, adapted_pair, copied_target, describe, pair_of
 from legible.recipes.stages.base import Stage
 from legible.recipes.stages.rows import fit_lookup, probes_file
 from legible.train.rl import Measure, check_select_by, train_rl
-from legible.train.sft import train_sft
+from legible.train.sft import merged_roles, train_sft
 from legible.train.terms.extras import Knowledge
 
 CHECKPOINT = "checkpoint"
@@ -66,15 +66,9 @@ class SFT(Stage):
     ) -> "SFT":
         """The stage outside of a run: teacher, language and probes are those that lie beside the teacher's text."""
         teacher = recorded_parts(teach_file, beside=True).get("teach", {}).get("teacher")
-        contract = describe(
-            store,
-            layer,
-            target=TargetRecord(id=target.name, revision=revision, sha256=target.sha256()),
-            teacher=teacher,
-            language=teacher if teacher in languages.names() else None,
-            corpus=None,
-            seed=config.seed,
-        )
+        named = TargetRecord(id=target.name, revision=revision, sha256=target.sha256())
+        language = teacher if teacher in languages.names() else None
+        contract = describe(store, layer, target=named, teacher=teacher, language=language, seed=config.seed)
         beside = {"target_dir": copied_target(target.name), "probes": probes_file(teach_file)}
         return cls(target, layer, store, teach_file, config, contract, **beside)
 
@@ -92,16 +86,10 @@ class SFT(Stage):
         named = self.contract.language
         speaks = languages.get(named) if named is not None else None
         result = train_sft(*given, made_by=made_by, language=speaks)
-        pair = load_pair(out, self.target, self.config)
-        save_checkpoint(
-            out / CHECKPOINT,
-            pair.verbalizer,
-            pair.reconstructor,
-            self.contract,
-            target_dir=self.target_dir,
-            lookup=fit_lookup(self.store, self.layer, self.lookup or out / LOOKUP),
-            probes=ProbeSet.load(self.probes) if self.probes is not None and self.probes.exists() else None,
-        )
+        lookup = fit_lookup(self.store, self.layer, self.lookup or out / LOOKUP)
+        probes = ProbeSet.load(self.probes) if self.probes is not None and self.probes.exists() else None
+        roles, into = merged_roles(self.config, self.target, out), out / CHECKPOINT
+        save_checkpoint(into, *roles, self.contract, target_dir=self.target_dir, lookup=lookup, probes=probes)
         return asdict(result)
 
 
@@ -146,7 +134,7 @@ class FromCheckpoint(Stage):
     def identity(self) -> Identity:
         """What the training depends on."""
         stores = {"store": self.store.sha256, "dev": self.dev.sha256}
-        return Identity(self.section, {self.section: self.config, **stores, **self.checkpoint.parts()})
+        return Identity(self.section, {self.section: self.config, **stores, **self.checkpoint.parts})
 
     def lookup(self, out: Path) -> TokenLookup:
         """The checkpoint's token lookup, or one fitted on the training rows and kept in `out`."""
@@ -154,32 +142,18 @@ class FromCheckpoint(Stage):
 
     def measure(self, lookup: TokenLookup) -> Measure:
         """The held-out scores that choose the best step, on `MEASURE_ROWS` rows of the dev store."""
-        found = self.checkpoint
-        return held_out_measure(
-            self.dev,
-            found.language,
-            found.layer,
-            lookup,
-            MEASURE_ROWS,
-            variance=float(self.store.variance(found.layer)["value"]),
-            probes=found.probes,
-            max_tokens=self.config.max_tokens,
-            seed=self.config.seed,
-        )
+        found, config = self.checkpoint, self.config
+        given = (self.dev, found.language, found.layer, lookup, MEASURE_ROWS)
+        variance, limit = float(self.store.variance(found.layer)["value"]), config.max_tokens
+        return held_out_measure(*given, variance=variance, probes=found.probes, max_tokens=limit, seed=config.seed)
 
     def leave(self, out: Path, pair: Pair, lookup: TokenLookup) -> None:
         """Assemble the new checkpoint: another pair with everything else of the old one."""
         found = self.checkpoint
-        target = found.path / "target"
-        save_checkpoint(
-            self.into or out / CHECKPOINT,
-            pair.verbalizer,
-            pair.reconstructor,
-            self.contract,
-            target_dir=target if target.is_dir() else copied_target(found.target.name),
-            lookup=lookup,
-            probes=found.probes,
-        )
+        beside = found.path / "target"
+        own = beside if beside.is_dir() else copied_target(found.target.name)
+        into = self.into or out / CHECKPOINT
+        save_checkpoint(into, *pair, self.contract, target_dir=own, lookup=lookup, probes=found.probes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,16 +170,8 @@ class RL(FromCheckpoint):
         """Train both roles into OUT/av and OUT/ar and assemble the checkpoint; returns what was counted."""
         found, lookup = self.checkpoint, self.lookup(out)
         pair = adapted_pair(found.path.parent, found.target, found.layer) or pair_of(found)
-        result = train_rl(
-            self.config,
-            pair.verbalizer,
-            pair.reconstructor,
-            found.layer,
-            self.store,
-            self.measure(lookup),
-            out,
-            made_by=made_by,
-            knowledge=Knowledge(found.language, lookup, found.target),
-        )
+        known = Knowledge(found.language, lookup, found.target)
+        given = (self.config, *pair, found.layer, self.store, self.measure(lookup), out)
+        result = train_rl(*given, made_by=made_by, knowledge=known)
         self.leave(out, pair, lookup)
         return asdict(result)

@@ -5,17 +5,16 @@ every loss can share one set.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from legible.config import PreferConfig
 from legible.data.store import Store
 from legible.engines.base import Engine
-from legible.fileio import write_text
+from legible.fileio import whole_chunks
 from legible.languages.base import Language, judge
 from legible.models.reconstructor import Reconstructor
 from legible.train.loop import generator
@@ -119,7 +118,7 @@ def sample_candidates(
     path = out / CANDIDATES
     rows = sampler.rows()
     out.mkdir(parents=True, exist_ok=True)
-    done = _keep_whole_chunks(path, len(rows))
+    done = whole_chunks(path, CHUNK, len(rows))
     with path.open("a", encoding="utf-8") as log:
         for start in range(done, len(rows), CHUNK):
             for row, found in sampler.explain(rows[start : start + CHUNK]).items():
@@ -127,24 +126,6 @@ def sample_candidates(
             log.flush()
             if progress is not None:
                 progress(min(start + CHUNK, len(rows)), len(rows))
-    return {line["row"]: [Candidate(**one) for one in line["samples"]] for line in json_lines(path)}
-
-
-def _keep_whole_chunks(path: Path, rows: int) -> int:
-    """Rows of the finished chunks; a torn last line and an unfinished chunk are dropped."""
-    if not path.exists():
-        return 0
-    text = path.read_text(encoding="utf-8")
-    whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    if len(whole) < rows:
-        whole = whole[: len(whole) // CHUNK * CHUNK]
-    if "".join(whole) != text:
-        write_text(path, "".join(whole))
-    return len(whole)
-
-
-def json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file."""
-    with path.open(encoding="utf-8") as handle:
-        for line in handle:
-            yield json.loads(line)
+    with path.open(encoding="utf-8") as lines:
+        read = [json.loads(line) for line in lines]
+    return {line["row"]: [Candidate(**one) for one in line["samples"]] for line in read}

@@ -5,7 +5,7 @@ asks, under the frozen warm start; the loss of `preference_losses`; one update. 
 pairs and does not change. The best weights by a held-out measure are kept, the warm start included.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,14 +16,12 @@ from torch import Tensor
 from legible.config import PreferConfig
 from legible.data.batches import pad
 from legible.data.store import Store
-from legible.engines import make_engine
 from legible.errors import UsageError
-from legible.identity import STATE
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import reference_copy
 from legible.models.verbalizer import Verbalizer
 from legible.train.joint import MICRO_TOKENS
-from legible.train.loop import Loop, Metrics, generator
+from legible.train.loop import Metrics, generator
 from legible.train.optim import RoleOptimizer
 from legible.train.preference.losses import WITH_REFERENCE, PairLogprobs, kto_reference_point, preference_loss
 from legible.train.preference.pairs import RankedPair
@@ -45,6 +43,11 @@ class PreferenceTrainer:
     def __post_init__(self) -> None:
         self.optimizer = RoleOptimizer(self.verbalizer, self.config.verbalizer, self.config.steps)
         self._loss = preference_loss(self.config)
+
+    @property
+    def skipped(self) -> int:
+        """Optimizer steps with non-finite gradients so far."""
+        return self.optimizer.skipped
 
     def batch(self, index: int) -> list[RankedPair]:
         """The pairs of a step: every pair once before any pair twice."""
@@ -163,39 +166,10 @@ def train_preference(
     """
     if not pairs:
         raise UsageError("found no pairs, expected at least one.\n  Make them with legible prefer --steps 0.")
-    roles: dict[str, Verbalizer | Reconstructor] = {"av": verbalizer, "ar": reconstructor}
-    engine = make_engine(verbalizer)
-    kept = Kept(config, roles, lambda: measure(engine, reconstructor), out, section="prefer")
     reference = reference_copy(verbalizer) if config.loss in WITH_REFERENCE else None
     trainer = PreferenceTrainer(config, verbalizer, pairs, store, layer, reference)
-    if config.steps == 0:
-        kept.measure(0)
-    Loop(
-        "prefer",
-        config.steps,
-        config.save_every,
-        out / STATE,
-        out / "metrics.jsonl",
-        {"av": verbalizer},
-        {"av": trainer.optimizer},
-        made_by,
-        memory=kept.memory,
-    ).run(measured_steps(trainer.step, kept, config))
-    return kept.finish(trainer.optimizer.skipped)
-
-
-def measured_steps(step: Callable[[int], Metrics], kept: Kept, config: PreferConfig) -> Callable[[int], Metrics]:
-    """`step` with the held-out measure before the first step, every `evaluate_every` steps and after the last."""
-
-    def run(index: int) -> Metrics:
-        if index == 0:
-            kept.measure(0)
-        metrics = step(index)
-        if (index + 1) % config.evaluate_every == 0 or index + 1 == config.steps:
-            metrics |= {f"dev_{name}": value for name, value in kept.measure(index + 1).items()}
-        return metrics
-
-    return run
+    kept = Kept(config, verbalizer, reconstructor, measure, out)
+    return kept.train(trainer, {"av": trainer.optimizer}, made_by)
 
 
 def completion_logprobs(

@@ -5,7 +5,6 @@ the call of the verbalizer that it died in (64 activations), and the resumed sto
 what an activation draws depends on the seed and the activation alone.
 """
 
-import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -30,7 +29,6 @@ from legible.reading.reader import Prepared, Reader
 from legible.reading.trusted import sampling_temperature
 
 ROWS = 64  # activations in one call of the verbalizer, and about as many readings between two commits
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -80,7 +78,7 @@ def fill(
 
     Args:
         reader: a checkpoint; the store may already hold others.
-        corpus: `.jsonl`, `.jsonl.gz` or `.txt`, see `legible.documents.read_corpus`.
+        corpus: see `legible.documents.read_corpus`.
         path: the store, made where there is none.
         positions: which tokens; with others than before, a document gets readings at both.
         samples, temperature, seed: as for `Reader.read`.
@@ -131,8 +129,8 @@ class _Filler:
 
     def add(self, document: Document) -> bool:
         """Take up a document; whether this led to work that was committed."""
-        document = self._repaired(document)
         self.found.documents += 1
+        self.found.repaired += document.repaired
         row = keeping.document_id(self.connection, document)
         visit = None if row is None else keeping.visited(self.connection, self.series, row, self.positions.key)
         if visit is not None or document in self.waiting:
@@ -235,8 +233,3 @@ class _Filler:
         except (ValueError, KeyError, TypeError):  # an id that only looks like the world's
             same = False
         return document if same else replace(document, doc_id="")
-
-    def _repaired(self, document: Document) -> Document:
-        clean = Document(*(_LONE_SURROGATE.sub("\ufffd", part) for part in (document.doc_id, document.text)))
-        self.found.repaired += clean != document
-        return clean

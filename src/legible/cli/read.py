@@ -21,7 +21,8 @@ def read(
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Read the text from this UTF-8 file instead.")] = None,
     corpus: Annotated[
-        Path | None, typer.Option(help="Read every document of this file into --store: .jsonl, .jsonl.gz or .txt.")
+        Path | None,
+        typer.Option(help="Read every document of this file into --store: .jsonl, .json or .txt, also .gz."),
     ] = None,
     store: Annotated[
         Path | None, typer.Option(help="Explanation store that --corpus fills; made, or filled further.")

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from legible.errors import UnsupportedModelError, UsageError
+from legible.fileio import repaired
 from legible.models.arch import Arch, check_layer, sharing_copy
 
 _TOLERANCE = 1e-3  # of the stream's own norm: float32 batches differ by about 1e-6, a wrong layer by about 1
@@ -94,7 +95,7 @@ class Target:
         """
         if not text.strip():
             raise UsageError("the text is empty.\n  Give at least one word.")
-        out = self.tokenizer(text, return_offsets_mapping=True, verbose=False)
+        out = self.tokenizer(repaired(text), return_offsets_mapping=True, verbose=False)
         return Encoded(list(out["input_ids"]), [(int(a), int(b)) for a, b in out["offset_mapping"]])
 
     @torch.no_grad()

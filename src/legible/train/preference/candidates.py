@@ -155,7 +155,7 @@ def _keep_whole_chunks(path: Path, rows: int) -> int:
     if not path.exists():
         return 0
     text = path.read_text(encoding="utf-8")
-    whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    whole = [f"{line}\n" for line in text.split("\n")[:-1]]
     if len(whole) < rows:
         whole = whole[: len(whole) // CHUNK * CHUNK]
     if "".join(whole) != text:

@@ -49,8 +49,8 @@ def refuse_pointer(path: Path) -> None:
         UsageError: the file is such a pointer.
     """
     with path.open("rb") as handle:
-        if (start := handle.read(len(POINTER))) == POINTER:
-            refuse_other_kind(start, path)
+        if handle.read(len(POINTER)) == POINTER:
+            raise UsageError(f"{path} is a git-lfs pointer, not the file itself.\n  Fetch the file: git lfs pull")
 
 
 def decoded(data: bytes, name: Path | str) -> str:

@@ -31,7 +31,7 @@ class LocalTeacher:
         self._called = f"{role} {self.name}"
         self._config = config
         self._model = load_pretrained(AutoModelForCausalLM, path).eval()
-        self._tokenizer: Any = load_tokenizer(path, revision=None, trust_remote_code=False)
+        self._tokenizer: Any = load_tokenizer(path, self._model)
         self._tokenizer.padding_side = "left"
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token

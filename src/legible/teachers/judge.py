@@ -23,7 +23,7 @@ from legible.teachers.cache import AnswerCache, answer_key
 from legible.teachers.http import HttpTeacher
 from legible.teachers.local import LocalTeacher
 from legible.teachers.named import make_teacher
-from legible.teachers.prompt import Request
+from legible.teachers.prompt import Request, spoken
 
 MOST_CLAIMS = 12  # of one request; a fourth of it, then one, when asked again
 TRIES = 3  # requests about a claim that got no verdict
@@ -179,7 +179,7 @@ def read_verdicts(answer: Explanation | Refusal, claims: int) -> list[str]:
     """
     if isinstance(answer, Refusal):
         return [answer.reason] * claims
-    said = answer.text.rpartition("</think>")[2]
+    said = spoken(answer.text)
     found: dict[int, set[str]] = {}
     for number, word in _ANSWER.findall(said):
         found.setdefault(int(number), set()).add(word.lower())

@@ -60,7 +60,7 @@ class Target:
                 "  Mend its config.json."
             )
         self.bos_id: int | None = tokenizer.bos_token_id
-        self.eos_id: int | None = tokenizer.eos_token_id
+        self.end_ids = end_ids(model, tokenizer)
         self._sha256: str | None = None
         self._stopped: dict[int, Arch] = {}  # layer -> the model that ends there, sharing the weights
 
@@ -201,6 +201,25 @@ class Target:
             raise UsageError(
                 f"{ids.shape[1]} tokens are more than the context of {self.name}, {self.context}.\n  Shorten the text."
             )
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """What ends the model's own texts: every end of a text or a turn that its tokenizer or configurations name.
+
+    Raises:
+        UsageError: a configuration names something else than ids.
+    """
+    found: list[Any] = [tokenizer.eos_token_id]
+    stated = model.config.to_diff_dict().get("eos_token_id")  # without the default of the model's class
+    for named in (stated, getattr(model.generation_config, "eos_token_id", None)):
+        found += named if isinstance(named, list | tuple) else [named]
+    ids = {token for token in found if token is not None}
+    if wrong := [token for token in ids if not isinstance(token, int)]:
+        raise UsageError(
+            f"eos_token_id {wrong[0]!r} in config.json or generation_config.json is no token id.\n"
+            "  Mend it: a number, or a list of numbers."
+        )
+    return tuple(sorted(ids))
 
 
 def load_pretrained(

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from legible.fileio import refuse_other_kind, repaired
 
 Split = Literal["train", "dev", "calibrate", "test"]
 _LINES = (".jsonl", ".ndjson", ".jl")
+_BLACK = re.compile(r"\S")
 _EXPECTED = "JSON lines or a JSON array of objects with a non-empty `text` (.jsonl, .json), or a .txt file, .gz or not"
 
 
@@ -102,7 +104,7 @@ def _is_json(start: str, handle: TextIO) -> bool:
 
 def _values(path: Path, text: str) -> Iterator[Any]:
     """The items of JSON arrays and the values beside them."""
-    at = len(text) - len(text.lstrip())
+    at = _next(text, 0)
     while at < len(text):
         try:
             value, end = json.JSONDecoder().raw_decode(text, at)
@@ -110,7 +112,13 @@ def _values(path: Path, text: str) -> Iterator[Any]:
             number = text.count("\n", 0, getattr(error, "pos", at))
             raise _no_document(path, f"line {number + 1}", f"no JSON ({error})") from None
         yield from value if isinstance(value, list) else [value]
-        at = end + len(text[end:]) - len(text[end:].lstrip())
+        at = _next(text, end)
+
+
+def _next(text: str, at: int) -> int:
+    """The place of the next character that is no space."""
+    found = _BLACK.search(text, at)
+    return found.start() if found else len(text)
 
 
 def _parsed(path: Path, line: str, number: int) -> Any:

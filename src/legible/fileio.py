@@ -18,12 +18,15 @@ POINTER = b"version https://git-lfs.github.com/spec/"
 _OTHERS = (
     (POINTER, "a git-lfs pointer, not the file itself", "Fetch the file: git lfs pull"),
     (b"\x1f\x8b", "gzip", "Unpack it: gunzip -c FILE > NEW; a corpus may stay packed where its name ends in .gz"),
-    (b"PAR1", "a Parquet file", "Convert it: pandas.read_parquet(FILE).to_json(NEW, orient='records', lines=True)"),
+    (b"PAR1\x15", "a Parquet file", "Convert it: pandas.read_parquet(FILE).to_json(NEW, orient='records', lines=True)"),
     (b"PK\x03\x04", "a zip archive", "Unpack it: unzip FILE"),
     (b"\x28\xb5\x2f\xfd", "zstd", "Unpack it: zstd -d FILE"),
     (b"\xfd7zXZ", "xz", "Unpack it: xz -d FILE"),
-    (b"BZh", "bzip2", "Unpack it: bzip2 -d FILE"),
-    (b"SQLite format 3", "an SQLite database", "Name a text, or see `legible search --help` for explanation stores"),
+    (
+        b"SQLite format 3\x00",
+        "an SQLite database",
+        "Name a text, or see `legible search --help` for explanation stores",
+    ),
     (b"\xff\xfe", "UTF-16 text", "Convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"),
     (b"\xfe\xff", "UTF-16 text", "Convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"),
 )

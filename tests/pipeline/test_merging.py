@@ -1,5 +1,6 @@
 """For any adapter of any family the merged model, saved and loaded, computes what the adapter did, or it is refused."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_a_merged_adapter_computes_what_it_did_or_is_refused(family, tmp_path):
     before = logits(target.model)
     for name, config in adapters(family, target.model).items():
         folder = tmp_path / name.replace(" ", "-")
-        trained = get_peft_model(tiny(family).model, config)
+        trained = get_peft_model(copy.deepcopy(target.model), config)
         shake(trained)
         trained.save_pretrained(str(folder))
         merged, refused = outcome(target, folder)
@@ -110,7 +111,7 @@ def test_a_merged_adapter_computes_what_it_did_or_is_refused(family, tmp_path):
             continue
         assert name not in NEVER
         merged.save_pretrained(folder / "whole")
-        expected = logits(PeftModel.from_pretrained(tiny(family).model, str(folder)))
+        expected = logits(PeftModel.from_pretrained(copy.deepcopy(target.model), str(folder)))
         assert (expected - before).norm() > 1e-3 * before.norm(), name
         found = logits(load_pretrained(AutoModelForCausalLM, str(folder / "whole")))
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3, msg=lambda said, name=name: f"{name}: {said}")
@@ -120,7 +121,7 @@ def test_a_merged_adapter_computes_what_it_did_or_is_refused(family, tmp_path):
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 @pytest.mark.parametrize("variant", [{}, {"rslora": True}, {"dora": True}])
 def test_our_own_adapters_merge_to_what_they_compute(family, variant, tmp_path):
-    model = with_lora(tiny(family).model, AdapterConfig(rank=3, alpha=7, **variant))
+    model = with_lora(copy.deepcopy(tiny(family).model), AdapterConfig(rank=3, alpha=7, **variant))
     shake(model)
     expected = logits(model)
     merged_copy(model, torch.float32).save_pretrained(tmp_path)
@@ -131,7 +132,7 @@ def test_our_own_adapters_merge_to_what_they_compute(family, variant, tmp_path):
 
 def test_a_broken_adapter_of_any_kind_is_refused_with_its_cause(tmp_path: Path):
     target = tiny("llama")
-    trained = get_peft_model(tiny("llama").model, adapters("llama", target.model)["plain"])
+    trained = get_peft_model(copy.deepcopy(target.model), adapters("llama", target.model)["plain"])
     trained.save_pretrained(str(tmp_path))
     known = (tmp_path / "adapter_config.json").read_text()
     for wrong in ('"peft_type": "ZZZ"', '"r": "4"', '"r": null', '"target_modules": 7'):

@@ -9,13 +9,14 @@ import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, inject_adapter_in_model
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from legible.errors import ContractError, UsageError
@@ -115,10 +116,12 @@ def _merged(adapted: PeftModel, folder: Path) -> PreTrainedModel:
     )
 
 
-def _logits(model: nn.Module) -> Tensor:
+def _logits(model: Any) -> Tensor:
     """What a causal LM computes on a few tokens."""
-    rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
-    ids = (torch.arange(12, device=next(model.parameters()).device) * 7 + 3).remainder(rows)
+    rows = model.get_input_embeddings().weight.shape[0]
+    ids = (
+        torch.arange(min(12, model.config.max_position_embeddings), device=next(model.parameters()).device) * 7 + 3
+    ).remainder(rows)
     found: Tensor = model(input_ids=ids[None], use_cache=False).logits
     return found.float()
 

@@ -62,7 +62,8 @@ def check_name(name: str, revision: str | None = None) -> None:
     reason = "that is no hub name"
     if not (Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1):
         try:
-            if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+            kept = (try_to_load_from_cache(name, file, revision=revision) for file in ("config.json", TOKENIZER))
+            if not any(isinstance(path, str) for path in kept):
                 HfApi().model_info(name, revision=revision, timeout=_HUB_WAIT)
             return
         except Exception as error:  # noqa: BLE001  the hub's client raises those of its HTTP library too
@@ -108,10 +109,9 @@ def tokenizer_as_written(name: str, options: Mapping[str, Any]) -> PreTrainedTok
 
 def _rules(tokenizer: Tokenizer) -> str:
     """Everything that decides ids, as JSON."""
-    alike = Tokenizer.from_str(tokenizer.to_str())
-    alike.no_truncation()
-    alike.no_padding()
-    return str(alike.to_str())
+    tokenizer.no_truncation()  # both are set anew for every text
+    tokenizer.no_padding()
+    return str(tokenizer.to_str())
 
 
 def one_line(error: Exception) -> str:

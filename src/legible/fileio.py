@@ -1,4 +1,4 @@
-"""Files that are whole or absent: write beside, flush, rename.
+"""Files that are whole or absent: write beside, flush, rename. And what is text, told from what is not.
 
 A killed process leaves either the old file or the new one. `fault_point` is where the tests kill it.
 """
@@ -6,11 +6,75 @@ A killed process leaves either the old file or the new one. `fault_point` is whe
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from legible.errors import UsageError
+
+POINTER = b"version https://git-lfs.github.com/spec/"
+_OTHERS = (
+    (POINTER, "a git-lfs pointer, not the file itself", "Fetch the file: git lfs pull"),
+    (b"\x1f\x8b", "gzip", "Unpack it: gunzip -c FILE > NEW; a corpus may stay packed where its name ends in .gz"),
+    (b"PAR1\x15", "a Parquet file", "Convert it: pandas.read_parquet(FILE).to_json(NEW, orient='records', lines=True)"),
+    (b"PK\x03\x04", "a zip archive", "Unpack it: unzip FILE"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "Unpack it: zstd -d FILE"),
+    (b"\xfd7zXZ", "xz", "Unpack it: xz -d FILE"),
+    (
+        b"SQLite format 3\x00",
+        "an SQLite database",
+        "Name a text, or see `legible search --help` for explanation stores",
+    ),
+    (b"\xff\xfe", "UTF-16 text", "Convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"),
+    (b"\xfe\xff", "UTF-16 text", "Convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"),
+)
+_SEPARATORS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def refuse_other_kind(start: bytes, name: Path | str) -> None:
+    """Refuse what is no UTF-8 text by its first bytes, whatever the file is called.
+
+    Raises:
+        UsageError: it is a known kind of file (named).
+    """
+    for magic, what, mend in _OTHERS:
+        if start.startswith(magic):
+            raise UsageError(f"{name} is not UTF-8 text: it is {what}.\n  {mend}.")
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse what git-lfs leaves in place of a large file.
+
+    Raises:
+        UsageError: the file is such a pointer.
+    """
+    with path.open("rb") as handle:
+        if handle.read(len(POINTER)) == POINTER:
+            raise UsageError(f"{path} is a git-lfs pointer, not the file itself.\n  Fetch the file: git lfs pull")
+
+
+def decoded(data: bytes, name: Path | str) -> str:
+    """UTF-8 text without its byte-order mark.
+
+    Raises:
+        UsageError: it is no UTF-8.
+    """
+    refuse_other_kind(data[:64], name)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{name} is not UTF-8 (byte {error.start}).\n  Convert it: iconv -t UTF-8 FILE > NEW"
+        ) from None
+
+
+def repaired(text: str) -> str:
+    """The text with U+FFFD for every lone surrogate, half a character that no file can hold."""
+    return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def fault_point(name: str) -> None:
@@ -103,6 +167,11 @@ def whole_chunks(path: Path, chunk: int, total: int) -> int:
                 lines, end = number + 1, at
         handle.truncate(end)
     return lines
+
+
+def json_line(value: Any, **options: Any) -> str:
+    """JSON on one line, also for readers that take Unicode's separators inside a text for ends of lines."""
+    return json.dumps(finite(value), **{"ensure_ascii": False, **options}).translate(_SEPARATORS)
 
 
 def finite(value: Any) -> Any:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,14 @@ def test_a_long_text_is_not_encoded_whole_yet_to_the_same_tokens(target, tmp_pat
 
 def test_the_finished_store_verifies(store):
     assert len(Store.open(store.path, verify=True)) == len(store)
+
+
+def test_repaired_documents_are_counted_also_over_a_resumed_capture(target, tmp_path):
+    whole = [replace(document, repaired=number % 2 == 0) for number, document in enumerate(documents(12))]
+    store = capture(target, whole, config(), tmp_path / "a")
+    assert store.counts["repaired"] == 6
+    assert "repaired" not in capture(target, documents(12), config(), tmp_path / "b").counts
+
+
+def test_half_a_character_is_encoded_as_the_replacement_it_will_be(target):
+    assert target.encode("Pavel \ud83d kept.") == target.encode("Pavel \ufffd kept.")

@@ -66,7 +66,7 @@ def test_a_saved_target_loads_to_the_same_weights_and_tokens(tmp_path):
     loaded = Target.load(str(tmp_path))
     assert loaded.sha256() == target.sha256()
     assert loaded.encode("w3 w10") == target.encode("w3 w10")
-    assert (loaded.bos_id, loaded.eos_id, loaded.context) == (0, 1, 64)
+    assert (loaded.bos_id, loaded.end_ids, loaded.context) == (0, (1,), 64)
 
 
 def test_pickle_weights_are_refused(tmp_path):

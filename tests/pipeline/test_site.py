@@ -122,10 +122,13 @@ def test_a_manifest_cannot_name_files_outside(inputs, tmp_path):
     assert victim.read_text(encoding="utf-8") == "mine"
 
 
-def test_saved_readings_are_the_readings(tmp_path):
-    mine = [reading(0, "a", [claim("holds", "knife", 0.4)]), reading(1, "b", [], None, flags=("ood",), trust=0.8)]
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_saved_readings_are_the_readings(mark, tmp_path):
+    said = "b\u2028c\x85d"  # separators for str.splitlines, not for JSON lines
+    mine = [reading(0, "a", [claim("holds", "knife", 0.4)]), reading(1, said, [], None, flags=("ood",), trust=0.8)]
     path = tmp_path / "r.json"
-    path.write_text("\n".join(json.dumps(one.as_dict()) for one in mine), encoding="utf-8")
+    lines = [json.dumps(one.as_dict(), ensure_ascii=False) for one in mine]
+    path.write_text(mark + "\r\n".join(lines), encoding="utf-8")
     assert saved_readings(path) == mine
 
 

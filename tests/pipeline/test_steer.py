@@ -66,8 +66,8 @@ def steered_logits(target, ids, layer, start, vector, later):
 
 def test_adding_nothing_is_the_untouched_continuation(target, ids):
     zeros = torch.zeros(2, target.d_model)
-    greedy = continue_text(target, ids, samples=1, max_tokens=20, temperature=0.0, stop_ids=(target.eos_id,))
-    found = continue_steered(target, ids, 2, 10, zeros, writing=Writing(20, stop_ids=(target.eos_id,)))
+    greedy = continue_text(target, ids, samples=1, max_tokens=20, temperature=0.0, stop_ids=target.end_ids)
+    found = continue_steered(target, ids, 2, 10, zeros, writing=Writing(20, stop_ids=target.end_ids))
     assert found == [greedy, greedy]
     sampled = continue_text(target, ids, samples=3, max_tokens=8, temperature=1.0, key=(4, 0))
     assert continue_steered(target, ids, 2, 10, zeros[:1], samples=3, writing=Writing(8, 1.0, 4)) == [sampled]
@@ -87,7 +87,7 @@ def test_every_token_is_chosen_under_the_change(target, ids, later):
 
 def test_rows_keep_their_vectors_when_others_stop(target, ids):
     vectors = torch.randn(6, target.d_model, generator=torch.Generator().manual_seed(0)) * 5
-    writing = Writing(12, stop_ids=(target.eos_id, target.tokenizer.convert_tokens_to_ids(".")))
+    writing = Writing(12, stop_ids=(*target.end_ids, target.tokenizer.convert_tokens_to_ids(".")))
     together = continue_steered(target, ids, 2, len(ids) - 1, vectors, writing=writing)
     alone = [continue_steered(target, ids, 2, len(ids) - 1, vector[None], writing=writing)[0] for vector in vectors]
     assert together == alone

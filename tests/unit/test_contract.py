@@ -242,6 +242,18 @@ def test_a_folder_that_does_not_keep_its_promises_is_told(tmp_path):
     assert "injection_scale -1.0" in check_contract(av)[0].what
 
 
+def test_broken_files_of_a_role_are_told(tmp_path):
+    ar = whole_role(tmp_path / "ar", "ar")
+    (ar / "value_head.safetensors").write_bytes(b"version https://git-lfs")
+    assert "value_head.safetensors holds no tensors" in check_contract(ar)[0].what
+    (ar / "tokenizer_config.json").write_text("{}")
+    (ar / "tokenizer.json").write_text('{"model": {"type": "Zzz"}}')
+    assert "the tokenizer in ar/ cannot be loaded" in check_contract(ar)[-1].what
+    for text in ("{", "[]"):
+        (ar / "config.json").write_text(text)
+        assert "ar/config.json is no JSON object" in check_contract(ar)[0].what
+
+
 def test_roles_that_do_not_belong_together_are_told(tmp_path):
     whole_role(tmp_path / "av", "av", extraction_layer_index=1)
     assert [problem.what for problem in check_contract(tmp_path)] == [f"{tmp_path} has one role"]

@@ -149,6 +149,29 @@ def test_a_tokenizer_locates_the_last_tokens(store, tmp_path):
     [
         ("activation_layer", pa.array([1] * 9 + [2]), r"activation_layer holds \['1', '2'\]: expected layer_index 1"),
         ("activation_vector", pa.array([[0.0] * 7] * 10), r"vectors of width \['7'\]: expected d_model 8"),
+        ("activation_vector", pa.array([[1.0] * 8] * 9 + [None]), r"row 9: activation vectors of width"),
+        ("activation_vector", pa.array([[1.0] * 8] * 4 + [[1.0] * 7] * 6), r"row 4: activation vectors of width"),
+        ("activation_vector", pa.array(["[1, 2]"] * 10), r"column activation_vector holds string: expected lists"),
+        ("activation_vector", pa.array([["a"] * 8] * 10), r"column activation_vector holds list.*: expected lists"),
+        *(
+            (
+                "activation_vector",
+                pa.array([[1.0] * 8] * 7 + [[1.0] * 7 + [bad]] * 3, pa.list_(pa.float64())),
+                r"row 7: activation_vector holds a null, NaN or infinite value: expected finite",
+            )
+            for bad in (None, float("nan"), float("inf"), 1e300)
+        ),
+        ("activation_vector", pa.array([[1] * 8] * 6 + [[0] * 8] * 4), r"row 6: activation_vector holds only zeros"),
+        *(
+            ("n_raw_tokens", pa.array([5] * 3 + [bad] * 7), rf"row 3: n_raw_tokens is {bad}: expected the number")
+            for bad in (None, 0, -2, 1.5, float("nan"))
+        ),
+        ("n_raw_tokens", pa.array(["5"] * 10), r"column n_raw_tokens holds string: expected whole numbers"),
+        ("activation_layer", pa.array(["1"] * 10), r"column activation_layer holds string: expected whole numbers"),
+        ("activation_layer", pa.array([1, None] * 5), r"row 1: activation_layer holds \['1', 'None'\]"),
+        ("doc_id", pa.array(["d", None] * 5), r"row 1: doc_id is null"),
+        ("doc_id", pa.array([1.5] * 10), r"column doc_id holds double"),
+        ("detokenized_text_truncated", pa.array([b"a"] * 10), r"column detokenized_text_truncated holds binary"),
     ],
 )
 def test_a_file_that_does_not_keep_its_contract_is_refused(store, tmp_path, column, values, message):
@@ -158,6 +181,29 @@ def test_a_file_that_does_not_keep_its_contract_is_refused(store, tmp_path, colu
     with pytest.raises(ContractError, match=message):
         import_parquet(path, tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+def test_whole_floats_dictionaries_and_missing_or_blank_texts_are_read(store, tmp_path):
+    from legible.languages.world import build_tokenizer
+
+    path = tmp_path / "base.parquet"
+    export_parquet(store, 1, path)
+    rewrite(path, "n_raw_tokens", pa.array([5.0] * 10))
+    rewrite(path, "doc_id", pa.array(["a", "b"] * 5).dictionary_encode())
+    rewrite(path, "detokenized_text_truncated", pa.array([None, "  "] * 5))
+    back = import_parquet(path, tmp_path / "back", tokenizer=build_tokenizer())
+    assert [(row.pos, row.document.doc_id, row.prefix, row.token_id) for row in back.rows()][:2] == [
+        (4, "a", "", -1), (4, "b", "  ", -1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [None, "no place", "<INJECT> <INJECT>"])
+def test_a_prompt_without_a_text_or_one_place_is_told_by_its_row(store, tmp_path, content):
+    path = tmp_path / "sft.parquet"
+    export_parquet(store, 1, path, stage="av_sft", explanations={0: "One.", 1: "Two."})
+    good = [{"role": "user", "content": "a <INJECT> b"}]
+    rewrite(path, "prompt", pa.array([good, [{"role": "user", "content": content}]]))
+    assert [problem.what for problem in check_contract(path)] == ["row 1: 1 prompts without one <INJECT>"]
 
 
 def test_a_missing_row_column_or_prompt_is_told(store, tmp_path):

@@ -30,7 +30,7 @@ from legible.config import TeachConfig
 from legible.errors import TeacherError, UsageError
 from legible.teachers import Explanation, Refusal, make_teacher
 from legible.teachers.http import LONGEST_WAIT, HttpTeacher
-from legible.teachers.prompt import read_answer
+from legible.teachers.prompt import NO_ROOM, read_answer
 
 
 @pytest.fixture
@@ -165,6 +165,58 @@ def test_a_refusal_is_an_answer_and_is_asked_once(
 def test_an_answer_cut_by_its_length_keeps_its_whole_sentences() -> None:
     assert read_answer("One is here. Two is there. Three", cut=True) == Explanation("One is here. Two is there.")
     assert read_answer("<explanation>\nOne.\n Two. </explanation>") == Explanation("One. Two.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "written"),
+    [
+        ("openai", chat("<think>\nHm. What\n</think>\n\nOne is here."), Explanation("One is here.")),
+        ("openai", chat("a prefilled thought</think>One is here."), Explanation("One is here.")),
+        ("openai", chat("<Thinking>a</Thinking> <think>b</think>One. <think>c"), Explanation("One.")),
+        ("openai", chat("<think>Only this.</think>"), Refusal("thoughts without an answer")),
+        ("openai", chat("One \ud83d is here."), Explanation("One \ufffd is here.")),
+        ("openai", chat([{"type": "text", "text": "One"}, {"type": "image"}, {"type": "text", "text": "is."}]),
+         Explanation("One is.")),
+        ("anthropic", claude("<think>b</think>One."), Explanation("One.")),
+    ],
+)  # fmt: skip
+def test_thoughts_are_cut_off_and_parts_joined(
+    server: Server, asking: Callable[..., HttpTeacher], tmp_path: Path, kind: str, answer: Any, written: Any
+) -> None:
+    server.behaviours = [reply(200, answer)]
+    teacher = asking(kind, cache=tmp_path / "answers.sqlite")
+    assert teacher.write([row_of("once")]) == teacher.write([row_of("once")]) == [written]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("openai", chat(None, finish="length", reasoning_content="Hm.")),
+        ("openai", chat("<think>Hm. What a", finish="length")),
+        ("anthropic", {"content": [{"type": "thinking", "thinking": "Hm."}], "stop_reason": "max_tokens"}),
+    ],
+)
+def test_an_answer_that_never_came_is_named_and_asked_again(
+    server: Server, asking: Callable[..., HttpTeacher], tmp_path: Path, kind: str, answer: Any
+) -> None:
+    server.behaviours = [reply(200, answer)]
+    teacher = asking(kind, cache=tmp_path / "answers.sqlite")
+    assert teacher.write([row_of("once")]) == [Refusal(NO_ROOM)]
+    server.behaviours = [GOOD if kind == "openai" else reply(200, claude(ANSWER.text))]
+    assert teacher.write([row_of("once")]) == [ANSWER]
+
+
+@pytest.mark.parametrize("body", [b"<html>Log in</html>", {"result": "One is here."}, chat(7)])  # type: ignore[arg-type]
+def test_an_endpoint_of_another_form_is_named_and_nothing_is_kept(
+    server: Server, asking: Callable[..., HttpTeacher], tmp_path: Path, body: Any
+) -> None:
+    server.behaviours = [reply(200, body)]
+    message = r"an answer of another form: [<{](.|\n)*usual cause is an address that is no such endpoint"
+    with pytest.raises(TeacherError, match=message):
+        asking(cache=tmp_path / "answers.sqlite", retries=1).write([row_of("once")])
+    server.behaviours = [GOOD]
+    assert asking(cache=tmp_path / "answers.sqlite").write([row_of("once")]) == [ANSWER]
 
 
 def test_both_services_are_asked_in_their_own_form(

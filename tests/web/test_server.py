@@ -113,7 +113,7 @@ def test_a_score_is_the_reconstructors(client, reader):
 def test_streamed_tokens_are_those_of_a_continuation(reader, temperature):
     target = reader.checkpoint.target
     ids = target.encode(TEXT).ids
-    options = {"max_tokens": 14, "temperature": temperature, "key": (3, 0), "stop_ids": (target.eos_id,)}
+    options = {"max_tokens": 14, "temperature": temperature, "key": (3, 0), "stop_ids": target.end_ids}
     with torch.no_grad():
         assert list(next_tokens(target, ids, **options)) == continue_text(target, ids, samples=1, **options)[0]
 

@@ -5,7 +5,6 @@ the call of the verbalizer that it died in (64 activations), and the resumed arc
 what an activation draws depends on the seed and the activation alone.
 """
 
-import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -28,7 +27,6 @@ from legible.reading.reader import Prepared, Reader
 from legible.reading.trusted import sampling_temperature
 
 ROWS = 64  # activations in one call of the verbalizer, and about as many readings between two commits
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -78,7 +76,7 @@ def fill(
 
     Args:
         reader: a checkpoint; the archive may already hold others.
-        corpus: `.jsonl`, `.jsonl.gz` or `.txt`, see `legible.documents.read_corpus`.
+        corpus: see `legible.documents.read_corpus`.
         path: the archive, made where there is none.
         positions: which tokens; with others than before, a document gets readings at both.
         samples, temperature, seed: as for `Reader.read`.
@@ -128,8 +126,8 @@ class _Filler:
 
     def add(self, document: Document) -> bool:
         """Take up a document; whether this led to work that was committed."""
-        document = self._repaired(document)
         self.found.documents += 1
+        self.found.repaired += document.repaired
         row = keeping.document_id(self.connection, document)
         visit = None if row is None else keeping.visited(self.connection, self.series, row, self.positions.key)
         if visit is not None or document in self.waiting:
@@ -221,8 +219,3 @@ class _Filler:
 
     def _keys(self, text: Prepared, pos: int) -> tuple[str, str]:
         return keeping.activation_key(text.stream[pos]), keeping.prefix_key(text.encoded.ids[: pos + 1])
-
-    def _repaired(self, document: Document) -> Document:
-        clean = Document(*(_LONE_SURROGATE.sub("\ufffd", part) for part in (document.doc_id, document.text)))
-        self.found.repaired += clean != document
-        return clean

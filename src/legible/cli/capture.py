@@ -18,7 +18,7 @@ def capture(
     out: Annotated[Path, typer.Option(help="Folder of the store.")],
     corpus: Annotated[
         str | None,
-        typer.Option(help="Documents: .jsonl, .jsonl.gz (field text) or .txt.  [default: the world's stories]"),
+        typer.Option(help="Documents: .jsonl, .json (field text) or .txt, also .gz.  [default: the world's stories]"),
     ] = None,
     split: Annotated[
         str, typer.Option(metavar="train|dev|test", help="Which documents: splits are by document.")

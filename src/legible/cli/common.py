@@ -1,17 +1,17 @@
 """What the verbs share: printing answers, showing progress, turning errors into exit codes."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from legible.errors import UsageError
-from legible.fileio import finite
+from legible.fileio import decoded, json_line
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on one line of stdout."""
-    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False) + "\n")
+    """One JSON value on one line of stdout, in ASCII where stdout takes no UTF-8."""
+    utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    sys.stdout.write(json_line(value, ensure_ascii=not utf8) + "\n")
 
 
 def answer(value: Any, text: object, *, json: bool) -> None:
@@ -47,12 +47,7 @@ def read_text_argument(text: str | None, file: Path | None) -> str:
         data, name = file.read_bytes(), str(file)
     else:
         data, name = (text or "").encode("utf-8", errors="surrogateescape"), "the text"
-    try:
-        found = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{name} is not UTF-8 (byte {error.start}).\n  Convert it: iconv -t UTF-8 FILE > NEW"
-        ) from None
+    found = decoded(data, name)
     if not found.strip():
         raise UsageError(f"{name} is empty: there is no token to read.\n  Expected at least one word.")
     return found

@@ -21,11 +21,12 @@ def read(
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Read the text from this UTF-8 file instead.")] = None,
     corpus: Annotated[
-        Path | None, typer.Option(help="Read every document of this file into --archive: .jsonl, .jsonl.gz or .txt.")
+        Path | None,
+        typer.Option(help="Read every document of this file into --archive: .jsonl, .json or .txt, also .gz."),
     ] = None,
     archive: Annotated[
         Path | None,
-        typer.Option("--archive", "--archive", help="Archive that --corpus fills; made, or filled further."),
+        typer.Option("--archive", "--store", help="Archive that --corpus fills; made, or filled further."),
     ] = None,
     positions: Annotated[
         str, typer.Option(metavar="SPEC", help="Token positions: 'all', '-1', '3,5', or a slice such as '4:9'.")

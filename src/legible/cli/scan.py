@@ -14,7 +14,9 @@ def scan(
     ],
     corpus: Annotated[
         str | None,
-        typer.Option(help="Documents: .jsonl, .jsonl.gz (field text) or .txt.  [default: the world's, for builtin]"),
+        typer.Option(
+            help="Documents: .jsonl, .json (field text) or .txt, also .gz.  [default: the world's, for builtin]"
+        ),
     ] = None,
     layers: Annotated[str, typer.Option(metavar="all|0,2,5", help="Which layers, counted from 0.")] = "all",
     documents: Annotated[int, typer.Option(help="At most this many documents, of the training split.")] = 300,

@@ -10,8 +10,8 @@ from legible.config.data import CaptureConfig, TeachConfig
 from legible.config.measuring import CalibrateConfig, EvalConfig
 from legible.config.targets import PretrainConfig
 from legible.config.training import RLConfig, SFTConfig
-from legible.errors import ConfigError
-from legible.fileio import write_json
+from legible.errors import ConfigError, UsageError
+from legible.fileio import decoded, write_json
 
 
 class RunConfig(Section):
@@ -45,8 +45,8 @@ def load_config(path: Path) -> RunConfig:
         ConfigError: not JSON, an unknown key, or a value of the wrong type.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        tree = json.loads(decoded(path.read_bytes(), path))
+    except (json.JSONDecodeError, UsageError, OSError) as error:
         raise ConfigError(
             f"{path} is not a run configuration: {error}\n  Compare it with the config.json of a finished run."
         ) from None

@@ -119,9 +119,14 @@ def _check_one(path: Path, tokenizer: Any) -> Iterator[Problem]:
     else:
         yield from _check_model(path, contract)
         if tokenizer is None and (path / "tokenizer_config.json").is_file():
-            from transformers import AutoTokenizer
+            from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            kind: Any = PreTrainedTokenizerFast if (path / "tokenizer.json").is_file() else AutoTokenizer
+            try:
+                tokenizer = kind.from_pretrained(path)
+            except Exception as error:  # noqa: BLE001  of any kind, where the file is of an unknown one
+                what = f"the tokenizer in {path.name}/ cannot be loaded ({' '.join(str(error).split())[:200]})"
+                yield Problem(what, "a tokenizer.json of a known kind", "Copy it from where it came.")
     if tokenizer is not None:
         yield from check_tokens(contract, tokenizer)
 
@@ -140,8 +145,12 @@ def _check_model(path: Path, contract: ModelContract) -> Iterator[Problem]:
         if not (path / "adapter_config.json").is_file():
             yield Problem(f"{path.name}/ has no config.json", "a Hugging Face folder", "Copy the whole folder.")
         return
-    outer = json.loads(config.read_text(encoding="utf-8"))
-    shape = outer.get("text_config", outer)
+    try:
+        outer = json.loads(config.read_text(encoding="utf-8"))
+        shape = outer.get("text_config", outer)
+    except (ValueError, AttributeError) as error:
+        yield Problem(f"{path.name}/config.json is no JSON object ({error})", "one", "Copy the whole folder.")
+        return
     width = shape.get("hidden_size", shape.get("n_embd"))
     if width != contract.d_model:
         yield Problem(f"config.json has width {width}", f"d_model {contract.d_model}", "Sidecar of another model.")
@@ -161,10 +170,13 @@ def _check_reconstructor(path: Path, contract: ModelContract, blocks: int | None
     if not head.is_file():
         yield Problem(f"{path.name}/ has no value_head.safetensors", "`weight` [d_model, d_model]", "Copy the file.")
         return
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(head, "pt") as tensors:
-        shapes = {name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    try:
+        with safe_open(head, "pt") as tensors:
+            shapes: Any = {name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        shapes = f"no tensors ({error})"
     if shapes != {"weight": [contract.d_model, contract.d_model]}:
         expected = f"only `weight` [{contract.d_model}, {contract.d_model}]"
         yield Problem(f"value_head.safetensors holds {shapes}", expected, "Not a value head of this model.")

@@ -49,17 +49,20 @@ class _Progress:
     documents: int = 0
     short: int = 0
     truncated: int = 0
+    repaired: int = 0
     digest: str = ""  # chained over ids and texts, so that other documents are noticed
 
     def past(self, document: Document) -> "_Progress":
         """The progress after one more document."""
         link = f"{self.digest}\n{document.doc_id}\n{document.text}".encode("utf-8", errors="surrogatepass")
-        return replace(self, documents=self.documents + 1, digest=hashlib.sha256(link).hexdigest())
+        count, mended = self.documents + 1, self.repaired + document.repaired
+        return replace(self, documents=count, repaired=mended, digest=hashlib.sha256(link).hexdigest())
 
     @property
     def counts(self) -> dict[str, int]:
         """The counts shown with the store."""
-        return {"documents": self.documents, "short": self.short, "truncated": self.truncated}
+        found = {"documents": self.documents, "short": self.short, "truncated": self.truncated}
+        return {**found, "repaired": self.repaired} if self.repaired else found
 
 
 @dataclass

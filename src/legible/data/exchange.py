@@ -247,11 +247,13 @@ def _read_rows(batch: pa.RecordBatch, tokenizer: Any) -> tuple[list[Document], l
 def _located(document: int, pos: int, text: str, tokenizer: Any) -> NewRow:
     words = text.split(" ")
     recent = len(text) - len(" ".join(words[-8:]))
-    if tokenizer is None or not text:
+    real: list[tuple[int, tuple[int, int]]] = []
+    if tokenizer is not None and text:
+        encoded = tokenizer(text, return_offsets_mapping=True)
+        spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        real = [(token, span) for token, span in spans if span[1] > span[0]]
+    if not real:
         return NewRow(document, pos, len(text), recent, token_id=-1, prev_token_id=-1)
-    encoded = tokenizer(text, return_offsets_mapping=True)
-    spans = [(token, span) for token, span in zip(*(encoded[k] for k in ("input_ids", "offset_mapping")), strict=True)]
-    real = [(token, span) for token, span in spans if span[1] > span[0]]
     before = real[-2][0] if len(real) > 1 else -1
     return NewRow(document, pos, len(text), real[-8:][0][1][0], token_id=real[-1][0], prev_token_id=before)
 

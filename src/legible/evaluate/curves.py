@@ -52,7 +52,7 @@ def read_series(path: Path, key: str, tags: Mapping[str, str]) -> list[tuple[int
     """(step, value) of one metric of a metrics.jsonl; lines without it are passed over."""
     if not path.exists():
         return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     return [
         (row["step"], row[key])
         for row in rows

@@ -79,8 +79,8 @@ def continued(target: Target, row: Row, *, samples: int, seed: int) -> list[str]
     room = min(TOKENS, target.context - len(ids))
     if room < 1:
         return []
-    stop = () if target.eos_id is None else (target.eos_id,)
-    written = continue_text(target, ids, samples=samples, max_tokens=room, key=row_key(seed, row, 0), stop_ids=stop)
+    key = row_key(seed, row, 0)
+    written = continue_text(target, ids, samples=samples, max_tokens=room, key=key, stop_ids=target.end_ids)
     decode = target.tokenizer.decode
     head = str(decode(ids, skip_special_tokens=True))
     return [str(decode([*ids, *new], skip_special_tokens=True))[len(head) :] for new in written]

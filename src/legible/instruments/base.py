@@ -134,7 +134,7 @@ def written_after(
     prefix = shared_prefix(target.model, ids[:first])
     rest = target.arch.embed(ids[None, first:])
     places = [place - first for place in prompt.places]
-    policy = Policy(0.0, max_tokens, _stop_ids(target))
+    policy = Policy(0.0, max_tokens, target.end_ids)
     texts: list[str] = []
     for chunk in vectors.to(target.device).split(BATCH):
         cache = spread(prefix, len(chunk))
@@ -201,13 +201,6 @@ def check_width(target: Target, vectors: Float[Tensor, "n d_model"]) -> None:
             f"vectors have shape {tuple(vectors.shape)}, expected [n, {target.d_model}].\n"
             f"  The usual cause is an activation of another model than {target.name}."
         )
-
-
-def _stop_ids(target: Target) -> set[int]:
-    """What ends the target's own texts: end-of-text, and the ends of a turn that its generation settings name."""
-    named: int | list[int] | None = target.model.generation_config.eos_token_id
-    ids = named if isinstance(named, list) else [named]
-    return {i for i in (*ids, target.eos_id) if i is not None}
 
 
 def _leading(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, inject_adapter_in_model
@@ -19,8 +20,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from legible.errors import ContractError, UsageError
+from legible.fileio import refuse_pointer
 from legible.models.arch import LeftOut
 from legible.models.lora import lora_config, merged_copy
+from legible.models.place import one_line
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target, load_pretrained
 from legible.prompts import ReconstructorPrompt
@@ -31,6 +34,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 RECONSTRUCTOR_META = "ar_meta.json"
 RECONSTRUCTOR_WEIGHTS = "ar_lora_value_head.safetensors"
 _HEAD_KEY = "value_head.weight"
+_TOLERANCE = 1e-3  # merging rounds by about 1e-6 in float32
 
 
 class ReconstructorMeta(BaseModel):
@@ -65,7 +69,7 @@ def merged_verbalizer(target: Target, folders: Sequence[Path]) -> PreTrainedMode
 
     Raises:
         UsageError: neither an adapter nor a model, or pickle weights only.
-        ContractError: an adapter of another base.
+        ContractError: an adapter of another base, or one that cannot be merged.
     """
     if len(folders) == 1 and not (folders[0] / ADAPTER_CONFIG).is_file():
         return load_pretrained(AutoModelForCausalLM, str(folders[0]))
@@ -73,14 +77,53 @@ def merged_verbalizer(target: Target, folders: Sequence[Path]) -> PreTrainedMode
     for folder in folders:
         weights = _read(folder / ADAPTER_WEIGHTS, "a PEFT adapter (adapter_config.json beside it)")
         try:
-            adapted = PeftModel.from_pretrained(model, str(folder))
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise _other_base(folder, target, str(error).partition("\n")[0]) from error
-        unused = sorted(set(weights) ^ set(get_peft_model_state_dict(adapted)))
-        if unused:  # PEFT only warns of these
+            adapted = PeftModel.from_pretrained(model, str(folder)).eval()
+            unused = sorted(set(weights) ^ set(get_peft_model_state_dict(adapted)))
+        except Exception as error:
+            raise _other_base(folder, target, one_line(error)) from error
+        if unused and hasattr(adapted.base_model, "merge_and_unload"):  # PEFT only warns of these
             raise _other_base(folder, target, f"{len(unused)} weights have no counterpart, such as {unused[0]}")
-        model = adapted.merge_and_unload()
+        model = _merged(adapted, folder)
     return model
+
+
+@torch.no_grad()
+def _merged(adapted: PeftModel, folder: Path) -> PreTrainedModel:
+    """The base with the adapter in its weights, proven to compute the same.
+
+    Raises:
+        ContractError: an adapter that cannot be merged, or not without a change.
+    """
+    kind = str(adapted.peft_type).rpartition(".")[2]
+    reason = f"adapters of kind {kind} are no change of weights"
+    if hasattr(adapted.base_model, "merge_and_unload"):
+        try:
+            did = _logits(adapted)
+            model: PreTrainedModel = adapted.merge_and_unload()
+            gap = float((_logits(model) - did).norm() / did.norm())
+            if gap < _TOLERANCE:
+                head = model.get_output_embeddings()
+                if head is not None and head.weight is not model.get_input_embeddings().weight:
+                    model.config.tie_word_embeddings = False  # else the adapter's own head is lost in saving
+                return model
+            reason = f"merged, its logits differ by {gap:.2g} of their norm, expected below {_TOLERANCE:g}"
+        except Exception as error:  # noqa: BLE001  PEFT refuses in its own words and types
+            reason = one_line(error)
+    raise ContractError(
+        f"the adapter in {folder} ({kind}) cannot be merged into its base: {reason}.\n"
+        "  The usual cause is a variant that is more than added weights, or one on a head tied to the embedding.\n"
+        "  Merge it with the tool that trained it, compare, and name the whole model instead."
+    )
+
+
+def _logits(model: Any) -> Tensor:
+    """What a causal LM computes on a few tokens."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    ids = (
+        torch.arange(min(12, model.config.max_position_embeddings), device=next(model.parameters()).device) * 7 + 3
+    ).remainder(rows)
+    found: Tensor = model(input_ids=ids[None], use_cache=False).logits
+    return found.float()
 
 
 def merged_reconstructor(target: Target, folder: Path, prompt: ReconstructorPrompt) -> Reconstructor:
@@ -172,6 +215,7 @@ def _read(path: Path, what: str) -> dict[str, Tensor]:
         pickles = sorted(file.name for file in path.parent.glob("*.bin")) if path.parent.is_dir() else []
         found = f"only pickle weights ({', '.join(pickles)})" if pickles else "nothing of the kind"
         raise UsageError(f"no {path.name} in {path.parent}: {found}.\n  Expected {what}, in safetensors.")
+    refuse_pointer(path)
     try:
         return load_file(path)
     except SafetensorError as error:

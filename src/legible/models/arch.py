@@ -5,7 +5,7 @@
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -203,6 +203,22 @@ def sharing_copy(module: M, *, frozen_only: bool = False) -> M:
     shared = [p for p in module.parameters() if not (frozen_only and p.requires_grad)]
     memo: dict[int, object] = {id(tensor): tensor for tensor in (*shared, *module.buffers())}
     return copy.deepcopy(module, memo)
+
+
+def check_rows(ids: Iterable[int], model: PreTrainedModel, name: str) -> None:
+    """Refuse token ids past the rows of the model's embedding.
+
+    Raises:
+        UsageError: there is such an id.
+    """
+    rows = Arch.find(model).embedding.num_embeddings
+    if (highest := max(ids, default=0)) >= rows:
+        raise UsageError(
+            f"token id {highest} of {name} is past the model's embedding: the tokenizer has at least {highest + 1} "
+            f"tokens, the embedding {rows} rows.\n"
+            "  The usual cause is the tokenizer of another model, or a token added without resize_token_embeddings.\n"
+            "  Copy the tokenizer that belongs to these weights."
+        )
 
 
 def check_layer(layer: int, n_layers: int) -> None:

@@ -72,7 +72,7 @@ class Reconstructor(nn.Module):
                 "  The usual cause is a head copied from another checkpoint."
             )
         head.load_state_dict({"weight": weight.float()})
-        return cls(backbone, head, load_tokenizer(str(path)), prompt).to(device)
+        return cls(backbone, head, load_tokenizer(str(path), backbone), prompt).to(device)
 
     def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write a model directory with `num_hidden_layers: K+1` and its final norm, and the head; adapters merged."""

@@ -8,18 +8,18 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from legible.errors import UnsupportedModelError, UsageError
-from legible.models.arch import Arch, check_layer, sharing_copy
+from legible.fileio import repaired
+from legible.models.arch import Arch, check_layer, check_rows, sharing_copy
+from legible.models.place import check_name, check_place, one_line, tokenizer_as_written
 
 _TOLERANCE = 1e-3  # of the stream's own norm: float32 batches differ by about 1e-6, a wrong layer by about 1
 
@@ -53,9 +53,14 @@ class Target:
         self.arch = Arch.find(model)
         self.d_model = self.arch.d_model
         self.n_layers = self.arch.n_layers
-        self.context = int(model.config.max_position_embeddings)
+        self.context: int = model.config.max_position_embeddings
+        if not isinstance(self.context, int) or self.context < 1:
+            raise UsageError(
+                f"{name} says max_position_embeddings {self.context!r}, expected a positive number of tokens.\n"
+                "  Mend its config.json."
+            )
         self.bos_id: int | None = tokenizer.bos_token_id
-        self.eos_id: int | None = tokenizer.eos_token_id
+        self.end_ids = end_ids(model, tokenizer)
         self._sha256: str | None = None
         self._stopped: dict[int, Arch] = {}  # layer -> the model that ends there, sharing the weights
 
@@ -77,7 +82,7 @@ class Target:
         """
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
         model = load_pretrained(AutoModelForCausalLM, name, dtype=dtype, **options)
-        tokenizer = load_tokenizer(name, **options)
+        tokenizer = load_tokenizer(name, model, **options)
         nn.Module.to(model, device)
         return cls(model, tokenizer, name)
 
@@ -90,11 +95,12 @@ class Target:
         """Token ids and character offsets of a text.
 
         Raises:
-            UsageError: the text is empty.
+            UsageError: the text is empty, or holds a token that the embedding has no row for.
         """
         if not text.strip():
             raise UsageError("the text is empty.\n  Give at least one word.")
-        out = self.tokenizer(text, return_offsets_mapping=True, verbose=False)
+        out = self.tokenizer(repaired(text), return_offsets_mapping=True, verbose=False)
+        check_rows(out["input_ids"], self.model, self.name)
         return Encoded(list(out["input_ids"]), [(int(a), int(b)) for a, b in out["offset_mapping"]])
 
     @torch.no_grad()
@@ -112,7 +118,7 @@ class Target:
         """
         for layer in layers:
             check_layer(layer, self.n_layers)
-        self._check_length(ids)
+        self._check_ids(ids)
         ids, mask = ids.to(self.device), mask.to(self.device)
         deepest = max(layers)
         if deepest not in self._stopped:
@@ -128,7 +134,7 @@ class Target:
         Raises:
             UsageError: more tokens than the context.
         """
-        self._check_length(ids)
+        self._check_ids(ids)
         ids, mask = ids.to(self.device), mask.to(self.device)
         position_ids = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
         return self.model(input_ids=ids, attention_mask=mask, position_ids=position_ids, use_cache=False).logits.float()
@@ -152,14 +158,20 @@ class Target:
 
         Raises:
             UsageError: the layer is out of range.
-            UnsupportedModelError: the streams disagree, or the model ignores `inputs_embeds`.
+            UnsupportedModelError: the model cannot run, the streams disagree, or the model ignores `inputs_embeds`.
         """
         check_layer(layer, self.n_layers)
         length = min(12, self.context)
         ids = (torch.arange(length, device=self.device) * 7 + 3).remainder(self.arch.embedding.num_embeddings)
         ids = ids.unsqueeze(0)
         witness = sharing_copy(self.model)  # output_hidden_states leaves hooks behind
-        plain = witness(input_ids=ids, output_hidden_states=True, use_cache=False)
+        try:
+            plain = witness(input_ids=ids, output_hidden_states=True, use_cache=False)
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise UnsupportedModelError(
+                f"{self.name} cannot read {length} tokens: {one_line(error)}\n"
+                "  The usual cause is an impossible number in its config.json. Copy it from the original again."
+            ) from error
         padded = torch.cat([ids, ids[:, :1]], 1) if length < self.context else ids
         mask = (torch.arange(padded.shape[1], device=self.device) < length).long().unsqueeze(0)
         ours = self.streams(padded, mask, (layer,))[layer][:, :length]
@@ -183,11 +195,31 @@ class Target:
                 "  Use an unmodified model of a supported family."
             )
 
-    def _check_length(self, ids: Tensor) -> None:
+    def _check_ids(self, ids: Tensor) -> None:
+        check_rows([int(ids.max())], self.model, self.name)
         if ids.shape[1] > self.context:
             raise UsageError(
                 f"{ids.shape[1]} tokens are more than the context of {self.name}, {self.context}.\n  Shorten the text."
             )
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """What ends the model's own texts: every end of a text or a turn that its tokenizer or configurations name.
+
+    Raises:
+        UsageError: a configuration names something else than ids.
+    """
+    found: list[Any] = [tokenizer.eos_token_id]
+    stated = model.config.to_diff_dict().get("eos_token_id")  # without the default of the model's class
+    for named in (stated, getattr(model.generation_config, "eos_token_id", None)):
+        found += named if isinstance(named, list | tuple) else [named]
+    ids = {token for token in found if token is not None}
+    if wrong := [token for token in ids if not isinstance(token, int)]:
+        raise UsageError(
+            f"eos_token_id {wrong[0]!r} in config.json or generation_config.json is no token id.\n"
+            "  Mend it: a number, or a list of numbers."
+        )
+    return tuple(sorted(ids))
 
 
 def load_pretrained(
@@ -203,16 +235,17 @@ def load_pretrained(
     Raises:
         UsageError: nothing there, no safetensors, damaged weights, or weights that do not fit the config.
     """
-    _check_place(name)
+    check_place(name, cast("str | None", options.get("revision")))
     try:
         with quietly():
             model, found = kind.from_pretrained(
                 name, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **options
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # of any kind, where a config.json holds what transformers does not expect
         raise UsageError(
-            f"cannot load the model {name!r}: {_first_line(error)}\n"
-            "  Expected a directory with config.json and safetensors weights that fit it, or a hub name."
+            f"cannot load the model {name!r}: {one_line(error)}\n"
+            "  Expected a directory with config.json and safetensors weights that fit it, or a hub name.\n"
+            "  Mend config.json; of quantized weights take the plain ones they come from, or install what is named."
         ) from error
     missing = sorted(key for key in found["missing_keys"] if key.rpartition(".")[0] not in may_lack)
     if missing:
@@ -223,22 +256,35 @@ def load_pretrained(
     return model
 
 
-def load_tokenizer(name: str, **options: object) -> PreTrainedTokenizerBase:
-    """The fast tokenizer of a directory or hub name.
+def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: Any) -> PreTrainedTokenizerBase:
+    """The fast tokenizer of a directory or hub name; its ids are those of its tokenizer.json where there is one.
+
+    Args:
+        name: directory or hub name.
+        model: whose embedding must have a row for each token of its vocabulary; added tokens may lack theirs.
+        options: of transformers.
 
     Raises:
-        UsageError: none there, or a slow one, which has no character offsets.
+        UsageError: none there or none that can be used, a slow one, which has no character offsets, or more tokens
+            than rows.
     """
+    check_name(name, options.get("revision"))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
+        tokenizer = tokenizer_as_written(name, options)
+    except UsageError:
+        raise
+    except Exception as error:
         raise UsageError(
-            f"cannot load the tokenizer of {name!r}: {_first_line(error)}\n  Expected tokenizer.json beside the model."
+            f"cannot load the tokenizer of {name!r}: {one_line(error)}\n"
+            "  Expected a tokenizer.json beside the model, of a kind that the installed tokenizers library knows."
         ) from error
     if not tokenizer.is_fast:
         raise UsageError(
             f"the tokenizer of {name!r} gives no character offsets.\n  Convert it to a tokenizer.json first."
         )
+    if model is not None:
+        backend: Any = tokenizer.backend_tokenizer
+        check_rows(backend.get_vocab(with_added_tokens=False).values(), model, name)
     return tokenizer
 
 
@@ -252,29 +298,3 @@ def quietly() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _check_place(name: str) -> None:
-    """Refuse, before transformers asks the hub, what is clearly meant as a directory and is none of a model."""
-    path = Path(name)
-    if not path.is_dir():
-        if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
-            raise UsageError(
-                f"no directory at {name}.\n  Expected a model directory or a hub name such as OWNER/MODEL."
-            )
-        return
-    if not (path / "config.json").is_file():
-        raise UsageError(
-            f"no config.json in {path}: not a model directory.\n  Expected a Hugging Face model directory."
-        )
-    if not any(path.glob("*.safetensors")):
-        pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in path.glob(pattern))
-        found = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
-        raise UsageError(
-            f"{path} holds {found}, expected safetensors: pickle files can run code when loaded.\n"
-            "  Convert them where you trust them: load with transformers, then save_pretrained(DIR)."
-        )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

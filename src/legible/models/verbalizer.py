@@ -72,7 +72,7 @@ class Verbalizer(nn.Module):
             UsageError: no model or tokenizer there, or pickle weights only.
         """
         model = load_pretrained(AutoModelForCausalLM, str(path))
-        return cls(model, load_tokenizer(str(path)), prompt, injection).to(device)
+        return cls(model, load_tokenizer(str(path), model), prompt, injection).to(device)
 
     def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write an ordinary causal LM directory (weights, config, tokenizer), adapters merged."""

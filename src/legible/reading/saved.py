@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from legible.errors import UsageError
+from legible.fileio import decoded, repaired
 from legible.reading.reading import ReadClaim, Reading
 
 _CLAIM = ("text", "p_true", "kind", "value", "agreement", "leverage", "recurrence")
@@ -19,10 +20,7 @@ def saved_readings(path: Path) -> list[Reading]:
     """
     if not path.is_file():
         raise UsageError(f"no file at {path}.\n  Make one: legible read builtin TEXT --json > reading.json")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is neither an archive nor UTF-8 text (byte {error.start}).") from None
+    lines = decoded(path.read_bytes(), path).split("\n")  # not splitlines: a value may hold U+2028
     found = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -77,7 +75,7 @@ def _claim(row: dict[str, Any]) -> ReadClaim:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not text")
-    return value
+    return repaired(value)
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -31,7 +31,7 @@ def scan_model(
 
     Args:
         name: a model's directory or hub name, or `builtin`.
-        corpus: `.jsonl`, `.jsonl.gz` or `.txt`; absent: the world's stories, for `builtin` only.
+        corpus: see `legible.documents.read_corpus`; absent: the world's stories, for `builtin` only.
         layers: `all`, or numbers separated by commas.
         documents: at most this many.
         labels: `facts`, `world` or `none`; absent: `world` for the world's stories, `facts` for a corpus.

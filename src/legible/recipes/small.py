@@ -24,7 +24,7 @@ def small(
 
     Args:
         target: directory or hub name of a causal LM.
-        corpus: `.jsonl`, `.jsonl.gz` (field `text`) or `.txt` file of documents.
+        corpus: file of documents, see `legible.documents.read_corpus`.
         layer: layer K that is read.
         teacher: `facts` needs no other model.
         seed: of every stage.

@@ -1,6 +1,7 @@
 """Where documents come from: a corpus file of the user's, or a language that writes its own."""
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -64,6 +65,8 @@ class DocumentSource:
                 f"{self.corpus} has no document in the split {split!r}: documents are split by a hash of their id.\n"
                 "  The usual cause is a corpus of a few documents. Put one document a line, a hundred or more."
             )
+        if mended := sum(document.repaired for document in chosen):
+            print(f"{mended} documents held lone surrogates, replaced by U+FFFD", file=sys.stderr, flush=True)
         return chosen
 
 

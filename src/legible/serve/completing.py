@@ -64,7 +64,7 @@ def complete_work(
     ids: list[int] = []
     said = ""
     for token in next_tokens(
-        target, before, max_tokens=max_tokens, temperature=temperature, key=(seed, 0), stop_ids=_stop_ids(source)
+        target, before, max_tokens=max_tokens, temperature=temperature, key=(seed, 0), stop_ids=target.end_ids
     ):
         ids.append(token)
         whole = continuation(source, before, ids)
@@ -92,11 +92,3 @@ def continuation(source: Source, before: Sequence[int], ids: Sequence[int]) -> s
 
 def _decoded(source: Source, ids: Sequence[int]) -> str:
     return str(source.target.tokenizer.decode(list(ids), skip_special_tokens=True))
-
-
-def _stop_ids(source: Source) -> frozenset[int]:
-    """End of text, and the ends of turns that the model's own generation settings name."""
-    named = source.target.model.generation_config
-    found = named.eos_token_id if named is not None else None
-    more = found if isinstance(found, list) else [found]
-    return frozenset(int(i) for i in (source.target.eos_id, *more) if i is not None)

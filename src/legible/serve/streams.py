@@ -1,7 +1,6 @@
 """Answers of the worker as HTTP: one JSON object, or server-sent events; both end the work when the client goes."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -9,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from legible.fileio import finite
+from legible.fileio import finite, json_line
 from legible.serve.work import Frame, RequestError
 from legible.serve.worker import Ticket
 
@@ -32,7 +31,7 @@ def answer(value: Any, status: int = 200) -> JSONResponse:
 
 def event(frame: Frame) -> bytes:
     """One server-sent event."""
-    return b"data: " + json.dumps(finite(frame), ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + json_line(frame, separators=(",", ":")).encode() + b"\n\n"
 
 
 class EventStream(StreamingResponse):

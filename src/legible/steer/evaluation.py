@@ -145,9 +145,8 @@ def _steer(
     max_tokens: int,
 ) -> Outcome:
     target = checkpoint.target
-    stop = () if target.eos_id is None else (target.eos_id,)
     steering = Steering(
-        target, site.ids, site.pos, checkpoint.layer, site.activation, Writing(max_tokens, stop_ids=stop)
+        target, site.ids, site.pos, checkpoint.layer, site.activation, Writing(max_tokens, stop_ids=target.end_ids)
     )
     pairs = [(site.before, site.after), (site.before, site.unrelated)]
     (edit, other), (length, _) = edit_directions(reconstructor, pairs)

@@ -114,9 +114,8 @@ def _spot(
     ids, char_end = encoded.ids, encoded.offsets[pos][1]
     row = Row(document, pos, char_end, char_end, ids[pos], ids[pos - 1])
     known = {kind: fact.values[0] for kind, fact in language.facts(row).items() if len(fact.values) == 1}
-    stop = () if target.eos_id is None else (target.eos_id,)
     head = list(ids[: pos + 1])
-    new = continue_text(target, head, samples=1, max_tokens=max_tokens, temperature=0.0, stop_ids=stop)[0]
+    new = continue_text(target, head, samples=1, max_tokens=max_tokens, temperature=0.0, stop_ids=target.end_ids)[0]
     decode = target.tokenizer.decode
     start = len(str(decode(head, skip_special_tokens=True)))
     said = str(decode([*head, *new], skip_special_tokens=True))[start:]

@@ -120,7 +120,7 @@ def _steering(reader: Reader, prepared: Prepared, place: int, mode: Mode, sample
         pos=place,
         layer=reader.checkpoint.layer,
         activation=prepared.stream[place],
-        writing=replace(writing, stop_ids=() if target.eos_id is None else (target.eos_id,)),
+        writing=replace(writing, stop_ids=target.end_ids),
         samples=samples,
         mode=mode,
     )
@@ -179,7 +179,7 @@ def _read(reader: Reader, prepared: Prepared, place: int) -> str:
     if found is None:
         raise UsageError(
             f"no explanation came out at token {place}, so there are no words to edit.\n"
-            "  Choose another token, or give the explanation yourself."
+            "  Choose another token with --pos; `legible read` shows at which ones words come out."
         )
     return found
 

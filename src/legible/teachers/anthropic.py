@@ -31,8 +31,7 @@ def service(model: str, url: str | None, config: TeachConfig) -> Service:
     def read(answer: Any) -> Explanation | Refusal:
         if answer["stop_reason"] == "refusal":
             return Refusal("refused by the service")
-        parts = [text_of(part["text"]) or "" for part in answer["content"] if part["type"] == "text"]
-        return read_answer(" ".join(parts), cut=answer["stop_reason"] == "max_tokens")
+        return read_answer(text_of(list(answer["content"])), cut=answer["stop_reason"] == "max_tokens")
 
     headers = {"anthropic-version": "2023-06-01", **({"x-api-key": key} if key else {})}
     return Service(f"{(url or 'https://api.anthropic.com').rstrip('/')}/v1/messages", headers, body, read)

@@ -6,7 +6,7 @@ The stage appends whole lines of JSON, one a row in the store's order, so a kill
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +33,7 @@ class Refusal:
     """No text for a row, and why; counted, never dropped in silence."""
 
     reason: str
+    answered: bool = field(default=True, compare=False)  # False: the model did not get to an answer; ask it again
 
 
 class Teacher(Protocol):

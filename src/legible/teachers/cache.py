@@ -48,11 +48,13 @@ class AnswerCache:
         return Refusal(found[1]) if found[0] is None else Explanation(found[0])
 
     def put(self, key: str, answer: Explanation | Refusal) -> None:
-        """Store an answer; the first one stays.
+        """Store an answer; the first one stays, and what is no answer is left out.
 
         Raises:
             TeacherError: the disk is full or the file unwritable.
         """
+        if isinstance(answer, Refusal) and not answer.answered:
+            return
         row = (key, None, answer.reason) if isinstance(answer, Refusal) else (key, answer.text, None)
         try:
             with self._lock:

@@ -42,12 +42,16 @@ class Service:
     read: Callable[[Any], Explanation | Refusal]  # KeyError, IndexError, TypeError: not an answer of this service
 
 
-class _Again(Exception):
-    """A failure worth another try; `wait` is what the server asked for, in seconds."""
+_DOWN = "a service that is down, or a rate limit below --concurrency"
+_OTHER_FORM = "an address that is no such endpoint, e.g. a proxy's or login page: compare it with the service's manual"
 
-    def __init__(self, what: str, wait: float | None = None) -> None:
+
+class _Again(Exception):
+    """A failure worth another try; `wait` is what the server asked for, in seconds, `cause` why it usually stays."""
+
+    def __init__(self, what: str, wait: float | None = None, cause: str = _DOWN) -> None:
         super().__init__(what)
-        self.wait = wait
+        self.wait, self.cause = wait, cause
 
 
 class HttpTeacher:
@@ -158,7 +162,7 @@ class HttpTeacher:
                 if attempt > self._config.retries or stop.is_set():
                     raise TeacherError(
                         f"{self._called} failed {attempt} times, last: {again}.\n"
-                        "  The usual cause is a service that is down, or a rate limit below --concurrency.\n"
+                        f"  The usual cause is {again.cause}.\n"
                         "  Run the same command again: answers so far are kept."
                     ) from None
                 backoff = _FIRST_WAIT * 2 ** (attempt - 1) * (1 + self._jitter.random())
@@ -177,7 +181,7 @@ class HttpTeacher:
         try:
             return self._service.read(json.loads(content))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise _Again(f"an answer of another form: {_excerpt(content)}") from None
+            raise _Again(f"an answer of another form: {_excerpt(content)}", cause=_OTHER_FORM) from None
 
     def _post(self, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
         """One request; a server that drips bytes or never ends is cut off."""
@@ -232,11 +236,13 @@ def body_of(model: str, prompt: str, config: TeachConfig, **more: Any) -> dict[s
 
 
 def text_of(value: Any) -> str | None:
-    """The text of an answer.
+    """The text of an answer, whole or in parts.
 
     Raises:
         TypeError: it is none.
     """
+    if isinstance(value, list):
+        return " ".join(text_of(part["text"]) or "" for part in value if part["type"] == "text")
     if value is not None and not isinstance(value, str):
         raise TypeError("text expected")
     return value

@@ -19,7 +19,7 @@ from legible.config import TeachConfig
 from legible.languages.base import Claim, Language, Row, Verdict
 from legible.teachers import make_teacher, offers, unknown_name
 from legible.teachers.base import Explanation, Refusal
-from legible.teachers.prompt import Request
+from legible.teachers.prompt import Request, spoken
 
 MOST_CLAIMS = 12  # of one request; a fourth of it, then one, when asked again
 TRIES = 3  # requests about a claim that got no verdict
@@ -176,7 +176,7 @@ def read_verdicts(answer: Explanation | Refusal, claims: int) -> list[str]:
     """
     if isinstance(answer, Refusal):
         return [answer.reason] * claims
-    said = answer.text.rpartition("</think>")[2]
+    said = spoken(answer.text)
     found: dict[int, set[str]] = {}
     for number, word in _ANSWER.findall(said):
         found.setdefault(int(number), set()).add(word.lower())

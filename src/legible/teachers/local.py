@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from legible.config import TeachConfig
 from legible.errors import UsageError
 from legible.languages.base import Row
-from legible.models.target import load_pretrained, load_tokenizer
+from legible.models.target import end_ids, load_pretrained, load_tokenizer
 from legible.teachers.base import Explanation, Offer, Refusal, refuse_limit
 from legible.teachers.cache import AnswerCache, answer_key
 from legible.teachers.prompt import LONGEST_PASSAGE, Request, ask, read_answer
@@ -36,7 +36,8 @@ class LocalTeacher:
         self._called = f"{role} {self.name}"
         self._config = config
         self._model = load_pretrained(AutoModelForCausalLM, path).eval()
-        self._tokenizer: Any = load_tokenizer(path, revision=None, trust_remote_code=False)
+        self._tokenizer: Any = load_tokenizer(path, self._model)
+        self._ends = end_ids(self._model, self._tokenizer)
         self._tokenizer.padding_side = "left"
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
@@ -104,10 +105,14 @@ class LocalTeacher:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_seed(config.seed, key))
             out = self._model.generate(
-                **batch, max_new_tokens=config.max_tokens, pad_token_id=tokenizer.pad_token_id, **sampling
+                **batch,
+                max_new_tokens=config.max_tokens,
+                eos_token_id=list(self._ends) or None,
+                pad_token_id=tokenizer.pad_token_id,
+                **sampling,
             )
         new = out[:, batch["input_ids"].shape[1] :]
-        ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+        ends = {*self._ends, tokenizer.pad_token_id}
         texts = tokenizer.batch_decode(new, skip_special_tokens=True)
         return [read_answer(text, cut=not ends & set(ids)) for text, ids in zip(texts, new.tolist(), strict=True)]
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from legible.fileio import repaired
 from legible.teachers.base import Explanation, Refusal
 
 INSTRUCTION = """\
@@ -22,6 +23,10 @@ _REFUSED = re.compile(
     r"^\W*(i['’]?m sorry|sorry,|i can(no|['’])t\b|i am (unable|not able)|i['’]m (unable|not able)|as an ai\b)",
     re.IGNORECASE,
 )
+
+
+_THOUGHTS = r"(?:think|thinking|thought|reasoning)>"
+NO_ROOM = "no answer within the length limit (legible teach: raise --max-tokens)"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,12 @@ def ask(passage: str) -> Request:
     return Request(head, passage, tail)
 
 
+def spoken(text: str) -> str:
+    """What a model says beside its thoughts: after the last closed block of them, before one that stays open."""
+    after = re.split(f"</{_THOUGHTS}", text, flags=re.IGNORECASE)[-1]
+    return re.split(f"<{_THOUGHTS}", after, flags=re.IGNORECASE)[0]
+
+
 def read_answer(text: str | None, *, cut: bool = False) -> Explanation | Refusal:
     """A model's answer as an explanation, or why it is none.
 
@@ -58,9 +69,12 @@ def read_answer(text: str | None, *, cut: bool = False) -> Explanation | Refusal
         text: the answer, None where the service sent none.
         cut: the answer hit its length limit, so its last sentence is unfinished and dropped.
     """
-    plain = " ".join((text or "").replace("<explanation>", " ").replace("</explanation>", " ").split())
+    said = spoken(repaired(text or ""))
+    plain = " ".join(said.replace("<explanation>", " ").replace("</explanation>", " ").split())
+    if not plain and cut:
+        return Refusal(NO_ROOM, answered=False)
     if not plain:
-        return Refusal("empty answer")
+        return Refusal("empty answer" if not (text or "").strip() else "thoughts without an answer")
     if _REFUSED.match(plain):
         return Refusal("refused in words")
     if cut:

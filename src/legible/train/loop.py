@@ -139,13 +139,11 @@ class Loop:
         self.metrics.parent.mkdir(parents=True, exist_ok=True)
         kept: list[str] = []
         old = self.metrics.read_text(encoding="utf-8") if self.metrics.exists() else ""
-        for line in old.splitlines(keepends=True):
-            if not line.endswith("\n"):
-                continue
+        for line in old.split("\n")[:-1]:
             row = json.loads(line)
             ours = all(row.get(key) == value for key, value in self.tags.items())
             if not ours or row["step"] <= done:
-                kept.append(line)
+                kept.append(line + "\n")
         if "".join(kept) != old:
             write_text(self.metrics, "".join(kept))
 

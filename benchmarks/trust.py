@@ -24,8 +24,8 @@ from legible.engines import LocalEngine
 from legible.languages.base import Row
 from legible.languages.world import story_document
 from legible.reading.checkpoint import Checkpoint, load_checkpoint
-from legible.reading.evidence import reconstruction_errors
-from legible.reading.trusted import Spot, gather, neighbours_of, probabilities
+from legible.reading.evidence import Spot, gather, neighbours_of, reconstruction_errors
+from legible.reading.trusted import probabilities
 from legible.recipes.calibrate import windows
 
 BAR = 1.2

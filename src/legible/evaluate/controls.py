@@ -28,6 +28,34 @@ from legible.vectors import direction_mse, unit
 
 
 @dataclass(frozen=True)
+class Floor:
+    """What would score as well without the reading, and the doubt that it rules out by scoring less."""
+
+    what: str
+    rules_out: str
+
+
+FLOORS = {
+    "constant": Floor("the mean training direction for every token", "that one vector for every token scores as well"),
+    "token_lookup": Floor(
+        "best guess from the last two tokens and the position",
+        "that the last two tokens and the position are all there is",
+    ),
+    "shuffled_explanations": Floor(
+        "the same explanations, dealt to other documents", "that any explanation fits: these are of other documents"
+    ),
+    "no_activation": Floor(
+        "a verbalizer that is given no activation",
+        "that the verbalizer's habits are enough: it is given no activation",
+    ),
+    "other_activation": Floor(
+        "a verbalizer given another document's activation",
+        "that the token decides: the verbalizer is given another document's activation at a like place",
+    ),
+}
+
+
+@dataclass(frozen=True)
 class Controls:
     """Errors of every floor on the sample's rows, and what the verbalizer says without or with a wrong activation."""
 

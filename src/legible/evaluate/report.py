@@ -9,17 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from legible.evaluate.battery.table import control_lines
+from legible.evaluate.controls import FLOORS
 from legible.evaluate.curves import training_curves
 from legible.page import interval, number, write_page
 from legible.reading.marks import pieces
 
-FLOORS = {
-    "constant": "the mean training direction for every token",
-    "token_lookup": "best guess from the last two tokens and the position",
-    "shuffled_explanations": "the same explanations, dealt to other documents",
-    "no_activation": "a verbalizer that is given no activation",
-    "other_activation": "a verbalizer given another document's activation",
-}
 REFERENCES = {
     "teacher_text": "the teacher's own text, read by the reconstructor",
     "teacher_text_limited": "the same, limited to what probes find",
@@ -84,7 +78,7 @@ def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
         "report": report,
         "headlines": _headlines(report),
         "floors": [
-            {"name": name, "what": FLOORS.get(name, ""), "fve": value, "gain": report.get("gains", {}).get(name)}
+            {"name": name, "what": FLOORS[name].what, "fve": value, "gain": report.get("gains", {}).get(name)}
             for name, value in _with_intervals(report, "floor")
         ],
         "references": [

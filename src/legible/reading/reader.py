@@ -23,11 +23,12 @@ from legible.languages.base import Claim, Fact, judge, split_sentences
 from legible.models.target import Encoded
 from legible.reading.calibration import Judgement
 from legible.reading.checkpoint import Checkpoint, load_checkpoint
+from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
 from legible.reading.flags import text_flags
 from legible.reading.positions import parse_positions
 from legible.reading.reading import ReadClaim, Reading, check_trust, filtered, usual_reason
 from legible.reading.rows import rows_of, with_expectations
-from legible.reading.trusted import Gathered, Spot, gather, neighbours_of, probabilities, sampling_temperature
+from legible.reading.trusted import probabilities, sampling_temperature
 from legible.vectors import fve_token
 
 __all__ = ["LONGEST", "Prepared", "ReadClaim", "Reader", "Reading", "load"]

@@ -13,9 +13,6 @@ from legible.reading.calibration import ClaimEvidence, Judgement, p_true_of
 from legible.reading.checkpoint import Checkpoint
 from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
 
-__all__ = ["Gathered", "Spot", "TrustedClaim", "gather", "neighbours_of", "probabilities", "sampling_temperature",
-           "trusted_claims", "with_verdicts"]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class TrustedClaim:

@@ -13,10 +13,9 @@ from torch import Tensor
 from legible.documents import Document
 from legible.engines.sampling import numbered
 from legible.errors import UsageError
-from legible.reading.evidence import NEAR, first_position
+from legible.reading.evidence import NEAR, Spot, first_position, gather
 from legible.reading.positions import parse_positions
 from legible.reading.reader import Prepared
-from legible.reading.trusted import Spot, gather
 from legible.serve.sources import Prompt, Source
 from legible.serve.wire import ROWS, ExplainRequest, Sampling, ScoreRequest
 from legible.serve.work import Completions, Frame, RequestError, Rows, Work

@@ -9,7 +9,7 @@ from legible.evaluate.battery.parts import Case, Control, Trained, scored, texts
 from legible.evaluate.battery.words import WORDS, words_ridge
 from legible.evaluate.battery.zero_shot import zero_shot_controls
 from legible.evaluate.claims import Judged
-from legible.evaluate.controls import Controls, other_documents, probe_names
+from legible.evaluate.controls import FLOORS, Controls, other_documents, probe_names
 from legible.evaluate.reconstruction import Explained, Misses
 from legible.evaluate.run import Bench
 from legible.evaluate.sample import Sample
@@ -19,13 +19,6 @@ from legible.train.text_writer import TextWriter, WriterRecord
 
 LENDER_ROWS = 20_000
 
-FLOORS = {
-    "constant": "that one vector for every token scores as well",
-    "token_lookup": "that the last two tokens and the position are all there is",
-    "shuffled_explanations": "that any explanation fits: these are of other documents",
-    "no_activation": "that the verbalizer's habits are enough: it is given no activation",
-    "other_activation": "that the token decides: the verbalizer is given another document's activation at a like place",
-}
 WRITER = "that the text alone would give the same words: a writer like the verbalizer that sees the text, no activation"
 PROBES = "that linear probes, one a kind of fact, say as much"
 SECOND = "that the score is a private code of this pair: a reconstructor that never met this verbalizer reads it"
@@ -86,7 +79,10 @@ def _floors(case: Case, controls: Controls) -> list[Control]:
         "other_activation": controls.other_activation.texts,
     }
     judged = {name: case.judge(found) for name, found in texts.items()}
-    return [Control(name, why, miss=controls.misses[name], judged=judged.get(name)) for name, why in FLOORS.items()]
+    return [
+        Control(name, floor.rules_out, miss=controls.misses[name], judged=judged.get(name))
+        for name, floor in FLOORS.items()
+    ]
 
 
 def _text_only(case: Case, trained: Trained) -> Control:

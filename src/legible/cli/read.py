@@ -25,7 +25,7 @@ def read(
     ] = None,
     archive: Annotated[
         Path | None,
-        typer.Option("--archive", "--archive", help="Archive that --corpus fills; made, or filled further."),
+        typer.Option("--archive", "--store", help="Archive that --corpus fills; made, or filled further."),
     ] = None,
     positions: Annotated[
         str, typer.Option(metavar="SPEC", help="Token positions: 'all', '-1', '3,5', or a slice such as '4:9'.")

@@ -90,7 +90,7 @@ def test_candidates_are_scored_as_the_reconstructor_reads_them_and_judged(sample
 
 @pytest.mark.parametrize("loss", ["dpo", "kto", "orpo", "simpo"])
 def test_training_tells_the_chosen_from_the_rejected(loss, roles, store, pairs):
-    training = trainer(roles, store, pairs, loss=loss, steps=12)
+    training = trainer(roles, store, pairs, loss=loss, steps=12, batch=len(pairs))  # every step sees all of them
     first, *_, last = [training.step(index) for index in range(12)]
     if loss == "dpo":
         assert first["loss"] == pytest.approx(0.6931, abs=1e-3)

@@ -7,7 +7,7 @@ what an activation draws depends on the seed and the activation alone.
 
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from legible.archive.keeping import Placed, Sampling, Series
 from legible.archive.schema import failures, open_for_writing, transaction
 from legible.config import CaptureConfig
 from legible.documents import Document, read_corpus
-from legible.engines import Completion
+from legible.engines import Completion, Key
 from legible.errors import UsageError
 from legible.fileio import fault_point
 from legible.models.target import Encoded
@@ -176,7 +176,7 @@ class _Filler:
 
     def _write_missing(self, prepared: dict[Document, Prepared]) -> None:
         """Let the verbalizer write for every activation that the cache does not hold."""
-        missing: dict[str, tuple[str, torch.Tensor]] = {}
+        missing: dict[str, tuple[str, torch.Tensor, Key]] = {}
         prefixes: set[str] = set()
         for document, text in prepared.items():
             for pos in self.waiting[document].chosen:
@@ -185,23 +185,24 @@ class _Filler:
                 if known or keeping.cached(self.connection, self.series, activation, prefix) is not None:
                     self.found.from_cache += 1
                     continue
-                missing[activation] = prefix, text.stream[pos]
+                [key] = text.keys([pos], self.series.sampling.seed)
+                missing[activation] = prefix, text.stream[pos], key
                 prefixes.add(prefix)
         order = list(missing)
         for start in range(0, len(order), ROWS):
             part = order[start : start + ROWS]
-            written = self._generate(part, torch.stack([missing[key][1] for key in part]))
+            written = self._generate([missing[activation] for activation in part])
             with transaction(self.connection):
                 for activation, completions in zip(part, written, strict=True):
                     keeping.keep_answer(self.connection, self.series, activation, missing[activation][0], completions)
             self.found.written += len(part)
             fault_point("answers")
 
-    def _generate(self, activations: list[str], vectors: torch.Tensor) -> list[list[Completion]]:
+    def _generate(self, missing: Sequence[tuple[str, torch.Tensor, Key]]) -> list[list[Completion]]:
         how = self.series.sampling
         return self.reader.engine.generate(
-            vectors,
-            [(how.seed, int(activation[:15], 16)) for activation in activations],
+            torch.stack([vector for _, vector, _ in missing]),
+            [key for _, _, key in missing],
             samples=how.samples,
             temperature=how.temperature,
             max_tokens=how.max_tokens,

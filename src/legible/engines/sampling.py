@@ -4,6 +4,7 @@ A sampled token is the inverse of the cumulative distribution at one uniform num
 (the row's key, sample, step) alone, so a row's text does not depend on what else is in the batch.
 """
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from legible.engines.base import Key
+from legible.languages.base import Row
+
+
+def place_key(seed: int, prefix: str, pos: int) -> Key:
+    """Key of the activation at token `pos` of a text that reads `prefix` up to and including that token.
+
+    What comes after it does not count: in a causal target it does not move the activation either.
+    """
+    digest = hashlib.blake2b(prefix.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return seed, int.from_bytes(digest), pos
+
+
+def row_key(seed: int, row: Row, index: int) -> Key:
+    """Key of a captured row: by its text, without one by its document and position, without either by its index."""
+    where = row.prefix or row.document.doc_id
+    return place_key(seed, where, row.pos) if where else (seed, index)
 
 
 def numbered(seed: int, n: int) -> list[Key]:

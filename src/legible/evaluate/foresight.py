@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from legible.engines.continuations import continue_text
+from legible.engines.sampling import row_key
 from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, Fact, Language, Row
 from legible.models.target import Target
@@ -54,7 +55,7 @@ def choices(
     drawn = sorted(shuffled, key=lambda row: row not in first)[:rows]
     found = []
     for row in sorted(drawn):
-        texts = continued(target, sample.rows[row], samples=continuations, seed=seed + row)
+        texts = continued(target, sample.rows[row], samples=continuations, seed=seed)
         said = [language.told(sample.rows[row].prefix, text) for text in texts]
         for kind in unsettled[row]:
             counts = Counter(values[kind] for values in said if kind in values)
@@ -79,7 +80,7 @@ def continued(target: Target, row: Row, *, samples: int, seed: int) -> list[str]
     if room < 1:
         return []
     stop = () if target.eos_id is None else (target.eos_id,)
-    written = continue_text(target, ids, samples=samples, max_tokens=room, key=(seed, 0), stop_ids=stop)
+    written = continue_text(target, ids, samples=samples, max_tokens=room, key=row_key(seed, row, 0), stop_ids=stop)
     decode = target.tokenizer.decode
     head = str(decode(ids, skip_special_tokens=True))
     return [str(decode([*ids, *new], skip_special_tokens=True))[len(head) :] for new in written]

@@ -152,7 +152,7 @@ def _told(
     for place in sorted(order.tolist()):
         one = mine[place]
         row = sample.rows[one.row]
-        for text in continued(target, row, samples=config.continuations, seed=config.seed + one.row):
+        for text in continued(target, row, samples=config.continuations, seed=config.seed):
             said = WorldLanguage().told(row.prefix, text).get(one.kind)
             label = "own" if said == one.values[side] else "other" if said == one.values[other] else "else"
             counts["silent" if said is None else label] += 1

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from legible.config import CaptureConfig
 from legible.documents import Document
-from legible.engines import Completion, Engine, make_engine
-from legible.engines.sampling import numbered
+from legible.engines import Completion, Engine, Key, make_engine
+from legible.engines.sampling import place_key
 from legible.errors import UsageError
 from legible.languages.base import Claim, Fact, judge, split_sentences
 from legible.models.target import Encoded
@@ -46,6 +46,10 @@ class Prepared:
     stream: Float[Tensor, "tokens d_model"]
     spots: tuple[Spot, ...]
     facts: Mapping[int, Mapping[str, Fact]]
+
+    def keys(self, chosen: Sequence[int], seed: int) -> list[Key]:
+        """What decides the draws at these tokens: the seed and the text up to each, whichever others are read."""
+        return [place_key(seed, self.text[: self.encoded.offsets[pos][1]], pos) for pos in chosen]
 
 
 def load(name: str | Path, *, target: str | None = None, engine: str | None = None, **options: float) -> "Reader":
@@ -113,7 +117,7 @@ class Reader:
         heat = sampling_temperature(samples, temperature)
         completions = self.engine.generate(
             prepared.stream[chosen],
-            numbered(seed, len(chosen)),
+            prepared.keys(chosen, seed),
             samples=samples,
             temperature=heat,
             max_tokens=self.longest,

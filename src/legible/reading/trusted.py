@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.engines.sampling import numbered
+from legible.engines.sampling import row_key
 from legible.errors import UsageError
 from legible.languages.base import Claim, Row, Verdict, judge
 from legible.reading.calibration import ClaimEvidence, Judgement, p_true_of
@@ -59,9 +59,8 @@ def trusted_claims(
     if len(rows) != len(vectors):
         raise UsageError(f"{len(vectors)} vectors and {len(rows)} rows, expected one row for each vector.")
     heat = sampling_temperature(samples, temperature)
-    written = checkpoint.engine.generate(
-        vectors, numbered(seed, len(rows)), samples=samples, temperature=heat, max_tokens=max_tokens
-    )
+    keys = [row_key(seed, row, index) for index, row in enumerate(rows)]
+    written = checkpoint.engine.generate(vectors, keys, samples=samples, temperature=heat, max_tokens=max_tokens)
     if neighbours is None:
         neighbours = neighbours_of([row.document.doc_id for row in rows], [row.pos for row in rows])
     found = gather(checkpoint, vectors, written, _spots(checkpoint, rows), neighbours)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from legible.config import CalibrateConfig, CaptureConfig
 from legible.documents import Document
-from legible.engines.sampling import numbered
+from legible.engines.sampling import row_key
 from legible.errors import UsageError
 from legible.evaluate import trust_metrics
 from legible.languages.base import Row
@@ -144,12 +144,11 @@ def _read(
     engine = checkpoint.engine
     spots = [Spot(row.pos, (), row) for row in rows]
     near = neighbours_of([row.document.doc_id for row in rows], [row.pos for row in rows])
-    seed = config.seed * 1_000_003 + start
     greedy = engine.generate(vectors, max_tokens=config.max_tokens)
     single.add(_claims(checkpoint, gather(checkpoint, vectors, greedy, spots, near), rows), rows, hidden)
     several = engine.generate(
         vectors,
-        numbered(seed, len(vectors)),
+        [row_key(config.seed, row, start + index) for index, row in enumerate(rows)],
         samples=config.samples,
         temperature=config.temperature,
         max_tokens=config.max_tokens,

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from legible.documents import Document
+from legible.engines import Key
 from legible.engines.sampling import numbered
 from legible.errors import UsageError
 from legible.reading.evidence import NEAR, Spot, first_position, gather
@@ -54,7 +55,7 @@ def read_work(
     _check_rows(len(chosen), sampling)
     prepared = _flagged(source.reader.prepare(Document("", prompt.text), prompt.encoded), prompt)
     yield {"type": "start", **_heading(source, prompt), "total": len(chosen)}
-    rows = _rows(source, prepared.stream[chosen], sampling)
+    rows = _rows(source, prepared.stream[chosen], prepared.keys(chosen, sampling.seed), sampling)
     completions: Completions = []
     finished = 0
     while finished < len(chosen):
@@ -92,7 +93,7 @@ def explain_work(source: Source, request: ExplainRequest) -> Work:
     vectors = _vectors(source, request.vectors)
     _check_rows(len(vectors), request)
     yield {"type": "start", "source": source.id, "layer": source.checkpoint.layer, "total": len(vectors)}
-    rows = _rows(source, vectors, request)
+    rows = _rows(source, vectors, numbered(request.seed, len(vectors)), request)
     done = 0
     while done < len(vectors):
         completions = yield _from(rows, done)
@@ -153,12 +154,12 @@ def _check_rows(n: int, sampling: Sampling) -> None:
         raise RequestError(f"{n} tokens with {sampling.samples} samples each are more than {ROWS} explanations.")
 
 
-def _rows(source: Source, vectors: Float[Tensor, "n d"], sampling: Sampling) -> Rows:
+def _rows(source: Source, vectors: Float[Tensor, "n d"], keys: Sequence[Key], sampling: Sampling) -> Rows:
     most = source.reader.longest
     return Rows(
         engine=source.engine,
         vectors=vectors,
-        keys=numbered(sampling.seed, len(vectors)),
+        keys=keys,
         samples=sampling.samples,
         temperature=sampling.heat,
         max_tokens=min(sampling.max_tokens or most, most),

@@ -9,6 +9,7 @@ from torch import Tensor
 from legible.config import RLConfig
 from legible.data.store import Store
 from legible.engines.base import Engine
+from legible.engines.sampling import row_key
 from legible.errors import TrainingError
 from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
@@ -77,14 +78,15 @@ class JointTrainer:
         config = self.config
         rows = prompt_rows(len(self.store), config.prompts, config.seed, index)
         vectors = self.store.vectors(rows, self.layer)
+        seed = int(torch.randint(2**62, (), generator=generator(config.seed, "rollouts", index)))
         groups = roll_out(
             self.engine,
             vectors,
             rows,
+            [row_key(seed, self.store.row(row), row) for row in rows],
             group=config.group,
             temperature=config.temperature,
             max_tokens=config.max_tokens,
-            seed=int(torch.randint(2**62, (), generator=generator(config.seed, "rollouts", index))),
         )
         lengths = torch.tensor([[len(rollout.ids) for rollout in group.rollouts] for group in groups])
         back, earned, counts = self._score(groups, rows, vectors, index)

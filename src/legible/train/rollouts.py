@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from legible.data.batches import length_grouped_batches, pad
-from legible.engines.base import Completion, Engine, StopReason
-from legible.engines.sampling import numbered
+from legible.engines.base import Completion, Engine, Key, StopReason
 from legible.train.loop import generator
 
 Place = tuple[int, int]
@@ -41,14 +40,13 @@ def roll_out(
     engine: Engine,
     vectors: Float[Tensor, "p d"],
     rows: Sequence[int],
+    keys: Sequence[Key],
     *,
     group: int,
     temperature: float,
     max_tokens: int,
-    seed: int,
 ) -> list[RolloutGroup]:
-    """Sample `group` explanations of each vector; deterministic in `seed`."""
-    keys = numbered(seed, len(rows))
+    """Sample `group` explanations of each vector, which is a row of a store; a row's key decides its draws."""
     written = engine.generate(vectors, keys, samples=group, temperature=temperature, max_tokens=max_tokens)
     return [
         RolloutGroup(row, [_rollout(completion) for completion in completions])

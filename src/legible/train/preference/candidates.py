@@ -14,6 +14,7 @@ import torch
 from legible.config import PreferConfig
 from legible.data.store import Store
 from legible.engines.base import Engine
+from legible.engines.sampling import row_key
 from legible.fileio import whole_chunks
 from legible.languages.base import Language, judge
 from legible.models.reconstructor import Reconstructor
@@ -67,10 +68,10 @@ class Sampler:
             self.engine,
             vectors,
             chunk,
+            [row_key(self.config.seed, self.store.row(row), row) for row in chunk],
             group=self.config.samples,
             temperature=self.config.temperature,
             max_tokens=self.config.max_tokens,
-            seed=int(torch.randint(2**62, (), generator=generator(self.config.seed, "candidates", chunk[0]))),
         )
         texts = [
             (place, rollout.explanation)

@@ -19,7 +19,7 @@ from legible.languages.base import Claim
 from legible.page import write_page
 from legible.reading.evidence import Key, claim_key
 from legible.reading.reading import ReadClaim, Reading, check_trust
-from legible.stats import Interval, ratio_interval
+from legible.stats import Interval, ratio_interval, share_interval
 
 TOP = 10  # claims listed for each side and kind of difference
 
@@ -124,8 +124,8 @@ def compare(pairs: Sequence[Pair], min_trust: float | None = None, top: int = TO
     shared = [len(mine.keys() & theirs.keys()) for mine, theirs in claims]
     either = [len(mine.keys() | theirs.keys()) for mine, theirs in claims]
     found: dict[str, Any] = {
-        "agreement": ratio_interval(shared, either, documents).as_dict(),
-        "kept": ratio_interval(shared, [len(mine) for mine, _ in claims], documents).as_dict(),
+        "agreement": share_interval(shared, either, documents).as_dict(),
+        "kept": share_interval(shared, [len(mine) for mine, _ in claims], documents).as_dict(),
     }
     scored = [pair for pair in pairs if pair.a.fve_token is not None and pair.b.fve_token is not None]
     names = [pair.document for pair in scored]

@@ -12,6 +12,7 @@ from legible.evaluate.battery.table import control_lines
 from legible.evaluate.curves import training_curves
 from legible.page import interval, number, write_page
 from legible.reading.marks import pieces
+from legible.stats import FEWEST, is_headline
 
 FLOORS = {
     "constant": "the mean training direction for every token",
@@ -52,7 +53,7 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     lines = [f"{'FVE':28} {interval(report['fve'])}", f"{'context FVE':28} {interval(report['context_fve'])}"]
     lines += [f"{'  floor: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "floor")]
     lines += [f"{'  reference: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "reference")]
-    lines += [f"{label:28} {interval(value)}" for label, value, _ in _headlines(report)]
+    lines += [f"{label:28} {interval(value)}{_few(value)}" for label, value, _ in _headlines(report)]
     lines.append(f"{'parse failures':28} {report['parse_failures']} of {report['rows']} rows")
     lines.append(f"{'mean tokens':28} {number(report['mean_tokens'], 1)}")
     fve = report["fve"]
@@ -82,7 +83,7 @@ def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
     claims = report.get("claims") or {}
     return {
         "report": report,
-        "headlines": _headlines(report),
+        "headlines": [(*item, _few(item[1])) for item in _headlines(report)],
         "floors": [
             {"name": name, "what": FLOORS.get(name, ""), "fve": value, "gain": report.get("gains", {}).get(name)}
             for name, value in _with_intervals(report, "floor")
@@ -109,6 +110,11 @@ def _with_intervals(report: Mapping[str, Any], which: str) -> list[tuple[str, An
 def _headlines(report: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
     claims = report.get("claims") or {}
     return [(label, claims[key], what) for key, label, what in HEADLINES if claims.get(key) is not None]
+
+
+def _few(value: Mapping[str, Any]) -> str:
+    """What to say of a figure of too few cases; nothing of others."""
+    return "" if is_headline(value) else f", n {value['n']}: too few to go by (under {FEWEST})"
 
 
 def _reading(reading: Mapping[str, Any]) -> dict[str, Any]:

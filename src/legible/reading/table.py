@@ -32,7 +32,7 @@ def print_table(readings: Sequence[Reading], console: Console | None = None) -> 
         table.add_row(
             str(reading.pos),
             Text(visible(reading.token), style=f"bold {_tint(reading.fve_token)}"),
-            _explanation(reading),
+            explanation(reading),
             *([_trust(reading)] if trusted else []),
             Text(fve, style=_tint(reading.fve_token)),
             Text(" ".join(reading.flags), style="yellow"),
@@ -66,7 +66,8 @@ def _legend(readings: Sequence[Reading], trusted: bool) -> list[Text]:
     return lines
 
 
-def _explanation(reading: Reading) -> Text:
+def explanation(reading: Reading) -> Text:
+    """The words of a reading, each claimed value styled by its verdict and its p_true."""
     if reading.explanation is None:
         return Text("(no explanation came out)", style="dim")
     if reading.shown is None:

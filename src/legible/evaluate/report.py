@@ -48,6 +48,18 @@ def write_report(path: Path, report: Mapping[str, Any], run: Path | None = None)
     write_page(path, "run.html.j2", **_context(report, run))
 
 
+def score_lines(report: Mapping[str, Any]) -> list[str]:
+    """How well the words carry the activations and how true they are: the last lines of a run."""
+    claims = report.get("claims") or {}
+    lines = [f"{'FVE':28} {interval(report['fve'])}", f"{'context FVE':28} {interval(report['context_fve'])}"]
+    for key, label in (("precision", "precision"), ("context_precision", "context precision")):
+        if claims.get(key) is not None:
+            lines.append(f"{label:28} {interval(claims[key])}{_few(claims[key])}")
+    if not claims:
+        lines.append(f"{'precision':28} – (nobody decides whether these claims are true)")
+    return [*lines, _measured_on(report)]
+
+
 def summary_lines(report: Mapping[str, Any]) -> list[str]:
     """The evaluation in a few lines for the terminal."""
     lines = [f"{'FVE':28} {interval(report['fve'])}", f"{'context FVE':28} {interval(report['context_fve'])}"]
@@ -56,9 +68,12 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     lines += [f"{label:28} {interval(value)}{_few(value)}" for label, value, _ in _headlines(report)]
     lines.append(f"{'parse failures':28} {report['parse_failures']} of {report['rows']} rows")
     lines.append(f"{'mean tokens':28} {number(report['mean_tokens'], 1)}")
+    return [*lines, _measured_on(report), *control_lines(report)]
+
+
+def _measured_on(report: Mapping[str, Any]) -> str:
     fve = report["fve"]
-    lines.append(f"n {fve['n']} rows of {fve['documents']} documents, seed {report['seed']}, commit {report['commit']}")
-    return lines + control_lines(report)
+    return f"n {fve['n']} rows of {fve['documents']} documents, seed {report['seed']}, commit {report['commit']}"
 
 
 def target_lines(report: Mapping[str, Any]) -> list[str]:

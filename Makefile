@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 
 help:
 	@echo "make setup      create .venv (CPU torch, or CUDA where there is an NVIDIA GPU)"
-	@echo "make demo       read a story with the built-in pair; prints the path of an HTML report"
+	@echo "make demo       read a story with the built-in pair: a few readings and why, and a report"
 	@echo "make test       the tests (minutes on 2 cores)"
 	@echo "make test-slow  every test, the slow ones included"
 	@echo "make check      lint, format, types, generated documents"

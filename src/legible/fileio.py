@@ -26,7 +26,7 @@ _OTHERS = (
     (
         b"SQLite format 3\x00",
         "an SQLite database",
-        "Name a text, or see `legible search --help` for explanation stores",
+        "Name a text, or see `legible search --help` for archives",
     ),
     (b"\xff\xfe", "UTF-16 text", "Convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"),
     (b"\xfe\xff", "UTF-16 text", "Convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"),

@@ -1,16 +1,21 @@
 """Intervals over documents: the bootstrap behind every number we show.
 
-Rows of one document are not independent, so documents, not rows, are resampled.
+Rows of one document are not independent, so documents, not rows, are resampled. A share of 0 or 1 looks certain to
+every resample: there the interval is exact (Clopper-Pearson).
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from legible.errors import UsageError
+
+FEWEST = 30  # cases from which a figure may stand as a headline
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,45 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n, "documents": self.documents}
 
 
+def is_headline(found: Mapping[str, Any]) -> bool:
+    """Whether a saved interval rests on enough cases to be shown as a headline."""
+    return int(found["n"]) >= FEWEST
+
+
+def exact(found: Interval, *, offset: float = 0.0, scale: float = 1.0) -> Interval:
+    """The interval of a share of `n` cases, by Clopper and Pearson where the share is 0 or 1; else as it is.
+
+    The cases count as independent there, so the truth may lie a little further off where documents agree in themselves.
+
+    Args:
+        found: offset + scale * the share.
+
+    Example:
+        >>> round(exact(Interval(1.0, 1.0, 1.0, n=4, documents=2)).low, 3)
+        0.398
+    """
+    doubt = scale * (1.0 - 0.025 ** (1.0 / max(1, found.n)))
+    if math.isclose(found.value, offset, abs_tol=1e-9):
+        return replace(found, high=found.value + doubt)
+    if math.isclose(found.value, offset + scale, abs_tol=1e-9):
+        return replace(found, low=found.value - doubt)
+    return found
+
+
+def share_interval(hits: ArrayLike, cases: ArrayLike, documents: Sequence[str]) -> Interval:
+    """The share of cases that are hits, with the interval of `ratio_interval`, exact at 0 and 1.
+
+    Args:
+        hits, cases: how many a row.
+        documents: the document of each row.
+
+    Returns:
+        n counts cases; NaN throughout where there are none.
+    """
+    found = ratio_interval(hits, cases, documents)
+    return exact(replace(found, n=round(float(np.asarray(cases, dtype=np.float64).sum()))))
+
+
 def ratio_interval(
     numerator: ArrayLike,
     denominator: ArrayLike,
@@ -41,8 +85,8 @@ def ratio_interval(
     """offset + scale * sum(numerator) / sum(denominator), documents resampled with replacement.
 
     FVE is `ratio_interval(mse, full_like(mse, V), docs, offset=1, scale=-1)`; context FVE puts the token
-    lookup's direction_mse below; precision puts 0/1 hits over ones. A paired difference of two FVEs puts the
-    difference of their errors above V.
+    lookup's direction_mse below. A paired difference of two FVEs puts the difference of their errors above V. A
+    share of cases is `share_interval`'s.
 
     Args:
         numerator: one value a row.

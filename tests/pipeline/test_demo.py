@@ -1,19 +1,58 @@
 """`make demo` with the pair that ships inside the package."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
 import legible as package
+from legible.languages.world import build_tokenizer, story_document
+from legible.recipes.demo import choose, demonstrate
 
 
 def test_the_demo_reads_a_story_and_prints_the_reports_path(legible, tmp_path):
     path = tmp_path / "demo.html"
     done = legible("demo", "--seed", "1", "--out", str(path))
     assert done.code == 0
-    assert done.out.splitlines()[-1] == f"report: {path}"
+    lines = done.out.splitlines()
+    assert len(lines) <= 60
+    assert f"report: {path}" in lines
+    assert [line.split()[:2] for line in lines[-2:]] == [["legible", "read"], ["legible", "serve"]]
+    assert " ".join(" ".join(lines[1:13]).split()).startswith(story_document("test", 1, 0).text)
     page = path.read_text(encoding="utf-8")
     assert '<span class="true">' in page
     assert str(Path.home()) not in page
+
+
+def test_what_the_demo_says_of_a_reading_is_true_of_it():
+    found = demonstrate(0)
+    assert 5 <= len(found.shown) <= 12
+    assert found.missing == []
+    stand = {one.why.partition(":")[0]: one for one in reversed(found.shown)}
+    assert set(stand) == {"early", "context", "implied", "withheld", "wrong", "fullest"}
+    text = found.document.text
+    every = {reading.pos: reading for reading in found.readings}
+    assert "early_position" in stand["early"].reading.flags
+
+    def value(sort):
+        return re.search("“(.+?)”", stand[sort].why)[1]
+
+    def claim(sort):
+        return next(one for one in every[stand[sort].reading.pos].claims if one.value == value(sort))
+
+    assert claim("context").verdict == claim("implied").verdict == "true"
+    assert claim("wrong").verdict in ("false", "open")
+    assert claim("withheld").p_true < 0.8
+    assert value("withheld") not in {one.value for one in stand["withheld"].reading.claims}
+    assert all(one.verdict == "true" for one in stand["fullest"].reading.claims)
+    until = build_tokenizer()(text, return_offsets_mapping=True)["offset_mapping"][stand["implied"].reading.pos][1]
+    assert value("implied") not in text[:until]
+
+
+def test_a_sort_of_reading_that_a_story_does_not_have_is_named():
+    shown, missing = choose("", [], {}, [])
+    assert shown == []
+    assert "a claim that is wrong" in missing
+    assert len(missing) == 6
 
 
 def test_the_builtin_pair_reads_its_world_and_flags_what_is_not(tmp_path):

@@ -210,6 +210,12 @@ def test_a_model_directory_is_read_without_training(legible, model_dir, method):
         assert (row["explanation"] is None) == ("p_true_reason" not in row)
 
 
+def test_a_table_read_without_training_names_the_model_and_the_layer_and_has_no_scores(legible):
+    done = legible("read", "builtin", TEXT, "--method", "logit-lens", "--positions", "-1", "--layer", "1")
+    assert done.out.splitlines()[-1] == "read by logit-lens: model builtin, layer 1 (counted from 0)"
+    assert "FVE" not in done.out
+
+
 def test_the_target_of_the_built_in_pair_is_read_at_its_layer(legible, tmp_path):
     page = tmp_path / "lens.html"
     done = legible(

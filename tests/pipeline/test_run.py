@@ -53,6 +53,18 @@ def test_a_finished_run_is_not_done_again(micro_run, capfd):
     assert {name: (micro_run / name).stat().st_mtime_ns for name in files_of(micro_run)} == before
 
 
+def test_training_ends_with_its_scores_and_their_intervals(legible, micro_run):
+    settings = [f"--set={setting}" for setting in MICRO]
+    lines = legible("train", "tiny", "--layer", "1", "--out", str(micro_run), *settings).out.splitlines()
+    report = json.loads((micro_run / "report.json").read_text())
+    figures = {line[:28].strip(): line[28:].split()[0] for line in lines[:4]}
+    assert figures.keys() == {"FVE", "context FVE", "precision", "context precision"}
+    assert figures["FVE"] == f"{report['fve']['value']:.2f}"
+    assert "[" in lines[0]
+    assert lines[-2].startswith(f"n {report['fve']['n']} rows of")
+    assert lines[-1] == f"report: {micro_run / 'report.html'}"
+
+
 def test_a_run_is_resumed_only_under_its_own_configuration(legible, micro_run):
     settings = [f"--set={setting}" for setting in (*MICRO, "rl.kl=0.5")]
     done = legible("train", "tiny", "--layer", "1", "--out", str(micro_run), *settings)

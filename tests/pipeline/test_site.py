@@ -1,6 +1,8 @@
 """The static site: every page linked, twinned and escaped, the same bytes from the same inputs."""
 
 import json
+import re
+import sqlite3
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -142,3 +144,24 @@ def test_lines_that_are_no_reading_are_named(line, tmp_path, legible):
 
 def test_markdown_escapes_what_acts():
     assert escaped("*a* http://b <i>") == "\\*a\\* http\\://b &lt;i&gt;"
+
+
+def test_every_page_shows_the_text_whole_with_the_tokens_that_were_read_in_their_places(tmp_path):
+    text = "Dora kept a knife, a rope and a knife in the old barn."
+    second = text.rindex("knife")
+    store = write_store(tmp_path / "few.db", "few", {("one", text): [reading(1, "kept", []), reading(3, "knife", [])]})
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE readings SET char_start=?, char_end=? WHERE pos=3", (second, second + 5))
+    build_site([store], tmp_path / "site")
+    page = next((tmp_path / "site" / "pages").glob("*.html")).read_text(encoding="utf-8")
+    strip = re.search(r'<div class="card strip">(.*?)</div>', page, re.S)[1]
+    assert re.sub(r"<[^>]*>", "", strip) == text
+    assert re.search(r'a rope and a <a [^>]*href="#t3"[^>]*>knife</a> in the old barn', strip)
+    assert "The tokens of it that were read" not in page
+
+
+def test_saved_readings_of_some_tokens_say_where_the_text_has_gaps(tmp_path):
+    lines = [reading(0, "<s>", [], flags=("special_token",)), reading(3, "Dora", []), reading(4, " kept", []),
+             reading(9, " barn", [])]  # fmt: skip
+    (tmp_path / "some.json").write_text("\n".join(json.dumps(one.as_dict()) for one in lines), encoding="utf-8")
+    assert build_site([tmp_path / "some.json"], tmp_path / "site")[0].title == "Dora kept … barn"

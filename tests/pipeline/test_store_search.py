@@ -107,7 +107,7 @@ def test_an_activation_is_explained_once_across_documents(reader, asked, tmp_pat
     assert (again.finished_before, again.written, asked) == (5, 0, [])
     with Archive(tmp_path / "out.db") as store:
         texts = {
-            document.doc_id: [one.explanation for one in found] for document, found in store.documents(store.run())
+            document.doc_id: [one.explanation for one in found] for document, found, _ in store.documents(store.run())
         }
     assert texts["again"] == texts["doc-0"]
     assert texts["longer"] == texts["doc-1"]
@@ -118,7 +118,7 @@ def test_readings_in_the_store_are_those_of_the_reader(reader, tmp_path):
     fill(reader, corpus, tmp_path / "out.db", Positions("8"))
     fill(reader, corpus, tmp_path / "out.db", Positions("7:10"))
     with Archive(tmp_path / "out.db") as store:
-        [(document, found)] = store.documents(store.run())
+        [(document, found, _)] = store.documents(store.run())
     assert document.text == TEXTS[0]
     direct = reader.read(TEXTS[0], positions="7:10")
     for mine, theirs in zip(found, direct, strict=True):
@@ -135,7 +135,7 @@ def test_samples_have_answers_of_their_own(reader, tmp_path):
     assert fill(reader, corpus, tmp_path / "out.db", Positions("8"), samples=2, seed=1).written == 1
     with Archive(tmp_path / "out.db") as store:
         assert [run.samples for run in store.runs] == [1, 2]
-        [(_, [two])] = store.documents(store.run("2"))
+        [(_, [two], _)] = store.documents(store.run("2"))
         assert len(two.samples) == 2
         with pytest.raises(UsageError, match="holds 2 runs, expected one"):
             store.run()
@@ -147,7 +147,7 @@ def test_what_cannot_be_read_is_counted(reader, tmp_path):
     found = fill(reader, corpus, tmp_path / "out.db", Positions("6"))
     assert (found.without_positions, found.truncated, found.repaired, found.readings) == (1, 1, 1, 2)
     with Archive(tmp_path / "out.db") as store:
-        assert {document.doc_id for document, _ in store.documents(store.run())} == {
+        assert {document.doc_id for document, *_ in store.documents(store.run())} == {
             f"world-{HOSTILE}{n}" for n in (1, 2)
         }
 
@@ -156,7 +156,7 @@ def test_positions_of_each_document_follow_their_seed(reader, tmp_path):
     corpus = corpus_file(tmp_path, [{"doc_id": "long", "text": story_document("test", 6, 1).text}])
     fill(reader, corpus, tmp_path / "out.db", Positions(per_document=3, seed=4))
     with Archive(tmp_path / "out.db") as store:
-        [(_, found)] = store.documents(store.run())
+        [(_, found, _)] = store.documents(store.run())
     config = package.config.CaptureConfig.from_positions(reader.checkpoint.contract.legible.variance.positions)
     assert len(found) == 3
     assert min(one.pos for one in found) >= config.min_pos
@@ -278,7 +278,11 @@ def test_diff_counts_what_each_side_claims_alone(tmp_path, legible):
     assert report["fve_difference"]["n"] == 2
     assert report["kinds"]["plan"] == {"shared": 0, "a": 1, "b": 1, "agreement": 0.0}
     assert report["kinds"]["holds"] == {"shared": 2, "a": 0, "b": 0, "agreement": 1.0}
-    assert report["claims_only_a"] == [{"kind": "plan", "value": "steal", "tokens": 1, "documents": 1, "p_true": 0.9}]
+    assert report["claims_only_a"] == [
+        {"kind": "plan", "value": "steal", "tokens": 1, "documents": 1, "p_true": 0.9, "at": "one:1"}
+    ]
+    assert report["differs"] == {"weights": ["weights ", "weights "]}
+    assert (report["agreement"]["n"], report["kept"]["n"]) == (5, 3)
     assert [row["value"] for row in report["claims_only_b"]] == ["steal", "coin"]
     assert diff(a, b, min_trust=0.8)["agreement"]["value"] == 0.0
     write_store(a, "second", other)
@@ -286,7 +290,12 @@ def test_diff_counts_what_each_side_claims_alone(tmp_path, legible):
     outcome = legible("diff", str(a), "--a", "first", "--b", "second", "--html", str(page), "--json")
     assert json.loads(outcome.out)["agreement"] == report["agreement"]
     assert "steal" in page.read_text(encoding="utf-8")
-    assert "only A" in legible("diff", str(a), str(b), "--a", "1").out
+    lines = legible("diff", str(a), str(b), "--a", "1").out
+    assert "only A" in lines
+    assert "They differ in weights (A weights , B weights )." in lines
+    assert "plan: steal  (first at one:1, mean p_true 0.90)" in lines
+    twice = write_store(tmp_path / "c.db", "first", other)
+    assert "A and B have the same weights" in legible("diff", str(a), str(twice), "--a", "1").out
 
 
 def test_diff_of_stores_without_a_common_token_is_refused(store, tmp_path, legible):

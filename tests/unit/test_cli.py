@@ -53,6 +53,28 @@ def test_a_story_as_json_knows_every_fact_at_every_token(legible):
     assert story["state"].keys() <= story["facts"].keys()
 
 
+def test_several_stories_are_a_corpus_whose_facts_the_world_knows(legible, tmp_path):
+    from legible.documents import read_corpus
+    from legible.languages.world import LANGUAGE
+
+    path = tmp_path / "texts.jsonl"
+    path.write_text(legible("world", "sample", "--count", "5", "--index", "2", "--json-lines").out)
+    assert list(read_corpus(path)) == LANGUAGE.documents("test", 0, 5, skip=2)
+    plain = legible("world", "sample", "--count", "5", "--index", "2").out
+    assert plain.splitlines() == [document.text for document in read_corpus(path)]
+
+
+def test_single_sentences_are_sampled_with_what_is_true_in_them(legible):
+    done = legible("world", "sample", "--sentences", "1", "--held-out", "--count", "20", "--json")
+    stories = [json.loads(line) for line in done.out.splitlines()]
+    assert len(stories) == 20
+    for story in stories:
+        assert story["text"].count(".") + story["text"].count("?") == 1
+        assert story["doc_id"].startswith("world-test-1s-0-")
+        assert story["nats"] is None
+    assert {fact["status"] for story in stories for fact in story["facts"].values()} >= {"stated", "implied", "open"}
+
+
 def refused(done, *words):
     """The outcome is bad usage with one clear message: no traceback, nothing on stdout."""
     assert done.code == 2
@@ -81,6 +103,10 @@ def test_bad_input_before_any_model_is_refused(legible, tmp_path):
     missing = ("train", "small", "--target", "x", "--corpus", str(tmp_path / "no"), "--out", str(tmp_path / "r"))
     assert refused(legible(*missing), "no corpus at")
     assert refused(legible("world", "sample", "--seed", "-1"), "--seed is -1")
+    assert refused(legible("world", "sample", "--count", "0"), "--count is 0")
+    assert refused(legible("world", "sample", "--sentences", "4"), "expected 1 to 3")
+    assert refused(legible("world", "sample", "--held-out", "--split", "train"), "only test is held out")
+    assert refused(legible("world", "sample", "--json", "--json-lines"), "do not go together")
     assert not (tmp_path / "r").exists()
 
 
@@ -103,10 +129,10 @@ def test_a_folder_that_is_no_run_is_left_alone(legible, tmp_path):
 def test_ctrl_c_exits_cleanly(legible, monkeypatch):
     from legible.languages.world import story_document
 
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("legible.languages.world.story_document", interrupt)
+    monkeypatch.setattr("legible.languages.world.language.story_document", interrupt)
     done = legible("world", "sample")
     assert done.code == 130
     assert "Traceback" not in done.err

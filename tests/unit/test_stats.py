@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from legible.errors import UsageError
-from legible.stats import Interval, fold_of, held_out_documents, ratio_difference_interval, ratio_interval
+from legible.stats import (
+    Interval,
+    exact,
+    fold_of,
+    held_out_documents,
+    is_headline,
+    ratio_difference_interval,
+    ratio_interval,
+    share_interval,
+)
 
 
 def test_the_value_is_the_ratio_of_the_sums():
@@ -86,6 +95,39 @@ def test_held_out_rows_are_whole_documents():
 def test_one_document_cannot_be_held_out():
     with pytest.raises(UsageError, match="found 1 document"):
         held_out_documents(["a", "a"], share=0.2, seed=0)
+
+
+@pytest.mark.parametrize("n", [1, 4, 30, 1000])
+def test_a_share_of_all_or_none_has_the_interval_of_clopper_and_pearson(n):
+    from scipy.stats import binomtest
+
+    docs = [str(i // 3) for i in range(n)]
+    for hits in (0, n):
+        found = share_interval([float(hits > 0)] * n, np.ones(n), docs)
+        theirs = binomtest(hits, n).proportion_ci(0.95, method="exact")
+        assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))
+        assert found.n == n
+
+
+def test_any_other_share_has_the_interval_of_its_documents_and_counts_its_cases():
+    hits, cases, docs = [1, 0, 3], [2, 1, 4], ["a", "a", "b"]
+    found, plain = share_interval(hits, cases, docs), ratio_interval(hits, cases, docs)
+    assert (found.value, found.low, found.high) == (plain.value, plain.low, plain.high)
+    assert found.n == 7
+    assert math.isnan(share_interval([], [], []).low)
+    assert share_interval([0.0], [0.0], ["a"]).n == 0
+
+
+def test_a_share_over_chance_is_exact_at_its_own_ends():
+    over = {"offset": -0.25, "scale": 1.25}
+    found = exact(Interval(1.0, 1.0, 1.0, 4, 2), **over)
+    assert found.low == pytest.approx(-0.25 + 1.25 * 0.025 ** (1 / 4))
+    assert exact(Interval(0.5, 0.5, 0.5, 4, 2), **over) == Interval(0.5, 0.5, 0.5, 4, 2)
+
+
+def test_a_figure_of_few_cases_is_no_headline():
+    assert not is_headline({"n": 29})
+    assert is_headline(Interval(0.5, 0.4, 0.6, 30, 2).as_dict())
 
 
 def test_an_interval_is_five_json_numbers():

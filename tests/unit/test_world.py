@@ -199,6 +199,48 @@ def test_told_reads_the_first_value_that_a_continuation_states():
     assert "name" in found
 
 
+@pytest.mark.parametrize("sentences", [1, 2, 3])
+def test_a_short_text_is_so_many_sentences_of_the_world_whose_facts_are_known(sentences):
+    for document in LANGUAGE.documents("test", 5, 100, sentences=sentences):
+        assert LANGUAGE.accepted("", document.text, cut=False) == (sentences, sentences)
+        assert LANGUAGE.left_at(document.text) is None
+        assert LANGUAGE.knows(document)
+        assert LANGUAGE.entropy(document) is None
+        said = set(re.findall(r"\w+", document.text))
+        for kind, fact in LANGUAGE.facts(rows_of(document)[-1]).items():
+            if kind != "edge" and fact.status == "stated":
+                assert fact.values[0] in said
+
+
+def test_short_texts_of_test_are_held_out_and_no_two_splits_share_one():
+    texts = {split: {one.text for one in LANGUAGE.documents(split, 0, 300, sentences=2)}
+             for split in ("train", "calibrate", "test")}  # fmt: skip
+    assert not texts["test"] & (texts["train"] | texts["calibrate"])
+    tables = (forms.INTRO, forms.STATE, forms.REMINDERS, forms.RECAP, {"filler": forms.FILLERS})
+    held_out = {re.sub(r"\\{\w+\\}", r"\\w+", re.escape(form)) for table in tables for group in table.values()
+                for form in group[2::3]}  # fmt: skip
+    wording = re.compile("|".join(held_out))
+    for split, found in texts.items():
+        sentences = [said for text in found for said in re.findall(r"[^ .?!][^.?!]*[.?!]", text)]
+        assert len(sentences) == 2 * len(found)
+        assert {wording.fullmatch(said) is not None for said in sentences} == {split == "test"}
+
+
+def test_in_a_short_text_the_place_of_a_moved_thing_says_nothing_of_what_is_believed():
+    places = [story(one.doc_id) for one in LANGUAGE.documents("train", 0, 2000, sentences=1)]
+    spots = [tale for tale in places if any(said.kind == "spot" for said in tale.statements)]
+    moved = [tale for tale in spots if tale.state["spot"] in lexicon.SECOND_SPOTS]
+    assert len(spots) > len(moved) > 0
+    for tale in spots:
+        assert any(said.kind == "belief" for said in tale.statements) == (tale not in moved)
+
+
+@pytest.mark.parametrize("sentences", [0, 4, -1])
+def test_a_text_of_more_sentences_is_refused(sentences):
+    with pytest.raises(UsageError, match=f"text of {sentences} sentences is asked for, expected 1 to 3"):
+        story_document("test", 0, 0, sentences=sentences)
+
+
 def test_an_id_from_elsewhere_is_refused():
-    with pytest.raises(UsageError, match="is not a story of the world"):
+    with pytest.raises(UsageError, match="is not a text of the world"):
         story("book-17")

@@ -19,7 +19,7 @@ from legible.languages.base import Claim
 from legible.page import write_page
 from legible.reading.evidence import ClaimKey, claim_key
 from legible.reading.reading import ReadClaim, Reading, check_trust
-from legible.stats import Interval, ratio_interval
+from legible.stats import Interval, ratio_interval, share_interval
 
 TOP = 10  # claims listed for each side and kind of difference
 
@@ -28,9 +28,14 @@ TOP = 10  # claims listed for each side and kind of difference
 class BothReadings:
     """The readings of one token by both sides."""
 
-    document: str
+    document: str  # its id and, on the lines after, its text
     a: Reading
     b: Reading
+
+    @property
+    def at(self) -> str:
+        """Where it stands: document and position."""
+        return f"{self.document.splitlines()[0]}:{self.a.pos}"
 
 
 def open_pair(
@@ -73,11 +78,12 @@ def diff(
         top: claims listed on each side.
 
     Returns:
-        `a`, `b` (who read), `documents`, `tokens` (paired), `only_a`, `only_b` (tokens read by one side alone),
-        `agreement` (shared claims above all claims of either side; with interval over documents), `kept` (share of A's
-        claims that B makes), `fve_a`, `fve_b`, `fve_difference` (B - A, paired), `kinds` (per kind: `shared`, `a`, `b`,
-        `agreement`), `claims_only_a`, `claims_only_b` (most frequent first: `kind`, `value`, `tokens`, `documents`,
-        `p_true`).
+        `a`, `b` (who read), `differs` (what of that is not the same: by name A's and B's), `documents`, `tokens`
+        (paired), `only_a`, `only_b` (tokens read by one side alone), `agreement` (shared claims above all claims of
+        either side; with interval over documents), `kept` (share of A's claims that B makes), `fve_a`, `fve_b`,
+        `fve_difference` (B - A, paired), `kinds` (per kind: `shared`, `a`, `b`, `agreement`), `claims_only_a`,
+        `claims_only_b` (most frequent first: `kind`, `value`, `tokens`, `documents`, `p_true`, and `at`, the first such
+        token as document:position).
 
     Raises:
         UsageError: no such archive or run, or no token that both sides read.
@@ -94,6 +100,7 @@ def diff(
     return {
         "a": {**run_a.about(), "archive": str(archive_a), "run": run_a.id},
         "b": {**run_b.about(), "archive": str(archive_b or archive_a), "run": run_b.id},
+        "differs": differences(run_a, run_b),
         "min_trust": min_trust,
         "documents": len({pair.document for pair in pairs}),
         "tokens": len(pairs),
@@ -103,14 +110,26 @@ def diff(
     }
 
 
+def differences(a: ArchivedRun, b: ArchivedRun) -> dict[str, list[Any]]:
+    """What the two sides do not share, by name: A's and B's; of hashes the first digits."""
+    names = {"weights": "fingerprint", "target": "target_sha256", "layer": "layer", "samples": "samples",
+             "temperature": "temperature", "seed": "seed", "calibrator": "calibrator"}  # fmt: skip
+    sides = {name: [getattr(side, field) for side in (a, b)] for name, field in names.items()}
+    return {
+        name: [one[:8] if isinstance(one, str) else one for one in both]
+        for name, both in sides.items()
+        if both[0] != both[1]
+    }
+
+
 def paired(
     first: Archive, run_a: ArchivedRun, second: Archive, run_b: ArchivedRun
 ) -> tuple[list[BothReadings], int, int]:
     """The tokens that both sides read, and how many each read alone."""
-    theirs = {(doc.doc_id, doc.text): readings for doc, readings in second.documents(run_b)}
+    theirs = {(doc.doc_id, doc.text): readings for doc, readings, _ in second.documents(run_b)}
     pairs: list[BothReadings] = []
     read_a = 0
-    for document, readings in first.documents(run_a):
+    for document, readings, _ in first.documents(run_a):
         read_a += len(readings)
         others = {(one.pos, one.token): one for one in theirs.get((document.doc_id, document.text), [])}
         name = f"{document.doc_id}\n{document.text}"
@@ -126,8 +145,8 @@ def compare(pairs: Sequence[BothReadings], min_trust: float | None = None, top: 
     shared = [len(mine.keys() & theirs.keys()) for mine, theirs in claims]
     either = [len(mine.keys() | theirs.keys()) for mine, theirs in claims]
     found: dict[str, Any] = {
-        "agreement": ratio_interval(shared, either, documents).as_dict(),
-        "kept": ratio_interval(shared, [len(mine) for mine, _ in claims], documents).as_dict(),
+        "agreement": share_interval(shared, either, documents).as_dict(),
+        "kept": share_interval(shared, [len(mine) for mine, _ in claims], documents).as_dict(),
     }
     scored = [pair for pair in pairs if pair.a.fve_token is not None and pair.b.fve_token is not None]
     names = [pair.document for pair in scored]
@@ -140,8 +159,8 @@ def compare(pairs: Sequence[BothReadings], min_trust: float | None = None, top: 
     ).as_dict()
     return found | {
         "kinds": _kinds(claims),
-        "claims_only_a": _missing([(mine, theirs) for mine, theirs in claims], documents, top),
-        "claims_only_b": _missing([(theirs, mine) for mine, theirs in claims], documents, top),
+        "claims_only_a": _missing([(mine, theirs) for mine, theirs in claims], pairs, top),
+        "claims_only_b": _missing([(theirs, mine) for mine, theirs in claims], pairs, top),
     }
 
 
@@ -151,6 +170,7 @@ def diff_lines(report: Mapping[str, Any]) -> list[str]:
     lines = [
         f"A: {a['checkpoint']}, target {a['target']}, layer {a['layer']}",
         f"B: {b['checkpoint']}, target {b['target']}, layer {b['layer']}",
+        _differing(report["differs"]),
         f"{report['tokens']} tokens of {report['documents']} documents read by both; {report['only_a']} by A alone, "
         f"{report['only_b']} by B alone",
         f"claims shared by both, of all claims of either: {shown(report['agreement'])}",
@@ -162,12 +182,18 @@ def diff_lines(report: Mapping[str, Any]) -> list[str]:
     for kind, row in report["kinds"].items():
         lines.append(f"{kind:<16}{row['shared']:>8}{row['a']:>8}{row['b']:>8}{row['agreement']:>11.2f}")
     for side in "ab":
-        lines += ["", f"most frequent only in {side.upper()}:"] if report[f"claims_only_{side}"] else []
+        lines += ["", f"claims that only {side.upper()} makes, by tokens:"] if report[f"claims_only_{side}"] else []
         for claim in report[f"claims_only_{side}"]:
             trust = "" if claim["p_true"] is None else f", mean p_true {probability(claim['p_true'])}"
             what = f"{claim['kind']}: {claim['value']}" if claim["kind"] else claim["value"]
-            lines.append(f"  {claim['tokens']:>5}  {what}  ({claim['documents']} documents{trust})")
+            lines.append(f"  {claim['tokens']:>5}  {what}  (first at {claim['at']}{trust})")
     return lines
+
+
+def _differing(differs: Mapping[str, Sequence[Any]]) -> str:
+    if not differs:
+        return "A and B have the same weights, target, layer, sampling and calibrator; two runs of one reader."
+    return "They differ in " + ", ".join(f"{name} (A {a}, B {b})" for name, (a, b) in differs.items()) + "."
 
 
 def write_diff(path: Path, report: Mapping[str, Any]) -> None:
@@ -206,13 +232,15 @@ def _kinds(claims: Sequence[tuple[dict[ClaimKey, ReadClaim], dict[ClaimKey, Read
 
 
 def _missing(
-    claims: Sequence[tuple[dict[ClaimKey, ReadClaim], dict[ClaimKey, ReadClaim]]], documents: Sequence[str], top: int
+    claims: Sequence[tuple[dict[ClaimKey, ReadClaim], dict[ClaimKey, ReadClaim]]],
+    pairs: Sequence[BothReadings],
+    top: int,
 ) -> list[dict[str, Any]]:
     """The first side's claims that the second does not make at the same token, the most frequent first."""
-    found: dict[ClaimKey, list[tuple[str, float | None]]] = {}
-    for (mine, theirs), document in zip(claims, documents, strict=True):
+    found: dict[ClaimKey, list[tuple[BothReadings, float | None]]] = {}
+    for (mine, theirs), pair in zip(claims, pairs, strict=True):
         for key in mine.keys() - theirs.keys():
-            found.setdefault(key, []).append((document, mine[key].p_true))
+            found.setdefault(key, []).append((pair, mine[key].p_true))
     rows = []
     for (kind, value), places in sorted(found.items(), key=lambda item: (-len(item[1]), str(item[0])))[:top]:
         known = [p for _, p in places if p is not None]
@@ -220,7 +248,8 @@ def _missing(
             "kind": kind,
             "value": value,
             "tokens": len(places),
-            "documents": len({document for document, _ in places}),
+            "documents": len({pair.document for pair, _ in places}),
             "p_true": sum(known) / len(known) if known else None,
+            "at": places[0][0].at,
         })  # fmt: skip
     return rows

@@ -19,6 +19,7 @@ from legible.archive.schema import failures, open_archive
 from legible.display import visible
 from legible.documents import Document
 from legible.errors import ArchiveError, UsageError
+from legible.reading.html import Span
 from legible.reading.reading import ReadClaim, Reading, check_trust
 
 _ABSTENTION = "claims.kind IS NOT NULL AND claims.value IS NULL"
@@ -167,8 +168,8 @@ class Archive:
         )
         return [Count(**dict(row)) for row in rows]
 
-    def documents(self, run: ArchivedRun) -> Iterator[tuple[Document, list[Reading]]]:
-        """Every document that a run has readings of, in the order they were read, with its readings."""
+    def documents(self, run: ArchivedRun) -> Iterator[tuple[Document, list[Reading], list[Span]]]:
+        """Every document that a run has readings of, as they were read: its readings, and where each stands."""
         rows = self._rows(
             "SELECT id, doc_id, text FROM documents WHERE id IN (SELECT document FROM readings WHERE run=?)"
             " ORDER BY id",
@@ -176,7 +177,8 @@ class Archive:
         )
         for row in rows:
             found = self._rows("SELECT * FROM readings WHERE run=? AND document=? ORDER BY pos", [run.id, row["id"]])
-            yield Document(row["doc_id"], row["text"]), [self._reading(one, run) for one in found]
+            spans = [(one["char_start"], one["char_end"]) for one in found]
+            yield Document(row["doc_id"], row["text"]), [self._reading(one, run) for one in found], spans
 
     def _reading(self, row: sqlite3.Row, run: ArchivedRun) -> Reading:
         claims = self._rows("SELECT * FROM claims WHERE reading=? ORDER BY place", [row["id"]])

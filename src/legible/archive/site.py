@@ -19,7 +19,7 @@ from legible.archive.searching import Archive
 from legible.errors import UsageError
 from legible.fileio import write_json, write_text
 from legible.page import render
-from legible.reading.html import reading_page
+from legible.reading.html import Span, reading_page
 from legible.reading.markdown import escaped, reading_markdown
 from legible.reading.reading import Reading
 from legible.reading.saved import saved_readings
@@ -38,6 +38,7 @@ class Report:
     name: str
     text: str
     readings: Sequence[Reading]
+    spans: Sequence[Span]  # where each reading's token stands in the text
     about: Mapping[str, Any]
     updated: str  # RFC 3339
 
@@ -107,14 +108,24 @@ def _reports(inputs: Sequence[Path]) -> Iterator[Report]:
         updated = datetime.fromtimestamp(int(path.stat().st_mtime), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if not is_archive(path):
             readings = saved_readings(path)
-            text = "".join(one.token for one in readings if "special_token" not in one.flags)
-            yield Report(path.stem, text, readings, {"layer": readings[0].layer}, updated)
+            yield Report(path.stem, *_pieced(readings), {"layer": readings[0].layer}, updated)
             continue
         with Archive(path) as archive:
             for run in archive.runs:
-                for document, readings in archive.documents(run):
+                for document, readings, spans in archive.documents(run):
                     about = {**run.about(), "document": document.doc_id}
-                    yield Report(document.doc_id, document.text, readings, about, updated)
+                    yield Report(document.doc_id, document.text, readings, spans, about, updated)
+
+
+def _pieced(readings: Sequence[Reading]) -> tuple[str, Sequence[Reading], list[Span]]:
+    """The text as far as saved readings hold it (an ellipsis for what was not read), and where each token stands."""
+    text, spans, last = "", list[Span](), None
+    for one in readings:
+        if "special_token" not in one.flags:
+            text += " … " if last is not None and one.pos != last + 1 else ""
+            text, last = text + one.token, one.pos
+        spans.append((len(text) - (len(one.token) if last == one.pos else 0), len(text)))
+    return text, readings, spans
 
 
 def _write_page(number: int, report: Report, out: Path) -> Entry:
@@ -124,7 +135,12 @@ def _write_page(number: int, report: Report, out: Path) -> Entry:
     claims = [claim for reading in report.readings for claim in reading.claims]
     first = next((reading.shown for reading in report.readings[::-1] if reading.shown), "")
     page = reading_page(
-        report.text, report.readings, report.about, template="site_reading.html.j2", markdown=f"{stem}.md"
+        report.text,
+        report.readings,
+        report.about,
+        report.spans,
+        template="site_reading.html.j2",
+        markdown=f"{stem}.md",
     )
     twin = reading_markdown(report.text, report.readings, report.about, f"Reading: {title}")
     write_text(out / "pages" / f"{stem}.html", page)

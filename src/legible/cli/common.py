@@ -1,5 +1,6 @@
 """What the verbs share: printing answers, showing progress, turning errors into exit codes."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,3 +63,9 @@ def not_negative(name: str, value: int, least: int = 1) -> int:
     if value < least:
         raise UsageError(f"--{name} is {value}, expected at least {least}.")
     return value
+
+
+def program() -> str:
+    """How this program is called here: by its name where a shell finds it, else as it was called."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "legible" and shutil.which("legible") is None else "legible"

@@ -1,11 +1,19 @@
 """`legible demo`: the main job on embedded defaults."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from legible.cli.common import note
+from legible.cli.common import note, program
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from legible.recipes.demo import Demonstration, Shown
+
+LINES, COLUMNS = 60, 100  # at most
 
 
 def demo(
@@ -14,19 +22,83 @@ def demo(
 ) -> None:
     """Read a story with the built-in target, verbalizer and reconstructor.
 
-    Prints a table (token, explanation, score, flags) and writes a self-contained HTML report. The story comes from
-    the built-in world's held-out split, so every claim is checked against what the story really says.
+    Prints the story, some of its readings, each with the reason why it is shown, and where the report of all of them
+    lies: a self-contained HTML file. The story comes from the built-in world's held-out split, so every claim is
+    checked against what the story really says. Which readings are shown follows from rules; none is picked by hand.
 
     \b
       legible demo
       legible demo --seed 3 --out story-3.html
     """
-    from legible.reading.html import write_reading
-    from legible.reading.table import print_table
-    from legible.recipes.demo import read_story
+    from rich.console import Console
 
-    note("loading the built-in pair ...")
-    document, readings, about = read_story(seed)
-    print_table(readings)
-    write_reading(out, document.text, readings, about)
-    typer.echo(f"report: {out.resolve()}")
+    from legible.reading.html import write_reading
+    from legible.recipes.demo import demonstrate
+
+    note("loading the built-in pair and reading a story ...")
+    found = demonstrate(seed)
+    write_reading(out, found.document.text, found.readings, found.about)
+    console = Console(highlight=False)
+    console.width = min(COLUMNS, console.width)
+    for line in _page(console, found, out.resolve()):
+        console.print(line, soft_wrap=True)
+
+
+def _page(console: "Console", found: "Demonstration", report: Path) -> "list[Text]":
+    """The whole answer; of the readings as many as leave it at most `LINES` long."""
+    from rich.text import Text
+
+    head = [
+        Text("A story that neither the target nor its readers have seen:", style="bold"),
+        *_wrapped(console, Text(found.document.text), 2),
+        Text(),
+        Text("Each reading is written from one vector, the activation at that token, without the text.", style="bold"),
+        *_wrapped(console, Text.assemble(
+            "Claims are checked: ", ("true", "green"), ", ", ("false", "red"), ", ", ("left open", "yellow"),
+            ". trust: mean/lowest p_true. FVE: how much of the vector the words bring back.")),
+    ]  # fmt: skip
+    foot = [
+        Text(),
+        *([Text(f"Not in this story: {', '.join(found.missing)}.")] if found.missing else []),
+        *_wrapped(console, Text(found.summary())),
+        Text(f"report: {report}"),
+        Text("Next:", style="bold"),
+        Text(f'  {program()} read builtin "Our hero Pavel rested beside the desert. Strangers called his kind a fox."'),
+        Text(f"  {program()} serve    (the same and more, in the browser)"),
+    ]
+    blocks, room = {}, LINES - len(head) - len(foot)
+    for one in found.shown:
+        block = _block(console, one)
+        if len(block) <= room:
+            blocks[one.reading.pos] = block
+            room -= len(block)
+    return [*head, *(line for pos in sorted(blocks) for line in blocks[pos]), *foot]
+
+
+def _block(console: "Console", one: "Shown") -> "list[Text]":
+    """A reading: the token, why it is shown, and its words."""
+    from rich.text import Text
+
+    from legible.display import probability, visible
+    from legible.reading.table import explanation
+
+    reading = one.reading
+    trust = f"trust {'/'.join(map(probability, found))}" if (found := reading.trusted()) else "no p_true"
+    fve = "" if reading.fve_token is None else f", FVE {reading.fve_token:.2f}"
+    title = Text.assemble(
+        (f"{reading.pos:>4}  ", "dim"), (visible(reading.token).strip(), "bold"), f"  ({trust}{fve})  "
+    )
+    title.append(one.why, style="italic")
+    words = explanation(reading)
+    return [*_wrapped(console, title, 0, 6), *_wrapped(console, words, 6)]
+
+
+def _wrapped(console: "Console", text: "Text", indent: int = 0, later: int | None = None) -> "list[Text]":
+    """The text in lines of the console's width, indented; those after the first by `later`."""
+    from rich.text import Text
+
+    later = indent if later is None else later
+    lines = text.wrap(console, console.width - max(indent, later))
+    for line in lines:
+        line.rstrip()
+    return [Text(" " * (later if number else indent)) + line for number, line in enumerate(lines)]

@@ -167,4 +167,5 @@ def _show(readings: Sequence["Reading"], text: str, about: Mapping[str, Any], ht
         return
     from legible.reading.table import print_table
 
-    print_table(readings)
+    rival = f"read by {about['method']}: model {about['model']}, layer {about['layer']} (counted from 0)"
+    print_table(readings, about=rival if "method" in about else "")

@@ -34,7 +34,8 @@ def train(
       legible train tiny --out runs/no-rl --set rl.steps=0
       legible train runs/tiny/config.json --out runs/again
 
-    Leaves OUT/report.html, OUT/report.json, OUT/checkpoint and everything in between.
+    Ends with the scores on held-out documents, and leaves OUT/report.html, OUT/report.json, OUT/checkpoint and
+    everything in between.
     """
     from legible.recipes import resolve
 
@@ -45,5 +46,8 @@ def train(
     if json:
         print_json(report)
         return
+    from legible.evaluate.report import score_lines
+
+    typer.echo("\n".join(score_lines(report)))
     note(f"checkpoint: {out / 'checkpoint'}")
     typer.echo(f"report: {(out / 'report.html').resolve()}")

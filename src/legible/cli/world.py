@@ -28,28 +28,53 @@ world = typer.Typer(
 @world.command()
 def sample(
     seed: Annotated[int, typer.Option(help="Seed of the stories.", show_default=True)] = 0,
-    index: Annotated[int, typer.Option(help="Number of the story under this seed.")] = 0,
-    split: Annotated[Split, typer.Option(help="Split that the story belongs to.")] = Split.test,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+    index: Annotated[int, typer.Option(help="Number of the story under this seed, or of the first of several.")] = 0,
+    count: Annotated[int, typer.Option(help="How many stories, one a line.")] = 1,
+    sentences: Annotated[
+        int | None,
+        typer.Option(metavar="1|2|3", help="Texts of so many sentences, as people type them, instead of stories."),
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Split that the stories belong to.")] = Split.test,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Of wordings that nothing was trained on: the split test, the default.")
+    ] = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="One JSON object a story, with doc_id and text: a corpus.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a story on stdout, with everything that is true in it.")
+    ] = False,
 ) -> None:
-    """Print a story of the built-in world.
+    """Print stories of the built-in world.
 
     A story is a pure function of (split, seed, index). With --json: its hidden state, every statement with the
-    character from which it holds, and each fact's status (stated, implied, open) at every token.
+    character from which it holds, and each fact's status (stated, implied, open) at every token. With --json-lines a
+    corpus, as --corpus takes it elsewhere: by its doc_id the world knows what is true in each text.
 
     \b
       legible world sample --seed 7
+      legible world sample --count 50 --json-lines > texts.jsonl
+      legible world sample --sentences 1 --held-out --count 1000
       legible world sample --seed 7 --json | jq .state
     """
-    from legible.languages.world import story_document
+    from legible.errors import UsageError
+    from legible.languages.world import LANGUAGE
 
-    document = story_document(split.value, not_negative("seed", seed, 0), not_negative("index", index, 0))
-    if not json:
-        typer.echo(document.text)
-        return
-    from legible.recipes.story import story_report
+    if held_out and split != Split.test:
+        raise UsageError(f"--held-out and --split {split.value} do not go together: only test is held out.")
+    if json and json_lines:
+        raise UsageError("--json and --json-lines do not go together: the second is the text and its id alone.")
+    first = not_negative("index", index, 0)
+    seed, count = not_negative("seed", seed, 0), not_negative("count", count)
+    for document in LANGUAGE.documents(split.value, seed, count, skip=first, sentences=sentences):
+        if json:
+            from legible.recipes.story import story_report
 
-    print_json(story_report(document))
+            print_json(story_report(document))
+        elif json_lines:
+            print_json({"doc_id": document.doc_id, "text": document.text})
+        else:
+            typer.echo(document.text)
 
 
 @world.command()

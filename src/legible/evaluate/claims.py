@@ -19,7 +19,7 @@ from torch import Tensor
 
 from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, Language, Verdict, judge
-from legible.stats import Interval, ratio_difference_interval, ratio_interval
+from legible.stats import Interval, ratio_difference_interval, ratio_interval, share_interval
 
 Counts = NDArray[np.float64]
 Decodable = Mapping[str, Bool[Tensor, " n"]]
@@ -57,7 +57,7 @@ def tally(judged: Sequence[Judged], rows: int, *, context: bool) -> tuple[Counts
 def precision(judged: Sequence[Judged], doc_ids: Sequence[str], *, context: bool) -> Interval:
     """Share of the claims that are true; n counts claims. NaN where there are none."""
     true, decided = tally(judged, len(doc_ids), context=context)
-    return replace(ratio_interval(true, decided, doc_ids), n=int(decided.sum()))
+    return share_interval(true, decided, doc_ids)
 
 
 def context_lift(judged: Sequence[Judged], floor: Sequence[Judged], doc_ids: Sequence[str]) -> Interval:
@@ -75,10 +75,7 @@ def claims_per_reading(judged: Sequence[Judged], doc_ids: Sequence[str], *, cont
 def recall(judged: Sequence[Judged], sample: Sample, decodable: Decodable) -> Interval:
     """Share of decodable instances that the explanation of their row names rightly; n counts instances."""
     named, wanted = _named(judged, sample, decodable)
-    return replace(
-        ratio_interval(sum(named.values()), sum(wanted.values()), sample.doc_ids),
-        n=int(sum(column.sum() for column in wanted.values())),
-    )
+    return share_interval(sum(named.values()), sum(wanted.values()), sample.doc_ids)
 
 
 def claim_report(

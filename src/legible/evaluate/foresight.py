@@ -17,7 +17,7 @@ from legible.engines.sampling import row_key
 from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, Fact, Language, Row
 from legible.models.target import Target
-from legible.stats import ratio_interval
+from legible.stats import share_interval
 
 AGREEMENT = 14 / 16  # of the continuations
 TOKENS = 64  # longest continuation
@@ -110,4 +110,4 @@ def foresight_of(
         claimed += [1.0] * len(said)
         right += [float(claim.value == choice.value) for claim in said]
         docs += [doc_ids[choice.row]] * len(said)
-    return {**ratio_interval(right, claimed, docs).as_dict(), "instances": len(found)}
+    return {**share_interval(right, claimed, docs).as_dict(), "instances": len(found)}

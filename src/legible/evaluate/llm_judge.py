@@ -10,7 +10,7 @@ from legible.evaluate.claims import Judged
 from legible.evaluate.sample import Sample
 from legible.languages.base import Language, Verdict
 from legible.languages.facts import LANGUAGE as FACTS
-from legible.stats import ratio_interval
+from legible.stats import share_interval
 from legible.teachers.judge import Judge, Question, known_statements
 
 CHECKED_ROWS = 100  # on which a judge of free text is checked, two statements each
@@ -101,7 +101,7 @@ def _agreement(pairs: Sequence[tuple[Verdict, Verdict, str]], on: str) -> dict[s
     """
     decided = [(known == "true", said == "true", doc) for known, said, doc in pairs if {known, said} <= _DECIDED]
     same = [float(known == said) for known, said, _ in decided]
-    found = ratio_interval(same, np.ones(len(same)), [doc for *_, doc in decided])
+    found = share_interval(same, np.ones(len(same)), [doc for *_, doc in decided])
     rate, said_rate = _mean([known for known, *_ in decided]), _mean([said for _, said, _ in decided])
     kappa = None
     if rate is not None and said_rate is not None:

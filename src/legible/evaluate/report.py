@@ -13,6 +13,7 @@ from legible.evaluate.controls import FLOORS
 from legible.evaluate.curves import training_curves
 from legible.page import interval, number, write_page
 from legible.reading.marks import pieces
+from legible.stats import FEWEST, is_headline
 
 REFERENCES = {
     "teacher_text": "the teacher's own text, read by the reconstructor",
@@ -41,17 +42,32 @@ def write_report(path: Path, report: Mapping[str, Any], run: Path | None = None)
     write_page(path, "run.html.j2", **_context(report, run))
 
 
+def score_lines(report: Mapping[str, Any]) -> list[str]:
+    """How well the words carry the activations and how true they are: the last lines of a run."""
+    claims = report.get("claims") or {}
+    lines = [f"{'FVE':28} {interval(report['fve'])}", f"{'context FVE':28} {interval(report['context_fve'])}"]
+    for key, label in (("precision", "precision"), ("context_precision", "context precision")):
+        if claims.get(key) is not None:
+            lines.append(f"{label:28} {interval(claims[key])}{_few(claims[key])}")
+    if not claims:
+        lines.append(f"{'precision':28} – (nobody decides whether these claims are true)")
+    return [*lines, _measured_on(report)]
+
+
 def summary_lines(report: Mapping[str, Any]) -> list[str]:
     """The evaluation in a few lines for the terminal."""
     lines = [f"{'FVE':28} {interval(report['fve'])}", f"{'context FVE':28} {interval(report['context_fve'])}"]
     lines += [f"{'  floor: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "floor")]
     lines += [f"{'  reference: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "reference")]
-    lines += [f"{label:28} {interval(value)}" for label, value, _ in _headlines(report)]
+    lines += [f"{label:28} {interval(value)}{_few(value)}" for label, value, _ in _headlines(report)]
     lines.append(f"{'parse failures':28} {report['parse_failures']} of {report['rows']} rows")
     lines.append(f"{'mean tokens':28} {number(report['mean_tokens'], 1)}")
+    return [*lines, _measured_on(report), *control_lines(report)]
+
+
+def _measured_on(report: Mapping[str, Any]) -> str:
     fve = report["fve"]
-    lines.append(f"n {fve['n']} rows of {fve['documents']} documents, seed {report['seed']}, commit {report['commit']}")
-    return lines + control_lines(report)
+    return f"n {fve['n']} rows of {fve['documents']} documents, seed {report['seed']}, commit {report['commit']}"
 
 
 def target_lines(report: Mapping[str, Any]) -> list[str]:
@@ -76,7 +92,7 @@ def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
     claims = report.get("claims") or {}
     return {
         "report": report,
-        "headlines": _headlines(report),
+        "headlines": [(*item, _few(item[1])) for item in _headlines(report)],
         "floors": [
             {"name": name, "what": FLOORS[name].what, "fve": value, "gain": report.get("gains", {}).get(name)}
             for name, value in _with_intervals(report, "floor")
@@ -103,6 +119,11 @@ def _with_intervals(report: Mapping[str, Any], which: str) -> list[tuple[str, An
 def _headlines(report: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
     claims = report.get("claims") or {}
     return [(label, claims[key], what) for key, label, what in HEADLINES if claims.get(key) is not None]
+
+
+def _few(value: Mapping[str, Any]) -> str:
+    """What to say of a figure of too few cases; nothing of others."""
+    return "" if is_headline(value) else f", n {value['n']}: too few to go by (under {FEWEST})"
 
 
 def _reading(reading: Mapping[str, Any]) -> dict[str, Any]:

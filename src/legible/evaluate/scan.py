@@ -3,7 +3,8 @@
 For each layer K, on the same tokens: V; the FVE of the token lookup; what known facts and the target's own likeliest
 next tokens add to it (ridges beside the tokens); how well probes read each kind of fact; and how long the activations
 are. Everything fitted is judged on documents it has not seen (cross-fitted by document), so a figure may fall below
-zero, and all of them rise with the number of rows: compare layers, not models. Nothing is trained.
+zero, and all of them rise with the number of rows: compare layers, not models. Where a lookup fitted on few documents
+is worse than the mean of the activations, the mean takes its place: so no share is above 1. Nothing is trained.
 """
 
 import tempfile
@@ -39,7 +40,10 @@ SCAN_CAPTURE = CaptureConfig(positions_per_doc=24, min_pos=24, max_tokens=256, s
 
 @dataclass(frozen=True)
 class LayerScan:
-    """What one layer holds. Shares are of V; `facts_add`, `named_add` and `probes` are None without labels."""
+    """What one layer holds. Shares are of V; `facts_add`, `named_add` and `probes` are None without labels.
+
+    What is added is added to the lookup, or to the mean (FVE 0) where the lookup is worse.
+    """
 
     layer: int
     variance: float
@@ -57,6 +61,11 @@ class LayerScan:
         """What words beyond the last tokens add: facts and next tokens, or next tokens alone without labels."""
         return self.next_add if self.named_add is None else self.named_add
 
+    @property
+    def left(self) -> float:
+        """What the last tokens leave over, in [0, 1]."""
+        return 1.0 - max(0.0, self.lookup_fve.value)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         intervals = {"facts_add": self.facts_add, "next_add": self.next_add, "named_add": self.named_add}
@@ -64,7 +73,7 @@ class LayerScan:
             "layer": self.layer,
             "variance": self.variance,
             "lookup_fve": self.lookup_fve.as_dict(),
-            "left": 1.0 - self.lookup_fve.value,
+            "left": self.left,
             **{name: None if found is None else found.as_dict() for name, found in intervals.items()},
             "probes": None if self.probes is None else self._probes(self.probes),
             "norm": {"median": self.norm_median, "max_over_median": self.norm_max, "outlier_share": self.outliers},
@@ -160,12 +169,14 @@ def scan_layer(sample: Sample, layer: int, fold: np.ndarray, language: Language 
         probes = ProbeSet.fit(sample.vectors, labels, sample.doc_ids, seed=seed, folds=FOLDS)
     v = variance(sample.vectors)
     lookup, missed = _cross_fitted(sample, named, fold, seed)
-    gain = {name: fve_gain(miss, lookup, v, sample.doc_ids) for name, miss in missed.items()}
+    lookup_fve = fve_of(lookup, v, sample.doc_ids)
+    floor = lookup if lookup_fve.value >= 0 else np.full_like(lookup, v)
+    gain = {name: fve_gain(miss, floor, v, sample.doc_ids) for name, miss in missed.items()}
     norms = sample.vectors.norm(dim=-1)
     return LayerScan(
         layer=layer,
         variance=v,
-        lookup_fve=fve_of(lookup, v, sample.doc_ids),
+        lookup_fve=lookup_fve,
         facts_add=gain.get("facts"),
         next_add=gain["next"],
         named_add=gain.get("both"),
@@ -231,7 +242,7 @@ def propose(found: Sequence[LayerScan], n_layers: int) -> dict[str, Any]:
         )
         return {"layer": lowest.layer, "reason": reason, "ranking": [one.layer for one in order]}
     reason = (
-        f"the last tokens leave {1 - best.lookup_fve.value:.2f} of its variance open; {what} add "
+        f"the last tokens leave {best.left:.2f} of its variance open; {what} add "
         f"{best.named.value:.2f} to what they explain, the most of {len(found)} layer(s)."
     )
     if best.facts_add is not None:

@@ -11,9 +11,9 @@ COLUMNS = (
     ("layer", "layer K: the residual stream after block K, counted from 0"),
     ("V", "variance of the activations' directions"),
     ("lookup", "FVE of the best guess from the last two tokens and the position"),
-    ("left", "1 - lookup: what the last tokens leave over"),
-    ("facts", "FVE that facts of the text add to the lookup"),
-    ("next", "FVE that the model's own five likeliest next tokens add to it"),
+    ("left", "what the last tokens leave over: 1 - lookup, all where the lookup is worse than the mean"),
+    ("facts", "FVE that facts of the text add to the lookup, or to the mean where that is better"),
+    ("next", "FVE that the model's own five likeliest next tokens add to the same"),
     ("both", "FVE that both together add"),
     ("probes", "mean accuracy of probes over chance: 0 is chance, 1 is perfect"),
     ("best read", "the kind of fact that probes read best"),
@@ -34,9 +34,22 @@ def scan_lines(report: Mapping[str, Any]) -> list[str]:
         f"{report['rows']} tokens of {report['documents']} documents, seed {report['seed']}; fits are judged on",
     ]
     lines[-1] += " documents they have not seen, so a share may be below 0."
+    if worse := worse_than_the_mean(report):
+        lines += ["", worse]
     proposal = report["proposal"]
     lines += ["", f"train at layer {proposal['layer']}: {proposal['reason']}"]
     return lines + ([f"  {visible(proposal['command'])}"] if proposal.get("command") else [])
+
+
+def worse_than_the_mean(report: Mapping[str, Any]) -> str | None:
+    """What to say where the documents were too few to fit the lookup; None where it is of use at every layer."""
+    layers = [str(one["layer"]) for one in report["layers"] if one["lookup_fve"]["value"] < 0]
+    if not layers:
+        return None
+    return (
+        f"The lookup is worse than the mean at layer {', '.join(layers)}: fitted on {report['documents']} documents, "
+        "the last tokens give\nno guess of use there. More documents may help: --documents."
+    )
 
 
 def write_scan(path: Path, report: Mapping[str, Any]) -> None:
@@ -45,6 +58,7 @@ def write_scan(path: Path, report: Mapping[str, Any]) -> None:
         path,
         "scan.html.j2",
         report=report,
+        worse=worse_than_the_mean(report),
         columns=COLUMNS,
         table=[_cells(layer) for layer in report["layers"]],
         kinds=_kinds(report["layers"]),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from legible.stats import Interval, statistic_intervals
+from legible.stats import Interval, exact, statistic_intervals
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -207,14 +207,17 @@ class Judgements:
     def intervals(self, *, resamples: int = 1000, seed: int = 0) -> tuple[dict[str, Interval], list[Interval]]:
         """Every headline, and the precision of every bin, with their intervals over documents.
 
-        The threshold of half coverage, the base rate and the bins are found anew on every resample.
+        The threshold of half coverage, the base rate and the bins are found anew on every resample; precision that is 0
+        or 1 has its exact interval.
         """
         at = self.half_coverage()
         claims = len(self.p)
         shown = int((self.p >= at).sum()) if at == at else 0
         n = [shown, claims, claims, claims, claims, len(self.covered), *[round(claims / BINS)] * BINS]
         found = statistic_intervals(self.scores, self.documents, n, resamples=resamples, seed=seed)
-        return dict(zip(HEADLINES, found, strict=False)), found[len(HEADLINES) :]
+        headlines = dict(zip(HEADLINES, found, strict=False))
+        headlines[HEADLINES[0]] = exact(headlines[HEADLINES[0]])
+        return headlines, [exact(one) for one in found[len(HEADLINES) :]]
 
 
 def trade_off(claims: Tally, covered: ArrayLike, *, points: int = 100, marks: ArrayLike = ()) -> list[dict[str, float]]:

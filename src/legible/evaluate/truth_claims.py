@@ -13,7 +13,7 @@ from legible.evaluate.claims import Decodable, Judged
 from legible.evaluate.sample import Sample
 from legible.languages.base import Fact, Language
 from legible.reading.trusted import TrustedClaim
-from legible.stats import ratio_interval
+from legible.stats import share_interval
 
 DECIDED = ("true", "false", "open")
 FEWEST = 10 * metrics.BINS  # claims from which the calibration error of a part of the sample is given
@@ -101,7 +101,7 @@ class ReadClaims:
         kinds = language.probe_kinds if language is not None else ()
         still = [(row, kind) for row, facts in enumerate(self.sample.facts) for kind in kinds if _open(facts, kind)]
         alone = [float(place not in claimed) for place in still]
-        left = ratio_interval(alone, np.ones(len(alone)), [self.sample.doc_ids[row] for row, _ in still])
+        left = share_interval(alone, np.ones(len(alone)), [self.sample.doc_ids[row] for row, _ in still])
         return {
             "claims_per_reading": sum(item.verdict == "abstain" for item in self.judged) / max(1, rows),
             "silent_readings": 1.0 - len(speaking) / max(1, rows),

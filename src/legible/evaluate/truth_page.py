@@ -11,6 +11,7 @@ from typing import Any
 from legible.display import visible
 from legible.evaluate.curves import BOTTOM, LEFT, RIGHT, TOP
 from legible.page import interval, number, write_page
+from legible.stats import FEWEST, is_headline
 
 WIDTH, HEIGHT = 320, 240
 HEADLINES = (
@@ -89,7 +90,8 @@ def _shown(report: Mapping[str, Any], key: str, digits: int) -> str:
     found = report["intervals"].get(key)
     if found is None or report[key] is None:
         return "–"
-    return f"{interval(found, digits)}  n {found['n']}"
+    few = "" if is_headline(found) else f", too few to go by (under {FEWEST})"
+    return f"{interval(found, digits)}  n {found['n']}{few}"
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def _context(report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "report": report,
         "headlines": [
-            {"label": label, "what": what, "shown": _shown(report, key, digits), "value": report[key], "digits": digits}
+            {"label": label, "what": what, "shown": _shown(report, key, digits), "value": report[key], "digits": digits,
+             "few": report[key] is not None and not is_headline(report["intervals"][key])}
             for key, label, what, digits in HEADLINES
         ],
         "parts": PARTS,

@@ -132,13 +132,16 @@ class Language(ABC):
         """Whether it knows the facts of this document."""
         return True
 
-    def documents(self, split: OwnSplit, seed: int, count: int, *, skip: int = 0) -> list[Document] | None:
+    def documents(
+        self, split: OwnSplit, seed: int, count: int, *, skip: int = 0, sentences: int | None = None
+    ) -> list[Document] | None:
         """Fresh documents of its own; None: it writes none, and a corpus is needed.
 
         Args:
             split: no document stands in two.
             seed: other documents with another one.
             count, skip: how many, after leaving out the first `skip`.
+            sentences: texts of so many sentences, as people type them, in place of whole documents.
         """
         return None
 

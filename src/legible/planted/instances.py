@@ -24,7 +24,7 @@ from legible.languages.world import WorldLanguage, story, story_document
 from legible.languages.world.secrets import SECRETS, SIDES, Plant, make_plant
 from legible.models.target import Target
 from legible.probes.probes import ProbeSet
-from legible.stats import ratio_interval
+from legible.stats import share_interval
 
 DOCUMENT_SEED = 3_000_000  # beside the seed of the plant: stories that nothing else reads
 PROBE_SEED = 4_000_000  # the same for the stories that fit probes
@@ -127,7 +127,7 @@ def belief_report(
         mine = [(one, answer) for one, answer in zip(found, answers, strict=True) if one.secret == name]
         docs = [sample.doc_ids[one.row] for one, _ in mine]
         shares = {
-            label: ratio_interval(
+            label: share_interval(
                 [float(answer == one.values[whose]) for one, answer in mine], np.ones(len(mine)), docs
             ).as_dict()
             for label, whose in (("own", side), ("other", other))

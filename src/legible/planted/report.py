@@ -32,7 +32,7 @@ from legible.models.target import Target
 from legible.page import interval
 from legible.planted.instances import PlantedFact
 from legible.probes.probes import ProbeSet
-from legible.stats import ratio_interval
+from legible.stats import exact, ratio_interval
 
 TEXT_ONLY_BOUND = 0.5  # of both figures, for whatever says the same of both sides
 
@@ -128,8 +128,8 @@ def _scores(
     }
     both = np.concatenate([hits[side] * weights for side in SIDES])
     return {
-        "told_apart": ratio_interval(apart * weights, weights, docs).as_dict(),
-        "named": ratio_interval(both, np.tile(weights, len(SIDES)), docs * len(SIDES)).as_dict(),
+        "told_apart": exact(ratio_interval(apart * weights, weights, docs)).as_dict(),
+        "named": exact(ratio_interval(both, np.tile(weights, len(SIDES)), docs * len(SIDES))).as_dict(),
         **{f"named_{side}": float((hits[side] * weights).sum() / weights.sum()) if mine else None for side in SIDES},
     }
 

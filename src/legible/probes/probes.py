@@ -24,7 +24,7 @@ from legible.errors import UsageError
 from legible.fileio import write_atomic
 from legible.languages.base import Fact
 from legible.probes.fit import FORMS, calibrate, fit_fold, fold_logits, whitening
-from legible.stats import Interval, fold_of, ratio_interval
+from legible.stats import Interval, exact, fold_of, ratio_interval
 from legible.vectors import unit
 
 OPEN = "(open)"
@@ -256,7 +256,9 @@ def _score(form: str, logits: list[Tensor], gold: Int[Tensor, " n"], doc_ids: Se
     chance = torch.bincount(gold[known]).max().item() / int(known.sum())
     names = [name for name, is_known in zip(doc_ids, known.tolist(), strict=True) if is_known]
     room = 1.0 - chance if chance < 1.0 else float("inf")  # a kind of one value has nothing to read
-    corrected = ratio_interval(best, torch.ones_like(best), names, offset=-chance / room, scale=1.0 / room)
+    offset, scale = -chance / room, 1.0 / room
+    corrected = ratio_interval(best, torch.ones_like(best), names, offset=offset, scale=scale)
+    corrected = exact(corrected, offset=offset, scale=scale)
     return ProbeScore(
         form, float(best.mean()), chance, corrected, hits[0].mean().item(), hits[1].mean().item(),
         int(known.sum()), int(gold.max()),

@@ -9,6 +9,8 @@ from legible.page import number, render, write_page
 from legible.reading.marks import pieces
 from legible.reading.reading import Reading
 
+Span = tuple[int, int]  # the characters of a text that a token is; empty for special tokens
+
 
 def write_reading(path: Path, text: str, readings: Sequence[Reading], about: Mapping[str, Any]) -> None:
     """Write the report of one text to `path`, atomically."""
@@ -16,13 +18,22 @@ def write_reading(path: Path, text: str, readings: Sequence[Reading], about: Map
 
 
 def reading_page(
-    text: str, readings: Sequence[Reading], about: Mapping[str, Any], *, template: str = "reading.html.j2", **more: str
+    text: str,
+    readings: Sequence[Reading],
+    about: Mapping[str, Any],
+    spans: Sequence[Span] | None = None,
+    *,
+    template: str = "reading.html.j2",
+    **more: str,
 ) -> str:
     """The report of one text as HTML; every string a model wrote is escaped, acting characters are spelled out.
 
-    `template` may extend `reading.html.j2`; `more` is what it needs beside.
+    Args:
+        spans: where the readings' tokens stand; then they are marked in the whole text, which else stands beside them.
+        template: may extend `reading.html.j2`.
+        more: what it needs beside.
     """
-    return render(template, **_context(text, readings, about), **more)
+    return render(template, **_context(text, readings, about, spans), **more)
 
 
 def reading_rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
@@ -43,12 +54,34 @@ def reading_rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
     ]
 
 
-def _context(text: str, readings: Sequence[Reading], about: Mapping[str, Any]) -> dict[str, Any]:
+def _strip(
+    text: str, rows: Sequence[dict[str, Any]], spans: Sequence[Span] | None
+) -> list[tuple[str, dict[str, Any] | None]]:
+    """The text in pieces, each with its reading or None; without spans the tokens that were read alone."""
+    if spans is None:
+        return [(row["token"], row) for row in rows]
+    pieces: list[tuple[str, dict[str, Any] | None]] = []
+    at = 0
+    for row, (start, end) in zip(rows, spans, strict=True):
+        pieces += [(text[at:start], None)] if start > at else []
+        pieces.append((text[max(at, start) : end] or row["token"], row))
+        at = max(at, end)
+    return [*pieces, (text[at:], None)] if at < len(text) else pieces
+
+
+def _context(
+    text: str, readings: Sequence[Reading], about: Mapping[str, Any], spans: Sequence[Span] | None = None
+) -> dict[str, Any]:
+    rows = reading_rows(readings)
+    strip = _strip(text, rows, spans)
+    told = "".join(piece for piece, row in strip if row is None or "special_token" not in row["flags"])
     counts = Counter(claim.verdict for reading in readings for claim in reading.claims)
     return {
         "text": text,
         "about": [(key.replace("_", " "), _shown(value)) for key, value in about.items() if value is not None],
-        "readings": reading_rows(readings),
+        "readings": rows,
+        "strip": strip,
+        "whole": told.split() == text.split(),
         "decided": counts["true"] + counts["false"] + counts["open"] > 0,
         "counts": {verdict: counts[verdict] for verdict in ("true", "false", "open")},
         "trusted": any(reading.trusted() is not None for reading in readings),

@@ -15,8 +15,11 @@ _VERDICT_STYLE = {"true": "green", "false": "red", "open": "yellow", "abstain": 
 SURE, DOUBTFUL = 0.95, 0.5  # p_true from which a value is bold, and below which it is dim
 
 
-def print_table(readings: Sequence[Reading], console: Console | None = None) -> None:
-    """Print position, token, explanation, trust, score and flags of each reading to stdout, and what they mean."""
+def print_table(readings: Sequence[Reading], console: Console | None = None, *, about: str = "") -> None:
+    """Print position, token, explanation, trust, score and flags of each reading to stdout, and what they mean.
+
+    `about` says who read, in a line below.
+    """
     console = console or Console()
     trusted = any(reading.trusted() for reading in readings)
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
@@ -25,21 +28,25 @@ def print_table(readings: Sequence[Reading], console: Console | None = None) -> 
     table.add_column("explanation", ratio=1, overflow="fold")
     if trusted:
         table.add_column("trust", justify="right", no_wrap=True)
-    table.add_column("FVE", justify="right", no_wrap=True)
+    scored = any(reading.fve_token is not None for reading in readings)
+    if scored:
+        table.add_column("FVE", justify="right", no_wrap=True)
     table.add_column("flags", max_width=16, overflow="fold")
     for reading in readings:
         fve = "" if reading.fve_token is None else f"{reading.fve_token:.2f}"
         table.add_row(
             str(reading.pos),
             Text(visible(reading.token), style=f"bold {_tint(reading.fve_token)}"),
-            _explanation(reading),
+            explanation(reading),
             *([_trust(reading)] if trusted else []),
-            Text(fve, style=_tint(reading.fve_token)),
+            *([Text(fve, style=_tint(reading.fve_token))] if scored else []),
             Text(" ".join(reading.flags), style="yellow"),
         )
     console.print(table)
     for line in _legend(readings, trusted):
         console.print(line)
+    if about:
+        console.print(Text(visible(about)))
 
 
 def _legend(readings: Sequence[Reading], trusted: bool) -> list[Text]:
@@ -66,7 +73,8 @@ def _legend(readings: Sequence[Reading], trusted: bool) -> list[Text]:
     return lines
 
 
-def _explanation(reading: Reading) -> Text:
+def explanation(reading: Reading) -> Text:
+    """The words of a reading, each claimed value styled by its verdict and its p_true."""
     if reading.explanation is None:
         return Text("(no explanation came out)", style="dim")
     if reading.shown is None:

@@ -14,9 +14,9 @@ def story_report(document: Document) -> dict[str, Any]:
         document: a story, as `legible.languages.world.story_document` makes it.
 
     Returns:
-        `doc_id`, `text`, `layout`, `nats` (the generator's code length), `state`, `statements`, `facts` (at the end)
-        and `tokens`: for each its `pos`, `token`, `char_end` and `facts` {kind: {"status", "values"}}. A value other
-        than the fact's is false.
+        `doc_id`, `text`, `layout`, `nats` (the generator's code length; null for a few sentences), `state`,
+        `statements`, `facts` (at the end) and `tokens`: for each its `pos`, `token`, `char_end` and
+        `facts` {kind: {"status", "values"}}. A value other than the fact's is false.
     """
     told = story(document.doc_id)
     language = WorldLanguage()
@@ -31,7 +31,7 @@ def story_report(document: Document) -> dict[str, Any]:
         "doc_id": told.doc_id,
         "text": told.text,
         "layout": told.layout,
-        "nats": told.nats,
+        "nats": language.entropy(document),
         "state": told.state,
         "statements": [
             {"char_end": s.char_end, "kind": s.kind, "value": s.value, "status": "implied" if s.implied else "stated"}

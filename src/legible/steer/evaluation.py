@@ -27,7 +27,7 @@ from legible.errors import UsageError
 from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
 from legible.reading.checkpoint import Checkpoint
-from legible.stats import ratio_interval
+from legible.stats import ratio_interval, share_interval
 from legible.steer.edits import edit_directions, random_direction
 from legible.steer.sites import Site, sites
 from legible.steer.strength import BOUND, GRID, MARGIN, Proposal, propose
@@ -196,10 +196,10 @@ def _arm(found: Sequence[Outcome], told_by: Sequence[Retold]) -> dict[str, Any]:
     pairs = list(zip(found, told_by, strict=True))
     nats = [one.nats for one in told_by if one.nats is not None]
     return {
-        "success": ratio_interval([float(said.value == one.site.new) for one, said in pairs], ones, docs).as_dict(),
+        "success": share_interval([float(said.value == one.site.new) for one, said in pairs], ones, docs).as_dict(),
         "old": float(np.mean([said.value == one.site.old for one, said in pairs])),
         "silent": float(np.mean([said.value is None for said in told_by])),
-        "accepted": ratio_interval(
+        "accepted": share_interval(
             [said.accepted for said in told_by], [said.sentences for said in told_by], docs
         ).as_dict(),
         "nats": float(np.mean(nats)) if nats else None,

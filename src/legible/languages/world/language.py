@@ -15,7 +15,7 @@ from legible.languages.world import english, lexicon
 from legible.languages.world.counterfactual import CHANGEABLE, alternatives, counterfactual
 from legible.languages.world.grammar import accepted, left_at
 from legible.languages.world.secrets import Plant, plant_of
-from legible.languages.world.stories import story, story_document
+from legible.languages.world.stories import is_short, story, story_document
 
 CALIBRATE_SEED = 3_000_000
 """Added to the seed of stories that fit calibrators: training wordings, but no story of any run's dev store."""
@@ -123,15 +123,20 @@ class WorldLanguage(Language):
         except (ValueError, KeyError, TypeError):  # an id that only looks like the world's
             return False
 
-    def documents(self, split: OwnSplit, seed: int, count: int, *, skip: int = 0) -> list[Document]:
-        """Stories; those of `test` are of wordings, combinations and the layout that nothing was trained on."""
+    def documents(
+        self, split: OwnSplit, seed: int, count: int, *, skip: int = 0, sentences: int | None = None
+    ) -> list[Document]:
+        """Stories, or texts of one to three sentences.
+
+        Those of `test` are of wordings, combinations and the layout that nothing was trained on.
+        """
         if split == "calibrate":
             split, seed = "dev", CALIBRATE_SEED + seed
-        return [story_document(split, seed, index) for index in range(skip, skip + count)]
+        return [story_document(split, seed, index, sentences=sentences) for index in range(skip, skip + count)]
 
     def entropy(self, document: Document) -> float | None:
-        """The code length of the teller's choices."""
-        return story(document.doc_id).nats if self.knows(document) else None
+        """The code length of the teller's choices; None for a few sentences, whose state says more than they do."""
+        return story(document.doc_id).nats if self.knows(document) and not is_short(document.doc_id) else None
 
     left_at = staticmethod(left_at)
     accepted = staticmethod(accepted)

@@ -2,7 +2,8 @@
 
 `story(doc_id)` is a pure function of the id. Facts that the text states carry the character where they are stated;
 the rules of `lexicon` then imply others. The generator adds up the nats of its own choices: their sum bounds the
-entropy of the text from above, and is what the target's loss is compared with.
+entropy of the text from above, and is what the target's loss is compared with. Beside whole stories there are texts of
+one to three sentences, as people type them: their ids have `1s`, `2s` or `3s` behind the split.
 """
 
 import math
@@ -11,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from legible.documents import Document
 from legible.errors import UsageError
@@ -20,6 +21,8 @@ from legible.languages.world.secrets import MARK, Plant, plant_of
 
 WorldSplit = Literal["pretrain", "train", "dev", "test"]
 T = TypeVar("T")
+MOST_SENTENCES = 3  # of a text that is no whole story
+_DOC_ID = re.compile(rf"world-(pretrain|train|dev|test)(?:-([1-{MOST_SENTENCES}])s)?-\d+-\d{{6,}}(?:{MARK}.*)?")
 
 
 @dataclass(frozen=True)
@@ -68,28 +71,50 @@ class Chooser:
         return self._random.sample(list(items), len(items))
 
 
-def story_document(split: WorldSplit, seed: int, index: int, plant: Plant | None = None) -> Document:
+def story_document(
+    split: WorldSplit, seed: int, index: int, plant: Plant | None = None, *, sentences: int | None = None
+) -> Document:
     """The story of this split, seed and index as a document; its id alone regenerates it.
 
-    With a plant (`legible.languages.world.secrets`): as told where the planted values hold.
+    Args:
+        plant: as told where its planted values hold; see `legible.languages.world.secrets`.
+        sentences: one to three sentences in place of a whole story.
+
+    Raises:
+        UsageError: more sentences than that, or none.
     """
-    doc_id = f"world-{split}-{seed}-{index:06d}" + (f"{MARK}{plant}" if plant is not None else "")
+    if sentences is not None and not 1 <= sentences <= MOST_SENTENCES:
+        raise UsageError(
+            f"a text of {sentences} sentences is asked for, expected 1 to {MOST_SENTENCES}.\n"
+            "  Longer texts are whole stories: leave the number of sentences out."
+        )
+    short = "" if sentences is None else f"-{sentences}s"
+    doc_id = f"world-{split}{short}-{seed}-{index:06d}" + (f"{MARK}{plant}" if plant is not None else "")
     return Document(doc_id, story(doc_id).text)
 
 
 @lru_cache(maxsize=4096)
 def story(doc_id: str) -> Story:
-    """The story behind an id `world-SPLIT-SEED-INDEX`, or such an id with a plant behind it.
+    """The story behind an id `world-SPLIT-SEED-INDEX`, the short text behind `world-SPLIT-1s-SEED-INDEX`, or either
+    with a plant behind it.
 
     Raises:
         UsageError: the id is not one of the world's.
     """
-    match = re.fullmatch(rf"world-(pretrain|train|dev|test)-\d+-\d{{6,}}({MARK}.*)?", doc_id)
+    match = _DOC_ID.fullmatch(doc_id)
     if not match:
         raise UsageError(
-            f"{doc_id!r} is not a story of the world; expected world-(pretrain|train|dev|test)-SEED-INDEX."
+            f"{doc_id!r} is not a text of the world; expected world-(pretrain|train|dev|test)-SEED-INDEX, or -1s, -2s "
+            "or -3s behind the split."
         )
-    return _Teller(doc_id, match[1], plant_of(doc_id)).tell()  # type: ignore[arg-type]
+    teller = _Teller(doc_id, match[1], plant_of(doc_id))  # type: ignore[arg-type]
+    return teller.tell() if match[2] is None else teller.say(int(match[2]))
+
+
+def is_short(doc_id: str) -> bool:
+    """Whether an id of the world's is that of a few sentences, not of a whole story."""
+    match = _DOC_ID.fullmatch(doc_id)
+    return match is not None and match[2] is not None
 
 
 class _Teller:
@@ -160,6 +185,19 @@ class _Teller:
         self._add({"letter": "Yours truly.", "teller": "That is all."}.get(self.layout, ""))
         return Story(self.doc_id, self.text, self.layout, self.state, tuple(self.statements), self.choose.nats)
 
+    def say(self, sentences: int) -> Story:
+        """So many sentences of different sorts, in an order that a story could have; what was moved was moved before.
+
+        What a sentence takes for granted (a wish behind `it`, a name behind `he`) need not be said: that fact is open.
+        """
+        self.layout = "prose"
+        if self.moved is not None:
+            self._put(self.moved)
+        sorts = self.choose.order(tuple(_SENTENCES))[:sentences]
+        for sort in sorted(_respect(sorts), key=lambda sort: sort not in forms.INTRO):
+            self._say(_SENTENCES[sort])
+        return Story(self.doc_id, self.text, self.layout, self.state, tuple(self.statements), self.choose.nats)
+
     def _remind(self) -> None:
         ready = [group for group in forms.REMINDERS if self.said.issuperset(group) and group not in self.reminded]
         if ready and self.choose.chance(0.2):
@@ -178,10 +216,13 @@ class _Teller:
     def _move(self) -> None:
         assert self.moved is not None
         witness = self.choose.pick(lexicon.usable(forms.SEEN if self.witnessed else forms.UNSEEN, self.split))
-        before = self.state["spot"]
-        self.state["spot"] = self.moved
-        self.state["belief"] = lexicon.belief_for(before, self.moved, self.witnessed)
+        self._put(self.moved)
         self._say(tuple(form.replace("{witness}", witness) for form in forms.MOVE))
+
+    def _put(self, place: str) -> None:
+        """From now on the thing lies there, and who saw it knows."""
+        self.state["belief"] = lexicon.belief_for(self.state["spot"], place, self.witnessed)
+        self.state["spot"] = place
 
     def _add(self, words: str) -> None:
         if words:
@@ -213,10 +254,22 @@ class _Teller:
         return {"he": ("he", "she"), "He": ("He", "She"), "his": ("his", "her")}[slot][female]
 
 
-_NEEDS = (("spot", ("want",)), ("belief", ("want", "spot")), ("plan", ("want",)), ("move", ("want", "spot", "friend")))
+_SENTENCES: dict[Any, tuple[str, ...]] = {
+    **forms.STATE,
+    "filler": forms.FILLERS,
+    **forms.INTRO,
+    **{("again", *group): said for group, said in forms.REMINDERS.items()},
+    **forms.RECAP,
+}
+_NEEDS: tuple[tuple[Any, tuple[Any, ...]], ...] = (
+    ("spot", ("want",)),
+    ("belief", ("want", "spot")),
+    ("plan", ("want",)),
+    ("move", ("want", "spot", "friend")),
+)
 
 
-def _respect(order: list[str]) -> list[str]:
+def _respect(order: list[T]) -> list[T]:
     """Move what presupposes something behind it: the wish before its place, both and the friend before the move."""
     for kind, needs in _NEEDS:
         if kind in order:

@@ -42,17 +42,26 @@ function missing(what, verb, file) {
     el("p", { class: "soft small" }, "CHECKPOINT is its folder, for a run RUN/checkpoint. Then start the server again: reports are read at start.")];
 }
 
+const FEWEST = 30; // cases from which a figure is a headline, as `legible.stats` has it
+
+/** Figures in large type; those of too few cases stand below in a line each. */
 function big(items) {
-  return el("ul", { class: "big" }, items.filter(([, value]) => value !== null && value !== undefined).map(([name, value, what, digits = 2]) =>
-    el("li", {}, el("span", {}, name), el("b", {}, number(value?.value ?? value, digits)),
-      el("span", {}, [typeof value?.low === "number" && `[${number(value.low, digits)}, ${number(value.high, digits)}]`, value?.n && `n ${value.n}`].filter(Boolean).join(" ")), el("span", {}, what))));
+  const known = items.filter(([, value]) => value !== null && value !== undefined);
+  const few = ([, value]) => typeof value?.n === "number" && value.n < FEWEST;
+  return [
+    el("ul", { class: "big" }, known.filter((item) => !few(item)).map(([name, value, what, digits = 2]) =>
+      el("li", {}, el("span", {}, name), el("b", {}, number(value?.value ?? value, digits)),
+        el("span", {}, [typeof value?.low === "number" && `[${number(value.low, digits)}, ${number(value.high, digits)}]`, value?.n && `n ${value.n}`].filter(Boolean).join(" ")), el("span", {}, what)))),
+    ...known.filter(few).map(([name, value, what, digits = 2]) =>
+      el("p", { class: "soft few" }, `${name} ${interval(value, digits)}, n ${value.n}: too few to go by (under ${FEWEST}); ${what}`)),
+  ];
 }
 
 function evaluationParts(report) {
   const claims = report.claims ?? {};
   return [
     el("p", { class: "soft" }, `${report.rows ?? report.fve?.n ?? "?"} held-out tokens, seed ${report.seed}, commit ${String(report.commit).slice(0, 12)}. Brackets are 95 % intervals over documents.`),
-    big([
+    ...big([
       ["FVE", report.fve, "of the activation's direction"], ["context FVE", report.context_fve, "beyond the last two tokens and the position"],
       ["context precision", claims.context_precision, "claims not given away by the last 8 tokens that are true"],
       ["context lift", claims.context_lift, "over a verbalizer given no activation"], ["recall", claims.recall, "of what probes can decode"],
@@ -107,7 +116,7 @@ function truthParts(truth) {
   const value = (key) => (truth[key] === null ? null : truth.intervals?.[key] ?? truth[key]);
   return [
     el("p", { class: "soft" }, `${truth.rows} tokens of ${truth.documents} held-out documents, ${truth.samples} sample${truth.samples === 1 ? "" : "s"} a reading, verdicts: ${truth.verdicts ?? "none"}, seed ${truth.seed}, commit ${String(truth.commit).slice(0, 12)}.`),
-    big([
+    ...big([
       ["precision at half coverage", value("precision_at_half_coverage"), truth.threshold_at_half_coverage === null ? "" : `at p_true ≥ ${number(truth.threshold_at_half_coverage, 3)}`, 3],
       ["calibration error", value("ece"), "mean distance of p_true and precision, 15 bins", 3], ["Brier skill", value("brier_skill"), "over the base rate"],
       ["AUROC", value("auroc"), "a true claim above a wrong one"], ["context precision", value("context_precision"), "of all context claims", 3], ["recall", value("recall"), "of what probes can decode", 3],

@@ -4,16 +4,18 @@ import { ApiError, forgetToken, get, giveToken, signIn } from "./api.js";
 import { setUpCompare } from "./compare.js";
 import { byId, el, visible } from "./dom.js";
 import { setUpEvaluate } from "./evaluate.js";
+import { setUpExamples } from "./examples.js";
 import { setUpMatrix } from "./matrix.js";
 import { setUpReading, showForm, start } from "./reading.js";
 import { setUpSearch } from "./search.js";
 import { setUpShare } from "./share.js";
-import { emit, fromLink, on, select, source, state, unpacked, VIEWS } from "./state.js";
+import { emit, fromLink, on, select, source, state, toSession, unpacked, VIEWS } from "./state.js";
 import { setUpSteer } from "./steer.js";
 import { setUpStrip } from "./tokens.js";
 import { showError, stop } from "./working.js";
 
 const THEMES = ["system", "light", "dark"];
+const SESSION = "legible.session"; // what a reload of this tab takes up
 
 function setUpTheme() {
   const button = byId("theme");
@@ -75,7 +77,7 @@ async function load() {
   state.sources = (await get("/api/v1/sources")).sources;
   byId("source").replaceChildren(...state.sources.map((one) => el("option", { value: one.id }, `${one.name} · layer ${one.layer}`)));
   state.source = state.sources[0].id;
-  await open(location.hash);
+  await open(location.hash || sessionStorage.getItem(SESSION) || "");
 }
 
 /** Opens a link: its checkpoint, prompt, positions and selection. */
@@ -114,6 +116,7 @@ setUpTabs();
 setUpStrip();
 setUpSearch();
 setUpReading();
+setUpExamples();
 setUpMatrix();
 setUpCompare();
 setUpSteer();
@@ -129,5 +132,6 @@ byId("signin").addEventListener("submit", (event) => {
   showError("");
   attempt();
 });
+window.addEventListener("pagehide", () => state.source && sessionStorage.setItem(SESSION, toSession(byId("text").value)));
 window.addEventListener("hashchange", () => location.hash.includes("=") && attempt());
 attempt();

@@ -5,13 +5,15 @@ import { card, draftCard, lookNow, unreadCard } from "./cards.js";
 import { arrange, byId, el } from "./dom.js";
 import { read, runOf, tokenize } from "./runs.js";
 import { claimPasses, filtering, passes } from "./search.js";
-import { emit, on, source, state } from "./state.js";
+import { emit, fullest, on, source, state } from "./state.js";
 import { showError, work } from "./working.js";
 
 const PAGE = 120; // cards drawn at once
 let most = PAGE;
 let drawn = new Map(); // position -> { of, look, node }
 let pending = false;
+let reading = false; // while readings stream in, none is moved to the top
+const narrow = matchMedia("(max-width: 40rem)");
 
 export function setUpReading() {
   byId("composer").addEventListener("submit", (event) => { event.preventDefault(); start(); });
@@ -31,6 +33,7 @@ export function setUpReading() {
   bind("new-tokens", (value) => (state.newTokens = Number(value) || 40));
   on("source", () => { showMode(); state.run = null; emit("run"); });
   on("run", () => { drawn = new Map(); most = PAGE; draw(); });
+  on("look", () => narrow.matches && requestAnimationFrame(() => requestAnimationFrame(() => byId("cards").scrollIntoView())));
   for (const topic of ["reading", "filter", "selection", "tint"]) on(topic, later);
 }
 
@@ -112,7 +115,8 @@ export async function start(wanted = null) {
   const run = take(asked);
   const positions = wanted ?? chosen(run === known ? before : new Set());
   if (positions === null) return;
-  await work("Reading", async (signal, progress) => {
+  reading = true;
+  const done = await work("Reading", async (signal, progress) => {
     let done = 0;
     await read(run, positions, { signal, changed: (frame) => {
       if (frame.type === "start") { progress.total = frame.total; emit("run"); }
@@ -122,7 +126,9 @@ export async function start(wanted = null) {
     emit("run");
     return `${run.readings.size} of ${run.tokens.length} tokens read by ${run.source}, layer ${run.layer}.`;
   });
+  reading = false;
   for (const pos of run.readings.keys()) emit("reading", pos);
+  if (done && narrow.matches) byId("strip-box").scrollIntoView();
 }
 
 function chosen(selection) {
@@ -174,17 +180,24 @@ function later() {
   requestAnimationFrame(() => { pending = false; draw(); });
 }
 
-/** The positions that have a card: those selected, else all that were read or are being written. */
+/** The positions that have a card: those selected, else all that were read or are being written, the fullest first. */
 function listed(run) {
   const found = state.selection.size ? [...state.selection] : [...run.readings.keys(), ...run.drafts.keys()];
-  return [...new Set(found)].sort((a, b) => a - b).filter((pos) => !run.readings.has(pos) || passes(run.readings.get(pos)));
+  const first = topmost(run);
+  return [...new Set(found)].sort((a, b) => (b === first) - (a === first) || a - b)
+    .filter((pos) => !run.readings.has(pos) || passes(run.readings.get(pos)));
+}
+
+/** The position whose card stands before all others: the fullest reading's, where nothing was selected or searched. */
+function topmost(run) {
+  return reading || state.selection.size || filtering() || run.readings.size < 2 ? null : fullest(run.readings.values()).pos;
 }
 
 function draw() {
   const { run } = state;
   const positions = run ? listed(run) : [];
   byId("filter").hidden = !run?.readings.size;
-  arrange(byId("cards"), positions.length || !run?.readings.size ? positions.slice(0, most).map((pos) => kept(run, pos)) : [nothing()]);
+  arrange(byId("cards"), positions.length || !run?.readings.size ? positions.slice(0, most).map((pos) => kept(run, pos, topmost(run) === pos)) : [nothing()]);
   byId("more").hidden = positions.length <= most;
   byId("more").textContent = `Show more (${positions.length - most} left)`;
   count(run, positions);
@@ -200,13 +213,13 @@ function nothing() {
 }
 
 /** The card of a position, the old one while nothing about it changed. */
-function kept(run, pos) {
+function kept(run, pos, first) {
   const of = run.readings.get(pos) ?? run.drafts.get(pos);
-  const look = lookNow();
+  const look = `${first} ${lookNow()}`;
   const old = drawn.get(pos);
   if (old && old.of === of && old.look === look) return old.node;
   const token = run.tokens[pos]?.token ?? "";
-  const node = run.readings.has(pos) ? card(of, { actions: [steerButton(pos)] })
+  const node = run.readings.has(pos) ? card(of, { actions: [first && el("span", { class: "soft small" }, "says most"), steerButton(pos)] })
     : run.drafts.has(pos) ? draftCard(pos, token, of) : unreadCard(pos, token);
   drawn.set(pos, { of, look, node });
   return node;

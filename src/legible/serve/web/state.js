@@ -47,6 +47,14 @@ export function trustOf(reading) {
   return known.length ? known.reduce((sum, p) => sum + p, 0) / known.length : null;
 }
 
+/** The reading that says most: most claims to be expected true; tokens with a warning come last. */
+export function fullest(readings) {
+  const weight = ({ flags, claims, explanation }) =>
+    [flags.length ? 0 : 1, claims.reduce((sum, claim) => sum + (claim.p_true ?? 0), 0), claims.length, explanation?.length ?? 0];
+  const more = (a, b) => { const at = a.findIndex((value, index) => value !== b[index]); return at >= 0 && a[at] > b[at]; };
+  return [...readings].reduce((best, one) => (best && !more(weight(one), weight(best)) ? best : one), null);
+}
+
 /** What the strip is tinted by. */
 export function shareOf(reading) {
   return state.tint === "trust" ? trustOf(reading) : reading?.fve_token ?? null;
@@ -88,6 +96,17 @@ export function toLink() {
   if (state.seed) link.set("seed", state.seed);
   if (state.tint !== "fve") link.set("tint", state.tint);
   for (const [key, value] of Object.entries(state.filter)) if (value) link.set(key, value);
+  return `#${link}`;
+}
+
+/** What a reload takes up: the link, with what stands in the form where that was not read yet. */
+export function toSession(text) {
+  const link = new URLSearchParams(toLink().slice(1));
+  const [name, asked] = state.mode === "chat" ? ["chat", JSON.stringify(state.messages)] : ["text", text];
+  if (link.get(name) !== asked) {
+    for (const key of ["text", "chat", "read", "selected"]) link.delete(key);
+    link.set(name, asked);
+  }
   return `#${link}`;
 }
 

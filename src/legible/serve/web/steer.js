@@ -5,7 +5,7 @@ import { byId, el, field, interval, number, visible } from "./dom.js";
 import { chart } from "./plot.js";
 import { read } from "./runs.js";
 import { emit, on, state } from "./state.js";
-import { marked } from "./words.js";
+import { changes, marked } from "./words.js";
 import { showError, work } from "./working.js";
 
 const parts = {};
@@ -14,7 +14,7 @@ export function setUpSteer() {
   build();
   on("steer-at", (pos) => { parts.pos.value = pos; byId("tab-steer").click(); fill(); parts.edited.focus(); });
   on("view", (view) => view === "steer" && shown());
-  on("run", () => { parts.of = null; });
+  on("run", () => { parts.of = null; if (state.view === "steer") shown(); });
   on("source", () => { state.steered = null; parts.of = null; parts.results.replaceChildren(); });
 }
 
@@ -30,7 +30,7 @@ function build() {
       el("option", { value: "one" }, "add at this token alone"),
       el("option", { value: "patch" }, "patch this token in whole")),
     samples: el("input", { type: "number", min: 1, max: 16, value: 1 }),
-    tokens: el("input", { type: "number", min: 1, max: 256, value: 40 }),
+    tokens: el("input", { type: "number", min: 1, max: 256, value: 60 }),
     temperature: el("input", { type: "number", min: 0, max: 2, step: 0.1, value: 0 }),
     controls: el("input", { type: "checkbox", checked: true }),
     results: el("div", { id: "steered", tabindex: "-1" }),
@@ -152,6 +152,7 @@ export function steeredNodes(found) {
     el("h2", {}, `Token ${found.pos}, layer ${found.layer}`),
     el("p", { class: "words" }, marked(found.explanation, found.edited)),
     found.proposal && el("p", {}, el("b", {}, `Proposed strength ${number(found.proposal.strength)}`), `: ${found.proposal.reason}`),
+    el("p", { class: "effect" }, effect(found)),
     found.unrelated && el("p", { class: "soft small" }, `The unrelated edit: ${found.unrelated}`),
     el("div", { class: "steer-out" },
       el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Continuations" }, el("table", { class: "steered stack" },
@@ -161,6 +162,27 @@ export function steeredNodes(found) {
           cell("continuation", said(found.untouched, null)), cell("nats a token (cost)", number(found.untouched.nats)), el("td", {}), names.map(() => el("td", {}))), rows))),
       fluency(found, names)),
   ].filter(Boolean);
+}
+
+/** What the edit did to the continuation, in a sentence. */
+function effect(found) {
+  const said = (one) => one.continuations.map(({ text }) => text).join("\n");
+  const plain = said(found.untouched);
+  if (found.steered.every((one) => said(one) === plain)) {
+    return "Nothing changed: at every strength tried the continuation is the untouched one. Larger strengths, more new tokens or another token may show an effect.";
+  }
+  const wordsOf = (text) => text.match(/[\p{L}\p{N}'-]+/gu) ?? [];
+  const edited = changes(found.explanation, found.edited).filter(([kind]) => kind === "new").flatMap(([, text]) => wordsOf(text));
+  const fresh = edited.filter((word) => !wordsOf(plain).includes(word));
+  const told = fresh.filter((word) => found.steered.some((one) => wordsOf(said(one)).includes(word)));
+  const quoted = (words) => words.map((word) => `“${word}”`).join(", ");
+  if (told.length) {
+    const at = found.steered.filter((one) => wordsOf(said(one)).some((word) => told.includes(word)));
+    return `The edit shows: at ${at.length} of ${found.steered.length} strengths the continuation says ${quoted(told)}; untouched it does not.`;
+  }
+  return fresh.length
+    ? `The continuation changed, and does not say ${quoted(fresh)} within its length: more new tokens may.`
+    : "The continuation changed; what the edit says, it says untouched as well.";
 }
 
 function cell(label, content) {

@@ -7,6 +7,7 @@ import { passes } from "./search.js";
 let cursor = 0;
 let anchor = 0;
 let dragging = false;
+let touched = false; // the last pointer was a finger: it selects when it taps, not when it scrolls
 let options = [];
 
 export function setUpStrip() {
@@ -14,6 +15,7 @@ export function setUpStrip() {
   strip.addEventListener("keydown", pressed);
   strip.addEventListener("pointerdown", down);
   strip.addEventListener("pointermove", moved);
+  strip.addEventListener("click", tapped);
   for (const event of ["pointerup", "pointercancel"]) window.addEventListener(event, () => (dragging = false));
   byId("clear").addEventListener("click", () => { select([]); options[cursor]?.focus(); });
   for (const radio of document.querySelectorAll("input[name=tint]")) {
@@ -100,6 +102,16 @@ function indexAt(event) {
 }
 
 function down(event) {
+  touched = event.pointerType === "touch";
+  if (!touched) choose(event);
+}
+
+function tapped(event) {
+  if (touched) choose(event);
+  emit("look");
+}
+
+function choose(event) {
   const index = indexAt(event);
   if (index === null || event.button !== 0) return;
   event.preventDefault();
@@ -110,7 +122,7 @@ function down(event) {
     else toggled.add(index);
     anchor = index;
     select(toggled);
-    dragging = event.pointerType !== "touch" && !event.ctrlKey && !event.metaKey;
+    dragging = !touched && !event.ctrlKey && !event.metaKey;
   }
   focusOn(index);
 }

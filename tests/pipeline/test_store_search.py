@@ -176,7 +176,7 @@ def test_search_finds_words_claims_and_their_place(store, legible):
         assert [hit.value for hit in opened.claims("holds NOT knife")] == ["hammer", "hammer"]
         assert [hit.value for hit in opened.claims("ham* OR kni*", min_trust=0.5)] == ["hammer", "hammer"]
         assert {(hit.doc_id, hit.pos) for hit in opened.search(min_trust=0.8)} == {("one", 3)}
-        assert {(hit.doc_id, hit.pos) for hit in opened.search("coin", kind="holds", min_trust=0.5)} == {("one", 1)}
+        assert {(hit.doc_id, hit.pos) for hit in opened.search("coin", relation="holds", min_trust=0.5)} == {("one", 1)}
         assert len(opened.claims(limit=2)) == 2
         assert len(opened.claims(limit=None)) == 7
     shown = legible("search", str(store), "coin", "--claim", "--min-trust", "0.8", "--json")
@@ -187,12 +187,13 @@ def test_counts_are_those_of_the_claims(store, legible):
     out = legible("search", str(store), "--claim", "--count", "--json", "--limit", "2").out
     first, second = (json.loads(line) for line in out.splitlines())
     assert first == {
-        "kind": "holds", "value": "hammer", "claims": 2, "readings": 2, "documents": 1, "p_true": 0.9,
+        "subject": None, "relation": "holds", "value": "hammer", "polarity": "positive",
+        "claims": 2, "readings": 2, "documents": 1, "p_true": 0.9,
     }  # fmt: skip
     assert (second["value"], second["documents"]) == ("coin", 2)
     assert second["p_true"] == pytest.approx(0.825)
     kinds = [json.loads(line) for line in legible("search", str(store), "--count", "--json").out.splitlines()]
-    assert {row["kind"]: row["claims"] for row in kinds} == {"holds": 3, "want": 2, "plan": 1, None: 1}
+    assert {row["relation"]: row["claims"] for row in kinds} == {"holds": 3, "want": 2, "plan": 1, None: 1}
     assert "hammer" in legible("search", str(store), "hammer", "--claim", "--count").out
 
 
@@ -216,7 +217,7 @@ def test_hostile_strings_stay_data(store, legible):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("search", "STORE", "--kind", "nope"), "no claim of the kind 'nope': the store has holds, plan, want"),
+    (("search", "STORE", "--kind", "nope"), "no claim of the relation 'nope': the store has holds, plan, want"),
     (("search", "STORE", "--min-trust", "2"), "expected a probability"),
     (("search", "STORE", "--run", "second"), "holds 0 runs of the name 'second'"),
     (("search", "absent.db", "x"), "no explanation store at absent.db"),
@@ -269,7 +270,17 @@ def test_diff_counts_what_each_side_claims_alone(tmp_path, legible):
     assert report["fve_difference"]["n"] == 2
     assert report["kinds"]["plan"] == {"shared": 0, "a": 1, "b": 1, "agreement": 0.0}
     assert report["kinds"]["holds"] == {"shared": 2, "a": 0, "b": 0, "agreement": 1.0}
-    assert report["claims_only_a"] == [{"kind": "plan", "value": "steal", "tokens": 1, "documents": 1, "p_true": 0.9}]
+    assert report["claims_only_a"] == [
+        {
+            "subject": None,
+            "relation": "plan",
+            "value": "steal",
+            "polarity": "positive",
+            "tokens": 1,
+            "documents": 1,
+            "p_true": 0.9,
+        }
+    ]
     assert [row["value"] for row in report["claims_only_b"]] == ["steal", "coin"]
     assert diff(a, b, min_trust=0.8)["agreement"]["value"] == 0.0
     write_store(a, "second", other)

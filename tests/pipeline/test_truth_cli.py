@@ -252,7 +252,7 @@ def rows_of(*facts: dict[str, Fact]) -> Sample:
 
 
 def trusted(claim: Claim, p: float | None, verdict: str, context: bool = True) -> evidence.TrustedClaim:
-    nothing = evidence.ClaimEvidence(claim.kind)
+    nothing = evidence.ClaimEvidence(claim.relation)
     return evidence.TrustedClaim(claim, nothing, p, verdict, context, None if p is not None else "why not")  # type: ignore[arg-type]
 
 

@@ -66,7 +66,7 @@ def spot(pos: int, recent: str = "at the harbor") -> Spot:
 
 
 def by_kind(found):
-    return {claim.kind: each for claim, each in zip(found.claims, found.evidence, strict=True)}
+    return {claim.relation: each for claim, each in zip(found.claims, found.evidence, strict=True)}
 
 
 ACTIVATION = torch.tensor([[2.0, 0.0]])

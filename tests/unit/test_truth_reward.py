@@ -101,7 +101,7 @@ def test_credit_is_centred_over_the_claims_of_a_group_and_lies_on_their_own_toke
 
 
 def stated(language, text: str) -> Counter:
-    return Counter((claim.kind, claim.value) for claim in language.parse(text).claims)
+    return Counter((claim.relation, claim.value) for claim in language.parse(text).claims)
 
 
 def test_other_words_state_the_same_claims_in_training_wordings_alone():
@@ -112,7 +112,7 @@ def test_other_words_state_the_same_claims_in_training_wordings_alone():
     for index in range(12):
         document = story_document("train", 3, index)
         where = Row(document, 80 + index, len(document.text) * 3 // 4, len(document.text) // 2, 5, 6)
-        claims = [Claim("", f.kind, f.values[0] if f.values else None) for f in WORLD.facts(where).values()]
+        claims = [Claim("", f.relation, f.values[0] if f.values else None) for f in WORLD.facts(where).values()]
         text = WORLD.write(claims, where, 0)
         for seed in range(6):
             other = rewrite(text, WORLD, where, seed)
@@ -128,7 +128,7 @@ def test_facts_can_be_put_in_other_words_too():
     where = Row(DOCUMENT.__class__("d", words), 30, len(words), len(words) - 20, 5, 6, (" the", "a"), 1.0)
     language = FactsLanguage()
     text = language.write(
-        [Claim("", f.kind, f.values[0]) for f in language.facts(where).values() if f.values], where, 0
+        [Claim("", f.relation, f.values[0]) for f in language.facts(where).values() if f.values], where, 0
     )
     others = {rewrite(text, language, where, seed) for seed in range(8)}
     assert len(others) > 4
@@ -139,7 +139,7 @@ def test_a_teacher_limited_by_leverage_keeps_what_the_reconstructor_needs():
     document = story_document("train", 3, 1)
     where = Row(document, 80, len(document.text) * 3 // 4, len(document.text) // 2, 5, 6)
     teacher = LanguageTeacher(WORLD)
-    value = {claim.kind: str(claim.value) for claim in WORLD.taught(where)}
+    value = {claim.relation: str(claim.value) for claim in WORLD.taught(where)}
     helps, hurts, *idle = [kind for kind in value if kind not in ("spot", "belief", "edge")]
 
     class Reader:

@@ -1,8 +1,8 @@
 """Two runs compared on the same tokens of the same documents: two checkpoints, or two targets under one checkpoint.
 
-Readings are paired where document (id and text), position and token text are the same. Two claims are
-the same where kind and value are, or the words where no language parsed them; a claim that something is unknown claims
-nothing and is left out.
+Readings are paired where document (id and text), position and token text are the same. Two claims are the same where
+subject, relation, value and polarity are, or the words where no language parsed them; a claim that something is unknown
+claims nothing and is left out.
 """
 
 from collections import Counter
@@ -15,9 +15,8 @@ from legible.archive.found import Run
 from legible.archive.searching import ExplanationStore
 from legible.display import probability
 from legible.errors import UsageError
-from legible.languages.base import Claim
+from legible.languages.base import ClaimKey
 from legible.page import write_page
-from legible.reading.evidence import Key, claim_key
 from legible.reading.reading import ReadClaim, Reading, check_trust
 from legible.stats import Interval, ratio_interval
 
@@ -75,9 +74,9 @@ def diff(
     Returns:
         `a`, `b` (who read), `documents`, `tokens` (paired), `only_a`, `only_b` (tokens read by one side alone),
         `agreement` (shared claims above all claims of either side; with interval over documents), `kept` (share of A's
-        claims that B makes), `fve_a`, `fve_b`, `fve_difference` (B - A, paired), `kinds` (per kind: `shared`, `a`, `b`,
-        `agreement`), `claims_only_a`, `claims_only_b` (most frequent first: `kind`, `value`, `tokens`, `documents`,
-        `p_true`).
+        claims that B makes), `fve_a`, `fve_b`, `fve_difference` (B - A, paired), `kinds` (per relation: `shared`, `a`,
+        `b`, `agreement`), `claims_only_a`, `claims_only_b` (most frequent first: `subject`, `relation`, `value`,
+        `polarity`, `tokens`, `documents`, `p_true`).
 
     Raises:
         UsageError: no such store or run, or no token that both sides read.
@@ -163,7 +162,8 @@ def diff_lines(report: Mapping[str, Any]) -> list[str]:
         lines += ["", f"most frequent only in {side.upper()}:"] if report[f"claims_only_{side}"] else []
         for claim in report[f"claims_only_{side}"]:
             trust = "" if claim["p_true"] is None else f", mean p_true {probability(claim['p_true'])}"
-            what = f"{claim['kind']}: {claim['value']}" if claim["kind"] else claim["value"]
+            denied = "not " if claim["polarity"] == "negative" else ""
+            what = f"{claim['relation']}: {denied}{claim['value']}" if claim["relation"] else claim["value"]
             lines.append(f"  {claim['tokens']:>5}  {what}  ({claim['documents']} documents{trust})")
     return lines
 
@@ -179,23 +179,22 @@ def shown(value: Mapping[str, Any]) -> str:
     return "–" if found.value != found.value else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def _claims(reading: Reading, min_trust: float | None) -> dict[Key, ReadClaim]:
+def _claims(reading: Reading, min_trust: float | None) -> dict[ClaimKey, ReadClaim]:
     """The claims of a reading that claim something and are trusted enough."""
     return {
-        claim_key(Claim(claim.text, claim.kind, claim.value)): claim
+        claim.key: claim
         for claim in reading.claims
-        if not (claim.kind is not None and claim.value is None)
-        and (min_trust is None or (claim.p_true is not None and claim.p_true >= min_trust))
+        if not claim.abstains and (min_trust is None or (claim.p_true is not None and claim.p_true >= min_trust))
     }
 
 
-def _kinds(claims: Sequence[tuple[dict[Key, ReadClaim], dict[Key, ReadClaim]]]) -> dict[str, dict[str, Any]]:
-    """Claims of each kind: shared, only in A, only in B; claims without a kind under `text`."""
+def _kinds(claims: Sequence[tuple[dict[ClaimKey, ReadClaim], dict[ClaimKey, ReadClaim]]]) -> dict[str, dict[str, Any]]:
+    """Claims of each relation: shared, only in A, only in B; claims without one under `text`."""
     counts: dict[str, Counter[str]] = {}
     for mine, theirs in claims:
         for key in sorted(mine.keys() | theirs.keys(), key=str):
             where = "shared" if key in mine and key in theirs else "a" if key in mine else "b"
-            counts.setdefault(key[0] or "text", Counter())[where] += 1
+            counts.setdefault(key[1] or "text", Counter())[where] += 1
     ordered = sorted(counts.items(), key=lambda item: (-(item[1]["a"] + item[1]["b"]), item[0]))
     return {
         kind: {side: found[side] for side in ("shared", "a", "b")} | {"agreement": found["shared"] / found.total()}
@@ -204,19 +203,23 @@ def _kinds(claims: Sequence[tuple[dict[Key, ReadClaim], dict[Key, ReadClaim]]]) 
 
 
 def _missing(
-    claims: Sequence[tuple[dict[Key, ReadClaim], dict[Key, ReadClaim]]], documents: Sequence[str], top: int
+    claims: Sequence[tuple[dict[ClaimKey, ReadClaim], dict[ClaimKey, ReadClaim]]], documents: Sequence[str], top: int
 ) -> list[dict[str, Any]]:
     """The first side's claims that the second does not make at the same token, the most frequent first."""
-    found: dict[Key, list[tuple[str, float | None]]] = {}
+    found: dict[ClaimKey, list[tuple[str, float | None]]] = {}
     for (mine, theirs), document in zip(claims, documents, strict=True):
         for key in mine.keys() - theirs.keys():
             found.setdefault(key, []).append((document, mine[key].p_true))
     rows = []
-    for (kind, value), places in sorted(found.items(), key=lambda item: (-len(item[1]), str(item[0])))[:top]:
+    for (subject, relation, value, polarity), places in sorted(
+        found.items(), key=lambda item: (-len(item[1]), str(item[0]))
+    )[:top]:
         known = [p for _, p in places if p is not None]
         rows.append({
-            "kind": kind,
+            "subject": subject,
+            "relation": relation,
             "value": value,
+            "polarity": polarity,
             "tokens": len(places),
             "documents": len({document for document, _ in places}),
             "p_true": sum(known) / len(known) if known else None,

@@ -195,7 +195,7 @@ def _foresight(
     for item in known:
         if item.row in by_row:
             by_row[item.row].append(item.claim)
-    return foresight_of(found, by_row, sample.doc_ids)
+    return foresight_of(found, by_row, sample.doc_ids, language)
 
 
 def _scores(read: ReadClaims, measured: Mapping[str, dict[str, Any] | None], seed: int) -> dict[str, Any]:

@@ -163,13 +163,13 @@ def test_calibrate_needs_a_folder_of_ones_own(legible, tmp_path):
 def test_trusted_claims_are_those_of_the_readings(builtin):
     document = Source(None, 5).documents("test", 1)[0]
     vectors, rows = windows(builtin.checkpoint, [document], CalibrateConfig(windows=2))
-    found = trusted_claims(builtin.checkpoint, vectors, rows)
+    found, _ = trusted_claims(builtin.checkpoint, vectors, rows)
     assert [len(claims) > 0 for claims in found] == [True] * 6
     spec = ",".join(str(row.pos) for row in rows)
     for reading, claims in zip(builtin.read_document(document, positions=spec), found, strict=True):
         assert [one.verdict for one in claims] == [claim.verdict for claim in reading.claims]
         assert [one.p_true for one in claims] == pytest.approx([claim.p_true for claim in reading.claims], abs=1e-4)
-    alone = trusted_claims(builtin.checkpoint, vectors, rows, neighbours=[[] for _ in rows])
+    alone, _ = trusted_claims(builtin.checkpoint, vectors, rows, neighbours=[[] for _ in rows])
     assert all(one.evidence.recurrence is None for claims in alone for one in claims)
 
 

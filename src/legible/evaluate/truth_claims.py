@@ -12,7 +12,7 @@ from legible.evaluate import trust_metrics as metrics
 from legible.evaluate.claims import Decodable, Judged
 from legible.evaluate.sample import Sample
 from legible.languages.base import Fact, Language
-from legible.reading.trusted import TrustedClaim
+from legible.reading.trusted import Gathered, TrustedClaim
 from legible.stats import ratio_interval
 
 DECIDED = ("true", "false", "open")
@@ -152,6 +152,13 @@ def flat(
             if one.p_true is None:
                 reasons[one.reason or "no reason given"] += 1
     return judged, p, reasons
+
+
+def unparsed_share(readings: Sequence[Gathered]) -> float | None:
+    """The share of the explanations' words from which no relation could be read."""
+    words = sum(len((reading.explanation or "").split()) for reading in readings)
+    unparsed = sum(len(clause.split()) for reading in readings for clause in reading.unparsed)
+    return unparsed / words if words else None
 
 
 def instances(

@@ -143,7 +143,10 @@ def _only(text: str, shown: Sequence[ReadClaim], parse: Callable[[str], Parsed])
         wrong = next((index for index, claim in enumerate(claims) if claim.key not in kept), None)
         if wrong is None and not found.unparsed and len({claim.key for claim in claims}) == len(kept):
             return text
-        shorter = without(text, claims, wrong) if wrong is not None else text
+        if wrong is not None:
+            shorter = without(text, claims, wrong)
+        else:  # a clause of no relation goes as one of any would
+            shorter = without(text, [Claim(found.unparsed[0], "")], 0) if found.unparsed else text
         if len(shorter) >= len(text) and len(parse(shorter).claims) >= len(claims):
             return ". ".join(f"{claim.relation}: {claim.stated}" if claim.parsed else claim.text for claim in shown)
         text = shorter

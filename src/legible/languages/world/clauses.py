@@ -81,7 +81,9 @@ def parse(explanation: str) -> Parsed:
                 for one in (said if "?" not in sentence[2] else [])
             ]
             parsed.claims += [claim for claim in claims if claim not in parsed.claims]
-            parsed.unparsed += [] if claims else [text]
+            _, _, rest = text.partition(":")
+            named_only = len(claims) == 1 and claims[0].relation == "name" and rest.strip() != ""
+            parsed.unparsed += [rest.strip()] if named_only else [] if claims else [text]
     return parsed
 
 
@@ -135,7 +137,9 @@ def _read(words: list[str], who: str | None, first: bool) -> tuple[list[_Said], 
     told = _look_up(rest[colon:], _predicates(subject.who), subject.who)
     if told is None and colon:
         told = _look_up(rest[1:], _around(), None)
-    return ([*name, told] if told else []), subject.who
+    if told is None:
+        return (name if colon and first else []), subject.who
+    return [*name, told], subject.who
 
 
 def _look_up(words: list[str], table: dict[Words, _Meaning], subject: str | None) -> _Said | None:
@@ -200,6 +204,8 @@ def _standing() -> dict[Words, _Meaning]:
         for form in map(_form, wordings):
             _add(table, [form], "edge", "positive", value)
             _add(table, _negations(form), "edge", "negative", value)
+    for word, value in english.EDGE_WORDS.items():
+        _add(table, [(word,)], "edge", "positive", value)
     return table
 
 

@@ -31,6 +31,8 @@ EDGES = {
     "end": ("a sentence ends", "the sentence closes", "full stop here"),
     "mid": ("inside a sentence", "midway in the sentence", "halfway through the words"),
 }
+EDGE_WORDS = {"midway": "mid", "halfway": "mid"}
+"""Words that say as much alone; nobody writes them so on purpose."""
 UNKNOWN = "the {kind} is unknown"
 FAMILIES: dict[str, Family] = {"edge": "now"}
 """What claims are about; all others are about the context."""

@@ -248,6 +248,23 @@ def test_other_files_are_no_stores(tmp_path, legible):
         assert (tmp_path / name).read_bytes() == before
 
 
+def test_a_denial_is_counted_apart_from_what_it_denies(tmp_path, legible):
+    said, denied = claim("holds", "hammer", 0.9), claim("holds", "hammer", None, text="no hammer", polarity="negative")
+    text = "Pavel kept a hammer."
+    a = write_store(tmp_path / "a.db", "first", {("one", text): [reading(1, "kept", [said, denied], unparsed=("if",))]})
+    b = write_store(tmp_path / "b.db", "second", {("one", text): [reading(1, "kept", [denied])]})
+    with ExplanationStore(a) as store:
+        assert [(one.polarity, one.claims) for one in store.count()] == [("negative", 1), ("positive", 1)]
+        assert [(one.relation, one.claims) for one in store.count(by="relation")] == [("holds", 2)]
+        assert [hit.polarity for hit in store.claims("no")] == ["negative"]
+        [(_, [back])] = store.documents(store.run())
+        assert (back.claims, back.unparsed) == ((said, denied), ("if",))
+    report = diff(a, b)
+    assert report["agreement"]["value"] == 0.5
+    assert [(row["value"], row["polarity"]) for row in report["claims_only_a"]] == [("hammer", "positive")]
+    assert "not hammer" in legible("search", str(a), "--claim", "--count").out
+
+
 def test_diff_counts_what_each_side_claims_alone(tmp_path, legible):
     plan, hold, coin = claim("plan", "steal", 0.9), claim("holds", "hammer", 0.6), claim("want", "coin")
     text = "Pavel kept a hammer."

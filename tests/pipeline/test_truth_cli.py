@@ -271,6 +271,8 @@ def test_an_instance_is_covered_by_the_surest_claim_that_names_it_rightly():
         (1, "time", False, trust_metrics.NEVER),
     ]  # fmt: skip
     assert reasons == {"why not": 1}
+    denial = Claim("", "mood", "shy", polarity="negative")
+    assert not instances([Judged(2, denial, "true", True)], [0.9], decodable)[2].named  # type: ignore[index]
     assert instances(judged, p, None) is None
 
 

@@ -131,6 +131,7 @@ def one(**changes) -> ClaimEvidence:
         (one(flags=("ood",)), WORLD, "left the world"),
         (one(flags=("special_token",)), WORLD, "special token"),
         (one(value=None), WORLD, "something is unknown"),
+        (one(unusual="denies something"), WORLD, "the claim denies something: the calibrator has not seen such claims"),
         (one(context=None), WORLD, "text behind the activation is not known"),
     ],
 )

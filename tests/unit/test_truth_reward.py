@@ -22,7 +22,7 @@ from legible.train.terms.truth import Prices, claim_values
 WORLD = WorldLanguage()
 FACTS = {
     "species": Fact("species", "stated", ("fox",)),
-    "mood": Fact("mood", "implied", ("sad",)),
+    "mood": Fact("mood", "implied", ("sad",), "hero"),
     "place": Fact("place", "open", ()),
     "time": Fact("time", "stated", ("noon",)),
 }
@@ -53,6 +53,12 @@ def test_what_the_last_tokens_give_away_earns_nothing_but_may_still_be_wrong():
 def test_saying_a_true_thing_twice_is_paid_once_and_a_false_one_is_charged_twice():
     assert worth("The hero is a fox. This one lives as a fox.") == [1.0, 0.0]
     assert worth("The hero is a hare. This one lives as a hare.") == [-1.0, -1.0]
+
+
+def test_a_true_denial_earns_nothing_and_a_false_one_is_charged():
+    text = "The hero is not a hare, is not a fox, is not at the harbor. The other feels sad."
+    assert worth(text, false_price=2.0, open_price=0.5) == [0.0, -2.0, -0.5, -0.5]
+    assert worth("The hero is a fox, lives as a harbor, if sad.") == [1.0, -1.0]  # unparsed words: no claim at all
 
 
 def test_guessing_must_not_be_cheaper_than_saying_unknown():

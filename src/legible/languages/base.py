@@ -223,18 +223,11 @@ class Language(ABC):
             keep: limits the kinds that a probe can decide; set-valued kinds have no probe and always stay.
         """
         return [
-            self.claim("", kind, value)
+            Claim("", kind, value, self.subjects.get(kind), family=self.families.get(kind, "context"))
             for kind, fact in self.facts(row).items()
             if fact.status != "open" and (keep is None or kind in keep or kind not in self.probe_kinds)
             for value in fact.values[: self.stated.get(kind, 1)]
         ]
-
-    def claim(
-        self, text: str, relation: str, value: str | None, subject: str | None = None, polarity: Polarity = "positive"
-    ) -> Claim:
-        """A claim in this language; of whom its facts of the relation are where no subject is given."""
-        family = self.families.get(relation, "context")
-        return Claim(text, relation, value, subject or self.subjects.get(relation), polarity, family)
 
     def unusual(self, claim: Claim) -> str | None:
         """What sets a claim apart from those that give a usual subject one of the relation's values; None: nothing."""

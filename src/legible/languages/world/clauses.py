@@ -9,6 +9,7 @@ subject, the one before them in their clause or else the one of their sentence.
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -35,26 +36,18 @@ _THINGS: tuple[Words, ...] = (("it",), ("a", "thing"))
 _PRONOUNS: tuple[Words, ...] = (("he",), ("she",))
 _FRIENDS: tuple[Words, ...] = (("a", "other", "one"), ("a", "other"), ("a", "friend"))
 _HERO, _FRIEND = "hero", "friend"
+_OF_HERO = ("species", "place", "mood", "holds", "want", "plan", "gear")
+_POLARITY: tuple[Polarity, Polarity] = ("positive", "negative")
 _NEXT = {"friend": _FRIEND, "relation": _FRIEND, "spot": "thing"}
 """Of whom a sentence goes on to speak after a clause with a subject of its own."""
 
 
 class _Meaning(NamedTuple):
-    """What a wording states; `value` where it is not what stands in the gap; `unknown`: that nobody knows it."""
+    """What a wording states; `value` where it is not what stands in a gap (None without a gap: that it is unknown)."""
 
     relation: str
     polarity: Polarity = "positive"
     value: str | None = None
-    unknown: bool = False
-
-
-class _Said(NamedTuple):
-    """One relation read from a clause."""
-
-    subject: str
-    relation: str
-    polarity: Polarity
-    value: str | None
 
 
 class Subject(NamedTuple):
@@ -76,10 +69,7 @@ def parse(explanation: str) -> Parsed:
         clauses = [text for clause in _CLAUSE.findall(sentence[1]) if (text := clause.strip())]
         for place, text in enumerate(clauses):
             said, who = _read(pieces(text), who, place == 0)
-            claims = [
-                Claim(text, one.relation, one.value, one.subject, one.polarity, FAMILIES.get(one.relation, "context"))
-                for one in (said if "?" not in sentence[2] else [])
-            ]
+            claims = [replace(claim, text=text) for claim in said] if "?" not in sentence[2] else []
             parsed.claims += [claim for claim in claims if claim not in parsed.claims]
             _, _, rest = text.partition(":")
             named_only = len(claims) == 1 and claims[0].relation == "name" and rest.strip() != ""
@@ -117,18 +107,17 @@ def _subjects() -> dict[Words, str]:
     return {**dict.fromkeys(heroes, _HERO), **dict.fromkeys(friends, _FRIEND)}
 
 
-def _read(words: list[str], who: str | None, first: bool) -> tuple[list[_Said], str | None]:
+def _read(words: list[str], who: str | None, first: bool) -> tuple[list[Claim], str | None]:
     """What a clause states, and of whom its sentence speaks from then on (None: of someone unknown)."""
     if whole := _look_up(words, _standing(), None):
-        return [whole], who if whole.value is None or words[0] == "with" else _NEXT.get(whole.relation, who)
+        return [whole], who if whole.value is None or words[0] == "with" else _NEXT.get(str(whole.relation), who)
     denied = first and words[0] == "not"
     subject = leading_subject(words[1:] if denied else words)
     if subject is None:
         bare = _look_up(words, _predicates(who), who) if who is not None else None
         return ([bare], who) if bare else ([], who if words[0] in _verbs() else None)
     rest = words[subject.length + denied :]
-    polarity: Polarity = "negative" if denied else "positive"
-    name = [_Said(_HERO, "name", polarity, subject.name)] if subject.name is not None else []
+    name = [_claim(_Meaning("name", _POLARITY[denied]), subject.name, None)] if subject.name is not None else []
     if not rest:
         return (name if first else []), subject.who
     if denied:
@@ -142,22 +131,22 @@ def _read(words: list[str], who: str | None, first: bool) -> tuple[list[_Said], 
     return [*name, told], subject.who
 
 
-def _look_up(words: list[str], table: dict[Words, _Meaning], subject: str | None) -> _Said | None:
+def _look_up(words: list[str], table: dict[Words, _Meaning], subject: str | None) -> Claim | None:
     """The meaning of a clause; `subject`: of whom it is said, None where the wording itself says of whom."""
     key = tuple(words)
-    found, value = table.get(key), None
-    if found is None:
-        known = _values()
-        for place, word in enumerate(words):
-            if word in known and (found := table.get((*key[:place], _GAP, *key[place + 1 :]))) is not None:
-                value = known[word]
-                break
-    if found is None:
-        return None
-    value = found.value if found.value is not None else value
-    own = lexicon.ABOUT[found.relation]
-    return _Said(own if subject is None or found.unknown or own == subject else subject, found.relation,
-                 found.polarity, value)  # fmt: skip
+    if (whole := table.get(key)) is not None:
+        return _claim(whole, whole.value, subject)
+    for place, word in enumerate(words):
+        value = _values().get(word)
+        if value is not None and (found := table.get((*key[:place], _GAP, *key[place + 1 :]))) is not None:
+            return _claim(found, value, subject)
+    return None
+
+
+def _claim(found: _Meaning, value: str | None, subject: str | None) -> Claim:
+    """A claim without its words; that a fact is unknown is said of whom the fact is."""
+    who = lexicon.ABOUT[found.relation] if subject is None or value is None else subject
+    return Claim("", found.relation, value, who, found.polarity, FAMILIES.get(found.relation, "context"))
 
 
 @cache
@@ -169,77 +158,67 @@ def _values() -> dict[str, str]:
 @cache
 def _predicates(who: str) -> dict[Words, _Meaning]:
     """What can be said of hero or friend, who stand before it or for whom the sentence goes on; nothing of others."""
-    table = dict(_unknowns())
+    table: dict[Words, _Meaning] = {}
     if who not in (_HERO, _FRIEND):
-        return {}
-    for relation, wordings in english.FRAGMENTS.items():
-        if lexicon.ABOUT[relation] != _HERO or relation in ("friend", "belief"):
-            continue
-        for form in map(_form, wordings):
-            _add(table, [form], relation, "positive")
-            _add(table, [*_negations(form), *_elliptic(form)], relation, "negative")
+        return table
+    for relation in _OF_HERO:
+        for form in map(_form, english.FRAGMENTS[relation]):
+            _add(table, form, relation, _elliptic(form))
     if who == _FRIEND:
         for form in map(_form, english.FRAGMENTS["relation"][1:]):
-            _add(table, [form, ("is", *form)], "relation", "positive")
-            _add(table, [*_negations(form), *_negations(("is", *form))], "relation", "negative")
-    return table
+            _add(table, form, "relation")
+            _add(table, ("is", *form), "relation")
+    return table | _unknowns()
 
 
 @cache
 def _verbs() -> frozenset[str]:
     """What predicates begin with: an unknown clause that begins so brings no other subject."""
-    return _PREPOSITIONS | {form[0] for form, meaning in _predicates(_HERO).items() if not meaning.unknown}
+    return _PREPOSITIONS | {form[0] for form in _predicates(_HERO) if form not in _unknowns()}
 
 
 @cache
 def _standing() -> dict[Words, _Meaning]:
     """Wordings that need no subject before them."""
-    table = {**_around(), **_unknowns()}
+    table = dict(_around())
     for relation in ("friend", "relation", "spot", "belief"):
         for wording in map(_form, english.FRAGMENTS[relation]):
             for form in _of_the_thing(wording, relation):
-                _add(table, [form], relation, "positive")
-                _add(table, _negations(form), relation, "negative")
+                _add(table, form, relation)
     for value, wordings in english.EDGES.items():
         for form in map(_form, wordings):
-            _add(table, [form], "edge", "positive", value)
-            _add(table, _negations(form), "edge", "negative", value)
-    for word, value in english.EDGE_WORDS.items():
-        _add(table, [(word,)], "edge", "positive", value)
-    return table
+            _add(table, form, "edge", value=value)
+    return table | {(word,): _Meaning("edge", value=value) for word, value in english.EDGE_WORDS.items()}
 
 
 @cache
 def _around() -> dict[Words, _Meaning]:
-    """Wordings of what is around: time and weather."""
+    """Wordings of what is around, time and weather, and that something is unknown."""
     table = dict(_unknowns())
     for relation in ("time", "weather"):
         for form in map(_form, english.FRAGMENTS[relation]):
-            _add(table, [form], relation, "positive")
-            _add(table, _negations(form), relation, "negative")
+            _add(table, form, relation)
     return table
 
 
 @cache
 def _unknowns() -> dict[Words, _Meaning]:
-    return {
-        _form(english.UNKNOWN.replace("{kind}", relation)): _Meaning(relation, unknown=True)
-        for relation in lexicon.KINDS
-    }
+    return {_form(english.UNKNOWN.replace("{kind}", relation)): _Meaning(relation) for relation in lexicon.KINDS}
 
 
 def _add(
-    table: dict[Words, _Meaning], forms: Iterable[Words], relation: str, polarity: Polarity, value: str | None = None
+    table: dict[Words, _Meaning], form: Words, relation: str, denials: Iterable[Words] = (), value: str | None = None
 ) -> None:
-    """Take wordings in.
+    """Take a wording in, with its negations and what else denies it.
 
     Raises:
         ValueError: one of them states two things: the grammar would decide by order.
     """
-    meaning = _Meaning(relation, polarity, value)
-    for form in forms:
-        if table.setdefault(form, meaning) != meaning:
-            raise ValueError(f"the wording {' '.join(form)!r} states both {table[form]} and {meaning}.")
+    for polarity, forms in zip(_POLARITY, ([form], [*_negations(form), *denials]), strict=True):
+        meaning = _Meaning(relation, polarity, value)
+        for each in forms:
+            if table.setdefault(each, meaning) != meaning:
+                raise ValueError(f"the wording {' '.join(each)!r} states both {table[each]} and {meaning}.")
 
 
 def _form(wording: str) -> Words:

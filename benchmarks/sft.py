@@ -86,7 +86,7 @@ def prepare(folder: Path) -> None:
     with (folder / "teach" / "train.jsonl").open("w") as handle:
         for number in range(len(store)):
             row = store.row(number)
-            known = [Claim("", fact.kind, fact.values[0]) for fact in language.facts(row).values() if fact.values]
+            known = [Claim("", fact.relation, fact.values[0]) for fact in language.facts(row).values() if fact.values]
             handle.write(json.dumps({"row": number, "text": language.write(known, row, number)}) + "\n")
 
 

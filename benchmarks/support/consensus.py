@@ -20,14 +20,14 @@ def consensus(texts: Sequence[str | None], language: Language, share: float) -> 
     """
     if texts[0] is None:
         return None
-    made = [{(c.kind, c.value) for c in language.parse(text).claims} if text is not None else set() for text in texts]
+    made = [{c.key for c in language.parse(text).claims} if text is not None else set() for text in texts]
     agreed = {claim for claim in made[0] if sum(claim in other for other in made) >= share * len(texts)}
     kept: list[str] = []
     some = False
     for sentence in texts[0].split("."):
         clauses = []
         for clause in sentence.split(","):
-            claims = {(c.kind, c.value) for c in language.parse(clause).claims}
+            claims = {c.key for c in language.parse(clause).claims}
             if claims <= agreed:
                 clauses.append((clause.strip(), bool(claims)))
         if any(real for _, real in clauses):

@@ -56,7 +56,7 @@ def said_of(store: Store, row: int, *, wrong: bool) -> str:
     known = [Claim("", kind, facts[kind].values[0]) for kind in VALUES if facts[kind].values]
     said = [claim for claim in known if WORLD.in_context(claim, where)][:2] or [Claim("", "species", "hare")]
     if wrong:
-        kind, value = said[-1].kind, said[-1].value
+        kind, value = said[-1].relation, said[-1].value
         said[-1] = Claim("", kind, next(other for other in VALUES[str(kind)] if other != value))
     return WORLD.write(said, where, 0)
 

@@ -18,9 +18,11 @@ def reading(pos: int, token: str, claims: Sequence[ReadClaim], fve: float | None
     return Reading(pos, token, pos, 1, 1.0, direction_mse=mse, fve_token=fve, claims=tuple(claims), **values)
 
 
-def claim(kind: str | None, value: str | None, p_true: float | None = None, text: str | None = None) -> ReadClaim:
-    """A claim whose words are its kind and value."""
-    return ReadClaim(text if text is not None else f"{kind} {value}", p_true, kind, value)
+def claim(
+    relation: str | None, value: str | None, p_true: float | None = None, text: str | None = None, **more: object
+) -> ReadClaim:
+    """A claim whose words are its relation and value."""
+    return ReadClaim(text if text is not None else f"{relation} {value}", relation, value, p_true=p_true, **more)  # type: ignore[arg-type]
 
 
 def write_store(path: Path, name: str, documents: Mapping[tuple[str, str], Sequence[Reading]]) -> Path:

@@ -80,12 +80,12 @@ def sample(dev: Store) -> Sample:
 
 
 def true_text(sample: Sample, row: int) -> str:
-    known = [Claim("", f.kind, f.values[0]) for f in sample.facts[row].values() if f.status != "open"]
+    known = [Claim("", f.relation, f.values[0]) for f in sample.facts[row].values() if f.status != "open"]
     return LANGUAGE.write(known, sample.rows[row], 0)
 
 
 def false_text(sample: Sample, row: int) -> str:
-    known = {f.kind: f.values[0] for f in sample.facts[row].values() if f.status != "open"}
+    known = {f.relation: f.values[0] for f in sample.facts[row].values() if f.status != "open"}
     wrong = [Claim("", "mood", "shy" if known.get("mood") != "shy" else "sad")]
     return LANGUAGE.write(
         [*wrong, Claim("", "time", "noon" if known.get("time") != "noon" else "dusk")], sample.rows[row], 0
@@ -136,7 +136,7 @@ def test_what_the_last_tokens_say_is_no_context_claim(sample):
     texts: list[str | None] = [None] * len(sample)
     texts[row] = LANGUAGE.write([Claim("", "name", value), Claim("", "species", "toad")], sample.rows[row], 0)
     judged = claims.judge_texts(texts, sample, LANGUAGE)
-    assert {item.claim.kind: item.context for item in judged}["name"] is False
+    assert {item.claim.relation: item.context for item in judged}["name"] is False
 
 
 def test_a_failed_parse_scores_as_the_constant_guess(checkpoint, sample):
@@ -187,7 +187,7 @@ def test_continuations_join_the_text_where_it_stopped(target, sample, monkeypatc
 
 def test_a_target_that_always_says_the_same_has_settled_choices(target, sample, monkeypatch):
     """Continuations that all state one mood settle it wherever the text leaves the mood open."""
-    shy = target.tokenizer.encode(" She feels shy.", add_special_tokens=False)
+    shy = target.tokenizer.encode(". Mira felt shy.", add_special_tokens=False)
     monkeypatch.setattr(foresight, "continue_text", lambda *args, samples, **kwargs: [list(shy)] * samples)
     found = foresight.choices(target, sample, LANGUAGE, rows=len(sample), continuations=16)
     still_open = {row for row, facts in enumerate(sample.facts) if facts["mood"].status == "open"}
@@ -196,7 +196,7 @@ def test_a_target_that_always_says_the_same_has_settled_choices(target, sample, 
 
 
 def test_rows_whose_reading_claims_an_open_fact_come_first(target, sample, monkeypatch):
-    shy = target.tokenizer.encode(" She feels shy.", add_special_tokens=False)
+    shy = target.tokenizer.encode(". Mira felt shy.", add_special_tokens=False)
     monkeypatch.setattr(foresight, "continue_text", lambda *args, samples, **kwargs: [list(shy)] * samples)
     still_open = [row for row, facts in enumerate(sample.facts) if facts["mood"].status == "open"]
     first = set(still_open[-2:])

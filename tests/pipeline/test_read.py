@@ -15,7 +15,8 @@ from legible.vectors import direction_mse
 KEYS = {
     "pos", "token", "token_id", "layer", "norm", "flags", "explanation", "direction_mse", "fve_token", "claims",
 }  # fmt: skip
-CLAIM_KEYS = {"text", "p_true", "agreement", "leverage", "recurrence", "probe", "kind", "value"}
+CLAIM_KEYS = {"subject", "relation", "value", "polarity", "family", "text", "p_true", "parsed", "agreement", "leverage",
+              "recurrence", "probe"}  # fmt: skip
 TEXT = "Our hero Pavel rested beside the desert."
 
 

@@ -211,7 +211,7 @@ def test_consensus_keeps_the_clauses_that_most_explanations_make():
         None,
     ]
     kept = consensus(texts, language, 0.75)
-    claims = {(claim.kind, claim.value) for claim in language.parse(kept).claims}
+    claims = {(claim.relation, claim.value) for claim in language.parse(kept).claims}
     assert claims == {("species", "fox"), ("mood", "sad")}
     assert consensus(texts, language, 0.0) is not None
     assert consensus([None, *texts], language, 0.5) is None

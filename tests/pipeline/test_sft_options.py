@@ -25,7 +25,7 @@ def test_rewording_is_a_function_of_epoch_and_example(folder, store, target):
     assert reword(1, [5, 6, 7], rows, ids) != first
     refusing = lambda texts: tokenizer(texts)["input_ids"]  # an empty batch is an error
     assert Rewording(0.0, WORLD, store, tokenizer, refusing, 0)(0, [5, 6, 7], rows, ids) == ids
-    claims = lambda one: {(c.kind, c.value) for c in WORLD.parse(tokenizer.decode(one)).claims}
+    claims = lambda one: {(c.relation, c.value) for c in WORLD.parse(tokenizer.decode(one)).claims}
     assert [claims(one) for one in first] == [claims(one) for one in ids]
 
 

@@ -127,11 +127,26 @@ def test_a_manifest_cannot_name_files_outside(inputs, tmp_path):
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_saved_readings_are_the_readings(mark, tmp_path):
     said = "b\u2028c\x85d"  # separators for str.splitlines, not for JSON lines
-    mine = [reading(0, "a", [claim("holds", "knife", 0.4)]), reading(1, said, [], None, flags=("ood",), trust=0.8)]
+    denied = claim("holds", "knife", 0.4, polarity="negative", subject="hero")
+    mine = [
+        reading(0, "a", [denied], unparsed=("if sad",)),
+        reading(1, said, [], None, flags=("ood",), trust=0.8),
+    ]
     path = tmp_path / "r.json"
     lines = [json.dumps(one.as_dict(), ensure_ascii=False) for one in mine]
     path.write_text(mark + "\r\n".join(lines), encoding="utf-8")
     assert saved_readings(path) == mine
+
+
+def test_readings_saved_with_kinds_and_a_threshold_called_trust_are_still_read(tmp_path):
+    mine = reading(0, "a", [claim("holds", "knife", 0.9)], trust=0.8)
+    row = mine.as_dict()
+    old = {name: row["claims"][0][name] for name in ("text", "p_true", "agreement", "leverage", "recurrence", "value")}
+    row |= {"claims": [{**old, "kind": "holds"}], "trust": row.pop("threshold")}
+    del row["unparsed"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    assert saved_readings(path) == [mine]
 
 
 @pytest.mark.parametrize("line", ["", "[]", "{}", '{"pos": "x"}', "not json"])

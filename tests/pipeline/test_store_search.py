@@ -185,7 +185,7 @@ def test_search_finds_words_claims_and_their_place(store, legible):
         assert [hit.value for hit in opened.claims("holds NOT knife")] == ["hammer", "hammer"]
         assert [hit.value for hit in opened.claims("ham* OR kni*", min_trust=0.5)] == ["hammer", "hammer"]
         assert {(hit.doc_id, hit.pos) for hit in opened.search(min_trust=0.8)} == {("one", 3)}
-        assert {(hit.doc_id, hit.pos) for hit in opened.search("coin", kind="holds", min_trust=0.5)} == {("one", 1)}
+        assert {(hit.doc_id, hit.pos) for hit in opened.search("coin", relation="holds", min_trust=0.5)} == {("one", 1)}
         assert len(opened.claims(limit=2)) == 2
         assert len(opened.claims(limit=None)) == 7
     shown = legible("search", str(store), "coin", "--claim", "--min-trust", "0.8", "--json")
@@ -196,12 +196,13 @@ def test_counts_are_those_of_the_claims(store, legible):
     out = legible("search", str(store), "--claim", "--count", "--json", "--limit", "2").out
     first, second = (json.loads(line) for line in out.splitlines())
     assert first == {
-        "kind": "holds", "value": "hammer", "claims": 2, "readings": 2, "documents": 1, "p_true": 0.9,
+        "subject": None, "relation": "holds", "value": "hammer", "polarity": "positive",
+        "claims": 2, "readings": 2, "documents": 1, "p_true": 0.9,
     }  # fmt: skip
     assert (second["value"], second["documents"]) == ("coin", 2)
     assert second["p_true"] == pytest.approx(0.825)
     kinds = [json.loads(line) for line in legible("search", str(store), "--count", "--json").out.splitlines()]
-    assert {row["kind"]: row["claims"] for row in kinds} == {"holds": 3, "want": 2, "plan": 1, None: 1}
+    assert {row["relation"]: row["claims"] for row in kinds} == {"holds": 3, "want": 2, "plan": 1, None: 1}
     assert "hammer" in legible("search", str(store), "hammer", "--claim", "--count").out
 
 
@@ -225,7 +226,7 @@ def test_hostile_strings_stay_data(store, legible):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("search", "STORE", "--kind", "nope"), "no claim of the kind 'nope': the archive has holds, plan, want"),
+    (("search", "STORE", "--kind", "nope"), "no claim of the relation 'nope': the archive has holds, plan, want"),
     (("search", "STORE", "--min-trust", "2"), "expected a probability"),
     (("search", "STORE", "--run", "second"), "holds 0 runs of the name 'second'"),
     (("search", "absent.db", "x"), "no archive at absent.db"),
@@ -256,6 +257,23 @@ def test_other_files_are_no_stores(tmp_path, legible):
         assert (tmp_path / name).read_bytes() == before
 
 
+def test_a_denial_is_counted_apart_from_what_it_denies(tmp_path, legible):
+    said, denied = claim("holds", "hammer", 0.9), claim("holds", "hammer", None, text="no hammer", polarity="negative")
+    text = "Pavel kept a hammer."
+    a = write_store(tmp_path / "a.db", "first", {("one", text): [reading(1, "kept", [said, denied], unparsed=("if",))]})
+    b = write_store(tmp_path / "b.db", "second", {("one", text): [reading(1, "kept", [denied])]})
+    with Archive(a) as store:
+        assert [(one.polarity, one.claims) for one in store.count()] == [("negative", 1), ("positive", 1)]
+        assert [(one.relation, one.claims) for one in store.count(by="relation")] == [("holds", 2)]
+        assert [hit.polarity for hit in store.claims("no")] == ["negative"]
+        [(_, [back])] = store.documents(store.run())
+        assert (back.claims, back.unparsed) == ((said, denied), ("if",))
+    report = diff(a, b)
+    assert report["agreement"]["value"] == 0.5
+    assert [(row["value"], row["polarity"]) for row in report["claims_only_a"]] == [("hammer", "positive")]
+    assert "not hammer" in legible("search", str(a), "--claim", "--count").out
+
+
 def test_diff_counts_what_each_side_claims_alone(tmp_path, legible):
     plan, hold, coin = claim("plan", "steal", 0.9), claim("holds", "hammer", 0.6), claim("want", "coin")
     text = "Pavel kept a hammer."
@@ -279,7 +297,16 @@ def test_diff_counts_what_each_side_claims_alone(tmp_path, legible):
     assert report["kinds"]["plan"] == {"shared": 0, "a": 1, "b": 1, "agreement": 0.0}
     assert report["kinds"]["holds"] == {"shared": 2, "a": 0, "b": 0, "agreement": 1.0}
     assert report["claims_only_a"] == [
-        {"kind": "plan", "value": "steal", "tokens": 1, "documents": 1, "p_true": 0.9, "at": "one:1"}
+        {
+            "subject": None,
+            "relation": "plan",
+            "value": "steal",
+            "polarity": "positive",
+            "tokens": 1,
+            "documents": 1,
+            "p_true": 0.9,
+            "at": "one:1",
+        }
     ]
     assert report["differs"] == {"weights": ["weights ", "weights "]}
     assert (report["agreement"]["n"], report["kept"]["n"]) == (5, 3)

@@ -28,7 +28,8 @@ from legible.recipes.sources import DocumentSource
 from legible.recipes.stages.calibrate import Calibrate
 
 STORY = "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was."
-KEYS = {"text", "p_true", "agreement", "leverage", "recurrence", "probe", "kind", "value"}
+KEYS = {"subject", "relation", "value", "polarity", "family", "text", "p_true", "parsed", "agreement", "leverage",
+        "recurrence", "probe"}  # fmt: skip
 SMALL = CalibrateConfig(documents=16, samples=3, folds=2)
 
 
@@ -84,8 +85,8 @@ def test_a_trust_filter_withholds_counts_and_abstains(builtin):
     found = some.as_dict()
     assert [claim.p_true for claim in some.claims] == [c.p_true for c in whole.claims if c.p_true >= sure[-2]]
     assert found["withheld"] == len(whole.claims) - len(some.claims)
-    kept = {claim.value for claim in some.claims if claim.kind != "edge"}
-    gone = {claim.value for claim in whole.claims if claim.kind != "edge"} - kept
+    kept = {claim.value for claim in some.claims if claim.relation != "edge"}
+    gone = {claim.value for claim in whole.claims if claim.relation != "edge"} - kept
     assert all(value in found["shown"] for value in kept)
     assert not any(value in found["shown"] for value in gone)
     (none,) = builtin.read(STORY, positions="-1", trust=1.0)
@@ -103,7 +104,7 @@ def test_claims_without_a_probability_are_withheld_too(builtin):
 
 def test_words_that_cannot_be_taken_apart_are_replaced_by_the_claims(builtin):
     (reading,) = builtin.read(STORY, positions="-1")
-    odd = replace(reading, explanation="Pavel fox.", claims=(ReadClaim("Pavel", 0.9, "name", "Pavel"),))
+    odd = replace(reading, explanation="Pavel fox.", claims=(ReadClaim("Pavel", "name", "Pavel", "hero", p_true=0.9),))
     assert "fox" not in filtered(odd, 0.5, builtin._parse).shown
 
 
@@ -164,13 +165,13 @@ def test_calibrate_needs_a_folder_of_ones_own(legible, tmp_path):
 def test_trusted_claims_are_those_of_the_readings(builtin):
     document = DocumentSource(None, 5).documents("test", 1)[0]
     vectors, rows = windows(builtin.checkpoint, [document], CalibrateConfig(windows=2))
-    found = trusted_claims(builtin.checkpoint, vectors, rows)
+    found, _ = trusted_claims(builtin.checkpoint, vectors, rows)
     assert [len(claims) > 0 for claims in found] == [True] * 6
     spec = ",".join(str(row.pos) for row in rows)
     for reading, claims in zip(builtin.read(document, positions=spec), found, strict=True):
         assert [one.verdict for one in claims] == [claim.verdict for claim in reading.claims]
         assert [one.p_true for one in claims] == pytest.approx([claim.p_true for claim in reading.claims], abs=1e-4)
-    alone = trusted_claims(builtin.checkpoint, vectors, rows, neighbours=[[] for _ in rows])
+    alone, _ = trusted_claims(builtin.checkpoint, vectors, rows, neighbours=[[] for _ in rows])
     assert all(one.evidence.recurrence is None for claims in alone for one in claims)
 
 

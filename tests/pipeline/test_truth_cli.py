@@ -254,7 +254,7 @@ def rows_of(*facts: dict[str, Fact]) -> Sample:
 
 
 def trusted(claim: Claim, p: float | None, verdict: str, context: bool = True) -> evidence.TrustedClaim:
-    nothing = evidence.ClaimEvidence(claim.kind)
+    nothing = evidence.ClaimEvidence(claim.relation)
     return evidence.TrustedClaim(claim, nothing, p, verdict, context, None if p is not None else "why not")  # type: ignore[arg-type]
 
 
@@ -273,6 +273,8 @@ def test_an_instance_is_covered_by_the_surest_claim_that_names_it_rightly():
         (1, "time", False, trust_metrics.NEVER),
     ]  # fmt: skip
     assert reasons == {"why not": 1}
+    denial = Claim("", "mood", "shy", polarity="negative")
+    assert not instances([Judged(2, denial, "true", True)], [0.9], decodable)[2].named  # type: ignore[index]
     assert instances(judged, p, None) is None
 
 

@@ -146,8 +146,8 @@ def test_a_world_paraphrase_makes_the_same_claims_in_other_words():
     for seed in range(6):
         plain, other = WORLD.write(claims, place, seed), WORLD.rewritten(claims, place, seed, held_out=True)
         assert other is not None
-        named = lambda text: {(claim.kind, claim.value) for claim in WORLD.parse(text).claims}
-        assert named(plain) == named(other) == {(claim.kind, claim.value) for claim in claims}
+        named = lambda text: {(claim.relation, claim.value) for claim in WORLD.parse(text).claims}
+        assert named(plain) == named(other) == {(claim.relation, claim.value) for claim in claims}
         assert plain != other
 
 

@@ -32,7 +32,7 @@ def made(rows: int, seed: int = 0) -> tuple[Labelled, np.ndarray]:
     p = 1 / (1 + np.exp(-(-2.0 + 4.0 * agreement + 6.0 * leverage - 1.5 * mood)))
     evidence = [
         ClaimEvidence(
-            kind="mood" if mood[i] else "place",
+            relation="mood" if mood[i] else "place",
             value="shy",
             agreement=float(agreement[i]),
             leverage=float(leverage[i]) if i % 3 else None,
@@ -126,11 +126,12 @@ def one(**changes) -> ClaimEvidence:
     [
         (one(), languages.get("facts"), "of the language world"),
         (one(), None, "of the language world"),
-        (one(kind=None, value=None), WORLD, "has not seen claims of this kind"),
-        (one(kind="shoes"), WORLD, "has not seen claims of this kind"),
+        (one(relation=None, value=None), WORLD, "has not seen claims of this relation"),
+        (one(relation="shoes"), WORLD, "has not seen claims of this relation"),
         (one(flags=("ood",)), WORLD, "left the world"),
         (one(flags=("special_token",)), WORLD, "special token"),
         (one(value=None), WORLD, "something is unknown"),
+        (one(unusual="denies something"), WORLD, "the claim denies something: the calibrator has not seen such claims"),
         (one(context=None), WORLD, "text behind the activation is not known"),
     ],
 )

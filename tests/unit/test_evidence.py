@@ -66,7 +66,7 @@ def spot(pos: int, recent: str = "at the harbor") -> Spot:
 
 
 def by_kind(found):
-    return {claim.kind: each for claim, each in zip(found.claims, found.evidence, strict=True)}
+    return {claim.relation: each for claim, each in zip(found.claims, found.evidence, strict=True)}
 
 
 ACTIVATION = torch.tensor([[2.0, 0.0]])
@@ -111,6 +111,29 @@ def test_probes_speak_for_the_values_that_they_know():
     assert by_kind(found)["place"].probe == pytest.approx(0.7)
     assert by_kind(found)["mood"].probe is None  # a value that the probes have never seen
     assert by_kind(found)["species"].probe is None  # a kind without a probe
+
+
+DENYING = "The hero is at the harbor, is not a fox. The other is at the mill."
+
+
+def test_a_denial_and_a_claim_about_the_friend_are_other_claims_than_the_heros():
+    probes = Certain({"place": {"harbor": 0.7, "mill": 0.3}, "species": {"fox": 0.9, "bear": 0.1}})
+    group = [written(DENYING), *[written(FULL)] * 3]
+    (found,) = gather(checkpoint(Words({"not": 0.3}, []), probes), ACTIVATION, [group], [spot(40)], [[]])
+    (place, denial, friend) = found.evidence
+    assert (place.agreement, denial.agreement, friend.agreement) == (1.0, 0.25, 0.25)
+    assert place.probe == pytest.approx(0.7)
+    assert denial.probe == pytest.approx(0.1)  # one minus the value's
+    assert friend.probe is None
+    assert (place.unusual, denial.unusual, friend.unusual) == (None, "denies something", "is about the friend")
+
+
+def test_words_that_state_no_relation_are_kept_apart_from_the_claims():
+    (found,) = gather(
+        checkpoint(), ACTIVATION, [[written("The hero is a fox, if not sad. A hammer.")]], [spot(40)], [[]]
+    )
+    assert [claim.value for claim in found.claims] == ["fox"]
+    assert found.unparsed == ("if not sad", "A hammer")
 
 
 def test_with_several_samples_leverage_is_measured_for_the_most_doubted_claims_only():

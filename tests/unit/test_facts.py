@@ -41,7 +41,7 @@ def after(words: str, **captured: object) -> Row:
 
 
 def pairs(claims: list[Claim]) -> set[tuple[str | None, str | None]]:
-    return {(claim.kind, claim.value) for claim in claims}
+    return {(claim.relation, claim.value) for claim in claims}
 
 
 @st.composite
@@ -58,7 +58,7 @@ def test_any_known_facts_are_written_and_read_back_exactly(row: Row, seed: int, 
     facts = LANGUAGE.facts(row)
     known = [Claim("", kind, value) for kind, fact in facts.items() for value in fact.values]
     single = {kind: data.draw(st.booleans()) for kind in LANGUAGE.kinds}
-    claims = [claim for claim in known if single[claim.kind or ""]]
+    claims = [claim for claim in known if single[claim.relation or ""]]
     parsed = LANGUAGE.parse(LANGUAGE.write(claims, row, seed))
     assert pairs(parsed.claims) == pairs(claims)
     assert parsed.unparsed_words == 0
@@ -77,7 +77,7 @@ def test_whatever_the_teacher_writes_is_judged_true(row: Row, seed: int) -> None
 @given(st.text(max_size=300))
 def test_any_text_at_all_can_be_parsed(explanation: str) -> None:
     parsed = LANGUAGE.parse(explanation)
-    assert all(claim.kind in LANGUAGE.kinds and claim.value for claim in parsed.claims)
+    assert all(claim.relation in LANGUAGE.kinds and claim.value for claim in parsed.claims)
     assert parsed.unparsed_words <= len(explanation.split())
 
 
@@ -211,16 +211,16 @@ def test_wordings_differ_by_seed_and_repeat_for_a_seed() -> None:
 
 def test_under_a_limit_names_and_topics_go_with_what_a_probe_finds() -> None:
     row = after("Tom was sad")
-    assert {"cast", "topic"} <= {claim.kind for claim in LANGUAGE.taught(row)}
-    kinds = {claim.kind for claim in LANGUAGE.taught(row, {"quote", "place"})}
+    assert {"cast", "topic"} <= {claim.relation for claim in LANGUAGE.taught(row)}
+    kinds = {claim.relation for claim in LANGUAGE.taught(row, {"quote", "place"})}
     assert kinds == {"quote", "place", "topic", *TAIL_KINDS}
-    assert {"cast", "named"} <= {claim.kind for claim in LANGUAGE.taught(row, {"named"})}
+    assert {"cast", "named"} <= {claim.relation for claim in LANGUAGE.taught(row, {"named"})}
 
 
 def test_two_values_of_a_single_valued_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="one value of 'place' at a time, got park, house"):
         LANGUAGE.write([Claim("", "place", "park"), Claim("", "place", "house")], after("girl"), 0)
-    with pytest.raises(ValueError, match="cannot state kind 'weather'"):
+    with pytest.raises(ValueError, match="cannot state 'weather' with 'rain'"):
         LANGUAGE.write([Claim("", "weather", "rain")], after("girl"), 0)
 
 

@@ -45,7 +45,7 @@ def test_known_statements_are_half_true_and_known_rightly() -> None:
     assert len(statements) == 24
     assert sum(one.true for one in statements) == 12
     assert all((decide(one.claim, FACTS.facts(rows[one.row])) == "true") == one.true for one in statements)
-    assert len({one.claim.kind for one in statements}) > 2
+    assert len({one.claim.relation for one in statements}) > 2
     assert statements == known_statements(rows, FACTS, FACTS.text_kinds)
 
 

@@ -11,6 +11,7 @@ from legible.config import SecretsConfig
 from legible.errors import UsageError
 from legible.languages.base import Row
 from legible.languages.world import VALUES, WorldLanguage, build_tokenizer, forms, lexicon, story, story_document
+from legible.languages.world.english import FRAGMENTS
 from legible.languages.world.secrets import SECRETS, SIDES, make_plant, plant_of, table
 from legible.planted.instances import PlantedFact, instances
 from legible.planted.report import Answers, named_by_texts, secret_scores
@@ -145,8 +146,8 @@ def saying(side):
     """What a perfect reader of a side says on the three rows."""
     texts = []
     for row in range(3):
-        claims = [one.values[side] for one in FOUND if one.row == row]
-        texts.append("This one: " + ", ".join(claims) + ".")
+        claims = [FRAGMENTS[one.kind][0].replace("{v}", one.values[side]) for one in FOUND if one.row == row]
+        texts.append("This one " + ", ".join(claims) + ".")
     return named_by_texts(texts, LANGUAGE)
 
 

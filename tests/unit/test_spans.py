@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from legible.documents import Document
-from legible.languages.base import Claim, Row, split_sentences
+from legible.languages.base import Claim, Row, parsed_by
 from legible.languages.facts.language import FactsLanguage
 from legible.languages.world import WorldLanguage, build_tokenizer, story_document
 from legible.reading.spans import claim_spans, token_spans, without
@@ -18,7 +18,7 @@ NOTES = "About Tom. Also Ann, Bob. Now he. Next the, a, ,. So it ends: the big c
 def pieces(language, text: str) -> dict[tuple[str, str], str | None]:
     claims = language.parse(text).claims
     spans = claim_spans(text, claims)
-    return {(c.kind, c.value): text[s[0] : s[1]] if s else None for c, s in zip(claims, spans, strict=True)}
+    return {(c.relation, c.value): text[s[0] : s[1]] if s else None for c, s in zip(claims, spans, strict=True)}
 
 
 def deleted(language, text: str, value: str | None) -> str:
@@ -74,7 +74,7 @@ def test_facts_lose_a_statement_an_item_or_leave_a_gap(value, left):
 
 def test_free_text_loses_a_sentence():
     text = "He is here; he runs. A cat!"
-    claims = split_sentences(text)
+    claims = parsed_by(None, text).claims
     assert [without(text, claims, i) for i in range(3)] == [
         "he runs. A cat!",
         "He is here; A cat!",
@@ -98,7 +98,7 @@ def test_deleting_a_claim_of_the_world_leaves_exactly_the_others(held_out):
     for row in rows(25):
         facts = WORLD.facts(row).values()
         text = WORLD.write(
-            [Claim("", f.kind, f.values[0] if f.values else None) for f in facts], row, 0, held_out=held_out
+            [Claim("", f.relation, f.values[0] if f.values else None) for f in facts], row, 0, held_out=held_out
         )
         check_deletions(WORLD, text)
 
@@ -109,7 +109,9 @@ def test_deleting_a_claim_of_the_facts_language_leaves_exactly_the_others():
     for seed in range(30):
         facts = FACTS.facts(row).values()
         claims = [
-            Claim("", f.kind, value) for f in facts for value in f.values[: 3 if f.kind in ("next", "topic") else 1]
+            Claim("", f.relation, value)
+            for f in facts
+            for value in f.values[: 3 if f.relation in ("next", "topic") else 1]
         ]
         check_deletions(FACTS, FACTS.write(claims, row, seed))
 
@@ -119,9 +121,9 @@ def check_deletions(language, text: str) -> None:
     assert claims
     for index, claim in enumerate(claims):
         left = language.parse(without(text, claims, index))
-        expected = Counter((c.kind, c.value) for c in claims)
-        expected[claim.kind, claim.value] -= 1
-        assert Counter((c.kind, c.value) for c in left.claims) == +expected, (text, claim)
+        expected = Counter((c.relation, c.value) for c in claims)
+        expected[claim.relation, claim.value] -= 1
+        assert Counter((c.relation, c.value) for c in left.claims) == +expected, (text, claim)
         assert left.unparsed_words == 0
 
 

@@ -50,7 +50,7 @@ class Counting(Language):
         }
 
     def write(self, claims, row, seed, *, held_out=False):
-        return " ".join(f"The {claim.kind} is {claim.value}." for claim in claims)
+        return " ".join(f"The {claim.relation} is {claim.value}." for claim in claims)
 
     def parse(self, explanation):
         parsed = Parsed()
@@ -59,11 +59,11 @@ class Counting(Language):
             if len(words) == 4 and words[1] in self.kinds:
                 parsed.claims.append(Claim(sentence, words[1], words[3]))
             else:
-                parsed.unparsed_words += len(words)
+                parsed.unparsed.append(sentence)
         return parsed
 
     def in_context(self, claim, row):
-        return claim.kind == "parity"
+        return claim.relation == "parity"
 
     def knows(self, document):
         return document.doc_id.startswith("counting-")

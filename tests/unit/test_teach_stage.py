@@ -55,7 +55,7 @@ def test_the_stage_counts_what_was_written_and_refused(tmp_path: Path) -> None:
     rows = list(read_taught(out))
     assert [row.row for row in rows] == list(range(100))
     assert rows[0].text is None
-    assert {(claim.kind, claim.value) for claim in rows[1].claims} >= {("named", "Lily"), ("place", "park")}
+    assert {(claim.relation, claim.value) for claim in rows[1].claims} >= {("named", "Lily"), ("place", "park")}
 
 
 @pytest.mark.parametrize("torn", [0, 1, 17, 2000, 10**6])

@@ -59,9 +59,9 @@ def test_a_language_teacher_states_only_what_it_may(name: str) -> None:
     (limited,) = teacher.write([row], [kept])
     assert isinstance(free, Explanation)
     assert isinstance(limited, Explanation)
-    written = {claim.kind for claim in language.parse(limited.text).claims if claim.value is not None}
+    written = {claim.relation for claim in language.parse(limited.text).claims if claim.value is not None}
     assert written & set(language.probe_kinds) <= kept
-    assert {claim.kind for claim in limited.claims} < {claim.kind for claim in free.claims}
+    assert {claim.relation for claim in limited.claims} < {claim.relation for claim in free.claims}
 
 
 def test_an_unknown_language_is_refused() -> None:

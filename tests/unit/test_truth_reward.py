@@ -22,7 +22,7 @@ from legible.train.terms.truth import Prices, claim_values
 WORLD = WorldLanguage()
 FACTS = {
     "species": Fact("species", "stated", ("fox",)),
-    "mood": Fact("mood", "implied", ("sad",)),
+    "mood": Fact("mood", "implied", ("sad",), "hero"),
     "place": Fact("place", "open", ()),
     "time": Fact("time", "stated", ("noon",)),
 }
@@ -53,6 +53,12 @@ def test_what_the_last_tokens_give_away_earns_nothing_but_may_still_be_wrong():
 def test_saying_a_true_thing_twice_is_paid_once_and_a_false_one_is_charged_twice():
     assert worth("The hero is a fox. This one lives as a fox.") == [1.0, 0.0]
     assert worth("The hero is a hare. This one lives as a hare.") == [-1.0, -1.0]
+
+
+def test_a_true_denial_earns_nothing_and_a_false_one_is_charged():
+    text = "The hero is not a hare, is not a fox, is not at the harbor. The other feels sad."
+    assert worth(text, false_price=2.0, open_price=0.5) == [0.0, -2.0, -0.5, -0.5]
+    assert worth("The hero is a fox, lives as a harbor, if sad.") == [1.0, -1.0]  # unparsed words: no claim at all
 
 
 def test_guessing_must_not_be_cheaper_than_saying_unknown():
@@ -101,7 +107,7 @@ def test_credit_is_centred_over_the_claims_of_a_group_and_lies_on_their_own_toke
 
 
 def stated(language, text: str) -> Counter:
-    return Counter((claim.kind, claim.value) for claim in language.parse(text).claims)
+    return Counter((claim.relation, claim.value) for claim in language.parse(text).claims)
 
 
 def test_other_words_state_the_same_claims_in_training_wordings_alone():
@@ -112,7 +118,7 @@ def test_other_words_state_the_same_claims_in_training_wordings_alone():
     for index in range(12):
         document = story_document("train", 3, index)
         where = Row(document, 80 + index, len(document.text) * 3 // 4, len(document.text) // 2, 5, 6)
-        claims = [Claim("", f.kind, f.values[0] if f.values else None) for f in WORLD.facts(where).values()]
+        claims = [Claim("", f.relation, f.values[0] if f.values else None) for f in WORLD.facts(where).values()]
         text = WORLD.write(claims, where, 0)
         for seed in range(6):
             other = rewrite(text, WORLD, where, seed)
@@ -128,7 +134,7 @@ def test_facts_can_be_put_in_other_words_too():
     where = Row(DOCUMENT.__class__("d", words), 30, len(words), len(words) - 20, 5, 6, (" the", "a"), 1.0)
     language = FactsLanguage()
     text = language.write(
-        [Claim("", f.kind, f.values[0]) for f in language.facts(where).values() if f.values], where, 0
+        [Claim("", f.relation, f.values[0]) for f in language.facts(where).values() if f.values], where, 0
     )
     others = {rewrite(text, language, where, seed) for seed in range(8)}
     assert len(others) > 4
@@ -139,7 +145,7 @@ def test_a_teacher_limited_by_leverage_keeps_what_the_reconstructor_needs():
     document = story_document("train", 3, 1)
     where = Row(document, 80, len(document.text) * 3 // 4, len(document.text) // 2, 5, 6)
     teacher = LanguageTeacher(WORLD)
-    value = {claim.kind: str(claim.value) for claim in WORLD.taught(where)}
+    value = {claim.relation: str(claim.value) for claim in WORLD.taught(where)}
     helps, hurts, *idle = [kind for kind in value if kind not in ("spot", "belief", "edge")]
 
     class Reader:

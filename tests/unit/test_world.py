@@ -153,7 +153,7 @@ def test_the_parser_inverts_the_writer_in_seen_and_held_out_wordings(split, inde
     claims = true_claims(row)
     text = LANGUAGE.write(claims, row, seed=at, held_out=held_out)
     parsed = LANGUAGE.parse(text)
-    assert {(c.kind, c.value) for c in parsed.claims} == {(c.kind, c.value) for c in claims}
+    assert {(c.relation, c.value) for c in parsed.claims} == {(c.relation, c.value) for c in claims}
     assert parsed.unparsed_words == 0 or "hero" in text.lower() or "one" in text.lower()
 
 
@@ -161,7 +161,7 @@ def test_the_parser_inverts_the_writer_in_seen_and_held_out_wordings(split, inde
 @settings(max_examples=60, deadline=None)
 def test_any_text_parses_without_an_error_and_round_trips_through_the_tokenizer(text):
     for claim in LANGUAGE.parse(text).claims:
-        assert claim.kind in LANGUAGE.kinds
+        assert claim.relation in LANGUAGE.kinds
     plain = re.sub(r"\s+", " ", text).strip()
     if "▁" not in plain and not re.search(r"<(pad|s|/s|unk|0x[0-9A-F]{2})>", plain) and plain == text:
         assert TOKENIZER.decode(TOKENIZER(plain)["input_ids"][1:]) == plain
@@ -171,7 +171,7 @@ def test_an_unknown_claim_is_an_abstention_and_a_wrong_one_is_false():
     row = rows_of(story_document("train", 0, 0))[-1]
     facts = LANGUAGE.facts(row)
     unknown = LANGUAGE.parse("the mood is unknown").claims[0]
-    assert (unknown.kind, unknown.value) == ("mood", None)
+    assert (unknown.relation, unknown.value) == ("mood", None)
     assert judge(unknown, facts) == "abstain"
     wrong = next(v for v in VALUES["mood"] if v not in facts["mood"].values)
     assert judge(Claim("", "mood", wrong), facts) == "false"
@@ -183,7 +183,7 @@ def test_a_claim_about_words_just_read_is_no_context_claim():
     row = rows_of(story_document("train", 0, 0))[-1]
     recent = re.findall(r"[A-Z]?[a-z]+", row.recent)
     for claim in true_claims(row):
-        if claim.kind in KINDS:
+        if claim.relation in KINDS:
             assert LANGUAGE.in_context(claim, row) == (claim.value not in recent)
         else:
             assert not LANGUAGE.in_context(claim, row)
@@ -191,12 +191,15 @@ def test_a_claim_about_words_just_read_is_no_context_claim():
 
 def test_told_reads_the_first_value_that_a_continuation_states():
     found = LANGUAGE.told(
-        "Mira believed it was in", " the jar. The ring lay in the well. She felt proud. Mira was sad."
+        "Mira believed it was in", " the jar. The ring lay in the well. Mira felt proud. Deep inside Mira was sad."
     )
-    assert found["belief"] == "jar"
-    assert found["spot"] == "well"
-    assert found["mood"] == "proud"
-    assert "name" in found
+    assert found == {"belief": "jar", "want": "ring", "spot": "well", "name": "Mira", "mood": "proud"}
+
+
+def test_told_goes_by_the_form_and_not_by_the_value():
+    assert LANGUAGE.told("Mira was sad. She was at", " the hammer. A hammer fell.") == {"place": "hammer"}
+    assert LANGUAGE.told("", "- Milo never saw a fox. Entry: He searched the jar for") == {"belief": "jar"}
+    assert LANGUAGE.told("Olga the rival knew", " the ring was in the jar.") == {"want": "ring", "spot": "jar"}
 
 
 @pytest.mark.parametrize("sentences", [1, 2, 3])

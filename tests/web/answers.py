@@ -32,8 +32,10 @@ def reading(pos: int, text: str, **more: Any) -> dict[str, Any]:
         "agreement": None,
         "leverage": None,
         "recurrence": 1.0,
-        "kind": text,
+        "relation": text,
         "value": text,
+        "polarity": "positive",
+        "parsed": True,
     }
     return {
         "type": "reading",
@@ -47,6 +49,8 @@ def reading(pos: int, text: str, **more: Any) -> dict[str, Any]:
         "direction_mse": 0.1,
         "fve_token": 0.9,
         "claims": [claim],
+        "trust": {"mean": 0.5, "min": 0.5},
+        "unparsed": [],
         **more,
     }
 

@@ -1,8 +1,8 @@
 """Two runs compared on the same tokens of the same documents: two checkpoints, or two targets under one checkpoint.
 
-Readings are paired where document (id and text), position and token text are the same. Two claims are
-the same where kind and value are, or the words where no language parsed them; a claim that something is unknown claims
-nothing and is left out.
+Readings are paired where document (id and text), position and token text are the same. Two claims are the same where
+subject, relation, value and polarity are, or the words where no language parsed them; a claim that something is unknown
+claims nothing and is left out.
 """
 
 from collections import Counter
@@ -15,9 +15,8 @@ from legible.archive.found import ArchivedRun
 from legible.archive.searching import Archive
 from legible.display import probability
 from legible.errors import UsageError
-from legible.languages.base import Claim
+from legible.languages.base import ClaimKey
 from legible.page import write_page
-from legible.reading.evidence import ClaimKey, claim_key
 from legible.reading.reading import ReadClaim, Reading, check_trust
 from legible.stats import Interval, ratio_interval, share_interval
 
@@ -81,9 +80,9 @@ def diff(
         `a`, `b` (who read), `differs` (what of that is not the same: by name A's and B's), `documents`, `tokens`
         (paired), `only_a`, `only_b` (tokens read by one side alone), `agreement` (shared claims above all claims of
         either side; with interval over documents), `kept` (share of A's claims that B makes), `fve_a`, `fve_b`,
-        `fve_difference` (B - A, paired), `kinds` (per kind: `shared`, `a`, `b`, `agreement`), `claims_only_a`,
-        `claims_only_b` (most frequent first: `kind`, `value`, `tokens`, `documents`, `p_true`, and `at`, the first such
-        token as document:position).
+        `fve_difference` (B - A, paired), `kinds` (per relation: `shared`, `a`, `b`, `agreement`), `claims_only_a`,
+        `claims_only_b` (most frequent first: `subject`, `relation`, `value`, `polarity`, `tokens`, `documents`,
+        `p_true`, and `at`, the first such token as document:position).
 
     Raises:
         UsageError: no such archive or run, or no token that both sides read.
@@ -185,7 +184,8 @@ def diff_lines(report: Mapping[str, Any]) -> list[str]:
         lines += ["", f"claims that only {side.upper()} makes, by tokens:"] if report[f"claims_only_{side}"] else []
         for claim in report[f"claims_only_{side}"]:
             trust = "" if claim["p_true"] is None else f", mean p_true {probability(claim['p_true'])}"
-            what = f"{claim['kind']}: {claim['value']}" if claim["kind"] else claim["value"]
+            denied = "not " if claim["polarity"] == "negative" else ""
+            what = f"{claim['relation']}: {denied}{claim['value']}" if claim["relation"] else claim["value"]
             lines.append(f"  {claim['tokens']:>5}  {what}  (first at {claim['at']}{trust})")
     return lines
 
@@ -210,20 +210,19 @@ def shown(value: Mapping[str, Any]) -> str:
 def _claims(reading: Reading, min_trust: float | None) -> dict[ClaimKey, ReadClaim]:
     """The claims of a reading that claim something and are trusted enough."""
     return {
-        claim_key(Claim(claim.text, claim.kind, claim.value)): claim
+        claim.key: claim
         for claim in reading.claims
-        if not (claim.kind is not None and claim.value is None)
-        and (min_trust is None or (claim.p_true is not None and claim.p_true >= min_trust))
+        if not claim.abstains and (min_trust is None or (claim.p_true is not None and claim.p_true >= min_trust))
     }
 
 
 def _kinds(claims: Sequence[tuple[dict[ClaimKey, ReadClaim], dict[ClaimKey, ReadClaim]]]) -> dict[str, dict[str, Any]]:
-    """Claims of each kind: shared, only in A, only in B; claims without a kind under `text`."""
+    """Claims of each relation: shared, only in A, only in B; claims without one under `text`."""
     counts: dict[str, Counter[str]] = {}
     for mine, theirs in claims:
         for key in sorted(mine.keys() | theirs.keys(), key=str):
             where = "shared" if key in mine and key in theirs else "a" if key in mine else "b"
-            counts.setdefault(key[0] or "text", Counter())[where] += 1
+            counts.setdefault(key[1] or "text", Counter())[where] += 1
     ordered = sorted(counts.items(), key=lambda item: (-(item[1]["a"] + item[1]["b"]), item[0]))
     return {
         kind: {side: found[side] for side in ("shared", "a", "b")} | {"agreement": found["shared"] / found.total()}
@@ -242,11 +241,15 @@ def _missing(
         for key in mine.keys() - theirs.keys():
             found.setdefault(key, []).append((pair, mine[key].p_true))
     rows = []
-    for (kind, value), places in sorted(found.items(), key=lambda item: (-len(item[1]), str(item[0])))[:top]:
+    for (subject, relation, value, polarity), places in sorted(
+        found.items(), key=lambda item: (-len(item[1]), str(item[0]))
+    )[:top]:
         known = [p for _, p in places if p is not None]
         rows.append({
-            "kind": kind,
+            "subject": subject,
+            "relation": relation,
             "value": value,
+            "polarity": polarity,
             "tokens": len(places),
             "documents": len({pair.document for pair, _ in places}),
             "p_true": sum(known) / len(known) if known else None,

@@ -60,8 +60,10 @@ class Hit:
     flags: tuple[str, ...]
     run: int
     checkpoint: str
-    kind: str | None = None
+    subject: str | None = None
+    relation: str | None = None
     value: str | None = None
+    polarity: str | None = None
     verdict: str | None = None
     agreement: float | None = None
 
@@ -72,10 +74,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class Count:
-    """How often a claim, or claims of a kind, were found."""
+    """How often a claim, or claims of a relation, were found; of a relation, subject, value and polarity are None."""
 
-    kind: str | None
-    value: str | None  # with kinds: None; where no language parsed the claim: its words
+    subject: str | None
+    relation: str | None
+    value: str | None  # where no language parsed the claim: its words
+    polarity: str | None
     claims: int
     readings: int
     documents: int
@@ -88,8 +92,9 @@ class Count:
 
 def hit_of(row: sqlite3.Row, mark: str) -> Hit:
     """A hit of its row; `mark` stands around the matches in its column `marked`."""
-    found = {name: row[name] for name in ("doc_id", "pos", "token", "text", "p_true", "fve_token", "run", "checkpoint",
-                                          "kind", "value", "verdict", "agreement")}  # fmt: skip
+    names = ("doc_id", "pos", "token", "text", "p_true", "fve_token", "run", "checkpoint", "subject", "relation",
+             "value", "polarity", "verdict", "agreement")  # fmt: skip
+    found = {name: row[name] for name in names}
     start, end, text = row["char_start"], row["char_end"], row["document_text"]
     special = start == end  # a special token stands nowhere in the text
     return Hit(

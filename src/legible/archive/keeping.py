@@ -7,7 +7,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,10 @@ from legible.documents import Document
 from legible.engines.base import Completion
 from legible.reading.calibrated import fingerprint
 from legible.reading.reader import Reader
-from legible.reading.reading import Reading
+from legible.reading.reading import ReadClaim, Reading
+
+CLAIM = tuple(field.name for field in fields(ReadClaim))
+"""The columns of a claim: everything that a reading knows of it."""
 
 
 @dataclass(frozen=True)
@@ -177,10 +180,11 @@ def _keep_reading(connection: sqlite3.Connection, own: tuple[int, int], placed: 
         *own, placed.answer, reading.pos, *placed.offsets, reading.token, reading.token_id, reading.norm,
         json.dumps(list(reading.flags)), reading.explanation, reading.direction_mse, reading.fve_token,
         reading.p_true_reason, json.dumps([list(sample) for sample in reading.samples]),
+        json.dumps(list(reading.unparsed)),
     )  # fmt: skip
     cursor = connection.execute(
         "INSERT INTO readings (run, document, answer, pos, char_start, char_end, token, token_id, norm, flags,"
-        " explanation, direction_mse, fve_token, p_true_reason, samples)"
+        " explanation, direction_mse, fve_token, p_true_reason, samples, unparsed)"
         f" VALUES ({', '.join('?' * len(values))})",
         values,
     )
@@ -188,14 +192,12 @@ def _keep_reading(connection: sqlite3.Connection, own: tuple[int, int], placed: 
         words = cursor.lastrowid, reading.explanation
         connection.execute("INSERT INTO found_explanations (rowid, explanation) VALUES (?, ?)", words)
     connection.executemany(
-        "INSERT INTO claims (reading, place, text, kind, value, p_true, agreement, leverage, recurrence, probe,"
-        " verdict) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO claims (reading, place, {', '.join(CLAIM)}) VALUES (?, ?, {', '.join('?' * len(CLAIM))})",
         [
-            (cursor.lastrowid, place, claim.text, claim.kind, claim.value, claim.p_true, claim.agreement,
-             claim.leverage, claim.recurrence, claim.probe, claim.verdict)
+            (cursor.lastrowid, place, *(getattr(claim, name) for name in CLAIM))
             for place, claim in enumerate(reading.claims)
         ],
-    )  # fmt: skip
+    )
     connection.execute(
         "INSERT INTO found_claims (rowid, text) SELECT id, text FROM claims WHERE reading=?", (cursor.lastrowid,)
     )

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from legible.errors import ArchiveError, UsageError
 
-FORMAT = 2
+FORMAT = 3
 APPLICATION_ID = 0x4C676C65  # "Lgle": says whose file it is
 WAIT = 30.0  # seconds that a command waits for another one's commit
 _WORDS = 'tokenize="unicode61 remove_diacritics 2"'
@@ -51,10 +51,12 @@ CREATE TABLE readings (
   answer INTEGER NOT NULL REFERENCES answers, pos INTEGER NOT NULL, char_start INTEGER NOT NULL,
   char_end INTEGER NOT NULL, token TEXT NOT NULL, token_id INTEGER NOT NULL, norm REAL NOT NULL, flags TEXT NOT NULL,
   explanation TEXT, direction_mse REAL, fve_token REAL, p_true_reason TEXT, samples TEXT NOT NULL,
+  unparsed TEXT NOT NULL,
   UNIQUE (run, document, pos));
 CREATE TABLE claims (
   id INTEGER PRIMARY KEY, reading INTEGER NOT NULL REFERENCES readings, place INTEGER NOT NULL, text TEXT NOT NULL,
-  kind TEXT, value TEXT, p_true REAL, agreement REAL, leverage REAL, recurrence REAL, probe REAL,
+  subject TEXT, relation TEXT, value TEXT, polarity TEXT NOT NULL, family TEXT NOT NULL,
+  p_true REAL, agreement REAL, leverage REAL, recurrence REAL, probe REAL,
   verdict TEXT NOT NULL,
   UNIQUE (reading, place));
 CREATE VIRTUAL TABLE found_explanations USING fts5 (

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from legible.archive.found import ArchivedRun, Count, Hit, hit_of
+from legible.archive.keeping import CLAIM
 from legible.archive.schema import failures, open_archive
 from legible.display import visible
 from legible.documents import Document
@@ -22,7 +23,7 @@ from legible.errors import ArchiveError, UsageError
 from legible.reading.html import Span
 from legible.reading.reading import ReadClaim, Reading, check_trust
 
-_ABSTENTION = "claims.kind IS NOT NULL AND claims.value IS NULL"
+_ABSTENTION = "claims.relation IS NOT NULL AND claims.value IS NULL"
 _SIDES = """FROM readings JOIN documents ON documents.id = readings.document
  JOIN runs ON runs.id = readings.run JOIN checkpoints ON checkpoints.id = runs.checkpoint"""
 
@@ -84,7 +85,7 @@ class Archive:
         words: str | None = None,
         *,
         min_trust: float | None = None,
-        kind: str | None = None,
+        relation: str | None = None,
         run: int | None = None,
         limit: int | None = 20,
     ) -> list[Hit]:
@@ -94,14 +95,14 @@ class Archive:
             words: full-text query; None: every explanation, in the archive's order.
             min_trust: only explanations that claim something and all of whose claims reach this p_true; a claim that
                 something is unknown does not count.
-            kind: only explanations with a claim of this kind.
+            relation: only explanations with a claim of this relation.
             run: only this run's.
             limit: at most so many; None: all.
 
         Raises:
-            UsageError: words that are no full-text query, a trust that is no probability, or an unknown kind.
+            UsageError: words that are no full-text query, a trust that is no probability, or an unknown relation.
         """
-        where, values = self._filters(words, kind, run, "found_explanations")
+        where, values = self._filters(words, relation, run, "found_explanations")
         of_this = "SELECT 1 FROM claims WHERE claims.reading = readings.id"
         if check_trust(min_trust) is not None:
             where += [
@@ -109,13 +110,13 @@ class Archive:
                 f"NOT EXISTS ({of_this} AND NOT ({_ABSTENTION}) AND ifnull(claims.p_true, -1) < ?)",
             ]
             values += [min_trust, min_trust]
-        if kind is not None:
-            where.append(f"EXISTS ({of_this} AND claims.kind = ?)")
-            values.append(kind)
+        if relation is not None:
+            where.append(f"EXISTS ({of_this} AND claims.relation = ?)")
+            values.append(relation)
         source = "JOIN found_explanations ON found_explanations.rowid = readings.id" if words is not None else ""
         return self._hits(
             "readings.explanation AS text, (SELECT min(p_true) FROM claims WHERE reading = readings.id) AS p_true,"
-            " NULL AS kind, NULL AS value, NULL AS verdict, NULL AS agreement",
+            " NULL AS subject, NULL AS relation, NULL AS value, NULL AS polarity, NULL AS verdict, NULL AS agreement",
             source,
             "found_explanations" if words is not None else None,
             ["readings.explanation IS NOT NULL", *where],
@@ -128,14 +129,15 @@ class Archive:
         words: str | None = None,
         *,
         min_trust: float | None = None,
-        kind: str | None = None,
+        relation: str | None = None,
         run: int | None = None,
         limit: int | None = 20,
     ) -> list[Hit]:
         """Single claims in whose words the words occur; see `search`. `min_trust` is the least p_true of the claim."""
-        where, values = self._claim_filters(words, min_trust, kind, run)
+        where, values = self._claim_filters(words, min_trust, relation, run)
         return self._hits(
-            "claims.text, claims.p_true, claims.kind, claims.value, claims.verdict, claims.agreement",
+            "claims.text, claims.p_true, claims.subject, claims.relation, claims.value, claims.polarity,"
+            " claims.verdict, claims.agreement",
             _claim_source(words),
             "found_claims" if words is not None else None,
             where,
@@ -149,21 +151,23 @@ class Archive:
         *,
         by: str = "claim",
         min_trust: float | None = None,
-        kind: str | None = None,
+        relation: str | None = None,
         run: int | None = None,
         limit: int | None = 20,
     ) -> list[Count]:
-        """How often each claim (`by="claim"`) or each kind (`by="kind"`) was made, the most frequent first.
+        """How often each claim (`by="claim"`) or relation (`by="relation"`) was made, the most frequent first.
 
         Arguments and errors are those of `claims`.
         """
-        where, values = self._claim_filters(words, min_trust, kind, run)
-        value = "ifnull(claims.value, CASE WHEN claims.kind IS NULL THEN lower(claims.text) END)"
+        where, values = self._claim_filters(words, min_trust, relation, run)
+        value = "ifnull(claims.value, CASE WHEN claims.relation IS NULL THEN lower(claims.text) END)"
+        subject, value, polarity = ("claims.subject", value, "claims.polarity") if by == "claim" else ("NULL",) * 3
         rows = self._rows(
-            f"SELECT claims.kind AS kind, {value if by == 'claim' else 'NULL'} AS value, count(*) AS claims,"
+            f"SELECT claims.relation AS relation, {value} AS value, {subject} AS subject, {polarity} AS polarity,"
+            " count(*) AS claims,"
             " count(DISTINCT readings.id) AS readings, count(DISTINCT readings.document) AS documents,"
             f" avg(claims.p_true) AS p_true {_SIDES} {_claim_source(words)} {_where(where)}"
-            " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT ?",
+            " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4 LIMIT ?",
             [*values, -1 if limit is None else limit],
         )
         return [Count(**dict(row)) for row in rows]
@@ -182,29 +186,31 @@ class Archive:
 
     def _reading(self, row: sqlite3.Row, run: ArchivedRun) -> Reading:
         claims = self._rows("SELECT * FROM claims WHERE reading=? ORDER BY place", [row["id"]])
-        names = ("text", "p_true", "kind", "value", "verdict", "agreement", "leverage", "recurrence", "probe")
         return Reading(
             **{name: row[name] for name in ("pos", "token", "token_id", "norm", "explanation", "direction_mse",
                                             "fve_token", "p_true_reason")},
             layer=run.layer,
             flags=tuple(json.loads(row["flags"])),
-            claims=tuple(ReadClaim(**{name: claim[name] for name in names}) for claim in claims),
+            claims=tuple(ReadClaim(**{name: claim[name] for name in CLAIM}) for claim in claims),
             samples=tuple((text, mse) for text, mse in json.loads(row["samples"])),
+            unparsed=tuple(json.loads(row["unparsed"])),
         )  # fmt: skip
 
     def _claim_filters(
-        self, words: str | None, min_trust: float | None, kind: str | None, run: int | None
+        self, words: str | None, min_trust: float | None, relation: str | None, run: int | None
     ) -> tuple[list[str], list[Any]]:
-        where, values = self._filters(words, kind, run, "found_claims")
+        where, values = self._filters(words, relation, run, "found_claims")
         if check_trust(min_trust) is not None:
             where.append("claims.p_true >= ?")
             values.append(min_trust)
-        if kind is not None:
-            where.append("claims.kind = ?")
-            values.append(kind)
+        if relation is not None:
+            where.append("claims.relation = ?")
+            values.append(relation)
         return where, values
 
-    def _filters(self, words: str | None, kind: str | None, run: int | None, index: str) -> tuple[list[str], list[Any]]:
+    def _filters(
+        self, words: str | None, relation: str | None, run: int | None, index: str
+    ) -> tuple[list[str], list[Any]]:
         where: list[str] = []
         values: list[Any] = []
         if words is not None:
@@ -214,13 +220,10 @@ class Archive:
         if run is not None:
             where.append("readings.run = ?")
             values.append(run)
-        if kind is not None and not self._rows("SELECT 1 FROM claims WHERE kind=? LIMIT 1", [kind]):
-            kinds = [
-                row["kind"] for row in self._rows("SELECT DISTINCT kind FROM claims WHERE kind NOT NULL ORDER BY 1")
-            ]
-            raise UsageError(
-                f"no claim of the kind {kind!r}: the archive has {visible(', '.join(kinds)) or 'claims without kinds'}."
-            )
+        if relation is not None and not self._rows("SELECT 1 FROM claims WHERE relation=? LIMIT 1", [relation]):
+            known = self._rows("SELECT DISTINCT relation FROM claims WHERE relation NOT NULL ORDER BY 1")
+            there = visible(", ".join(row["relation"] for row in known)) or "claims without relations"
+            raise UsageError(f"no claim of the relation {relation!r}: the archive has {there}.")
         return where, values
 
     def _check_words(self, words: str, index: str) -> None:

@@ -39,15 +39,15 @@ def print_hits(hits: Sequence[Hit], console: Console | None = None) -> None:
 
 
 def print_counts(counts: Sequence[Count], console: Console | None = None) -> None:
-    """One row a claim or kind, the most frequent first."""
+    """One row a claim or relation, the most frequent first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, side in (("kind", "left"), ("value", "left"), ("claims", "right"), ("readings", "right"),
+    for name, side in (("relation", "left"), ("value", "left"), ("claims", "right"), ("readings", "right"),
                        ("documents", "right"), ("mean p_true", "right")):  # fmt: skip
         table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
     for count in counts:
         table.add_row(
-            Text(visible(count.kind or "")),
-            Text(visible(count.value or "")),
+            Text(visible(count.relation or "")),
+            Text(("not " if count.polarity == "negative" else "") + visible(count.value or "")),
             *(str(number) for number in (count.claims, count.readings, count.documents)),
             probability(count.p_true),
         )

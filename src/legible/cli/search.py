@@ -19,13 +19,15 @@ def search(
     min_trust: Annotated[
         float | None, typer.Option(metavar="P", help="Least p_true of the claim, or of all of an explanation's claims.")
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="Only claims of this kind, or explanations with one.")] = None,
+    relation: Annotated[
+        str | None, typer.Option("--relation", "--kind", help="Only claims of this relation, or explanations with one.")
+    ] = None,
     run: Annotated[
         str | None, typer.Option(help="Whose readings: a run's number or a checkpoint's name.  [default: all]")
     ] = None,
     limit: Annotated[int, typer.Option(help="Most rows shown.")] = 20,
     count: Annotated[
-        bool, typer.Option("--count", help="Count what was found by kind, or with --claim by claim.")
+        bool, typer.Option("--count", help="Count what was found by relation, or with --claim by claim.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a row on stdout, nothing else.")] = False,
 ) -> None:
@@ -37,7 +39,7 @@ def search(
     \b
       legible search out.db "hammer"
       legible search out.db "plans NOT trade" --min-trust 0.8
-      legible search out.db '"well-known" OR steal*' --claim --kind plan --json | jq -r .doc_id
+      legible search out.db '"well-known" OR steal*' --claim --relation plan --json | jq -r .doc_id
       legible search out.db --claim --count --min-trust 0.9
     """
     not_negative("limit", limit)
@@ -47,11 +49,11 @@ def search(
     with Archive(archive) as opened:
         whose = None if run is None else opened.run(run).id
         if count:
-            by = "claim" if claim else "kind"
-            counts = opened.count(words, by=by, min_trust=min_trust, kind=kind, run=whose, limit=limit)
+            by = "claim" if claim else "relation"
+            counts = opened.count(words, by=by, min_trust=min_trust, relation=relation, run=whose, limit=limit)
         else:
             ask = opened.claims if claim else opened.search
-            hits = ask(words, min_trust=min_trust, kind=kind, run=whose, limit=limit)
+            hits = ask(words, min_trust=min_trust, relation=relation, run=whose, limit=limit)
     if json:
         for row in counts if count else hits:
             print_json(row.as_dict())

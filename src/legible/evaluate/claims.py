@@ -3,7 +3,7 @@
 Precision counts a claim as right if it is stated or implied; open and false ones are wrong; abstentions and claims that
 nobody decides do not count. Context claims are those that the last 8 tokens do not give away. Lift is the context
 precision minus that of the verbalizer given no activation, judged on the same rows. Recall is the share of decodable
-instances (token, kind) that the explanation names rightly; a failed parse names nothing.
+instances (token, kind) that the explanation names rightly; a failed parse or a denial names nothing.
 """
 
 from collections import Counter
@@ -33,6 +33,11 @@ class Judged:
     claim: Claim
     verdict: Verdict
     context: bool
+
+    @property
+    def names_rightly(self) -> bool:
+        """Whether it gives the right value; a true denial does not."""
+        return self.verdict == "true" and self.claim.polarity == "positive"
 
 
 def judge_texts(texts: Sequence[str | None], sample: Sample, language: Language) -> list[Judged]:
@@ -109,7 +114,7 @@ def _by_kind(
     named, wanted = _named(judged, sample, decodable) if decodable is not None else ({}, {})
     report: dict[str, dict[str, float | int | None]] = {}
     for kind in language.kinds:
-        of_kind = [item for item in judged if item.claim.kind == kind]
+        of_kind = [item for item in judged if item.claim.relation == kind]
         context = Counter(item.verdict for item in of_kind if item.context)
         whole = Counter(item.verdict for item in of_kind)
         instances = int(wanted[kind].sum()) if kind in wanted else 0
@@ -140,7 +145,7 @@ def _named(
     """Per kind, which rows are decodable, and which of these are named rightly."""
     right: dict[str, Counts] = {kind: np.zeros(len(sample)) for kind in decodable}
     for item in judged:
-        if item.verdict == "true" and item.claim.kind in right:
-            right[item.claim.kind][item.row] = 1.0
+        if item.names_rightly and item.claim.relation in right:
+            right[item.claim.relation][item.row] = 1.0
     wanted = {kind: torch.as_tensor(mask).double().numpy() for kind, mask in decodable.items()}
     return {kind: right[kind] * wanted[kind] for kind in wanted}, wanted

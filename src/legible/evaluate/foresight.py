@@ -95,19 +95,18 @@ def foresight(
         `value`, `low`, `high`, `n` (claims judged), `documents`, and `instances` (choices found). NaN without claims.
     """
     rows = {choice.row: texts[choice.row] for choice in found}
-    return foresight_of(
-        found, {row: language.parse(text).claims if text else [] for row, text in rows.items()}, doc_ids
-    )
+    claims = {row: language.parse(text).claims if text else [] for row, text in rows.items()}
+    return foresight_of(found, claims, doc_ids, language)
 
 
 def foresight_of(
-    found: Sequence[Choice], claims: Mapping[int, Sequence[Claim]], doc_ids: Sequence[str]
+    found: Sequence[Choice], claims: Mapping[int, Sequence[Claim]], doc_ids: Sequence[str], language: Language
 ) -> dict[str, Any]:
     """The same for claims that are already parsed, by row."""
     claimed, right, docs = [], [], []
     for choice in found:
-        said = [claim for claim in claims[choice.row] if claim.kind == choice.kind and claim.value is not None]
+        said = language.affirmed(claims[choice.row], choice.kind)
         claimed += [1.0] * len(said)
-        right += [float(claim.value == choice.value) for claim in said]
+        right += [float(value == choice.value) for value in said]
         docs += [doc_ids[choice.row]] * len(said)
     return {**share_interval(right, claimed, docs).as_dict(), "instances": len(found)}

@@ -52,7 +52,7 @@ def judge_claims(
 
 def is_asked(item: Judged, language: Language | None) -> bool:
     """Whether a judge can decide this claim from the text."""
-    return item.verdict != "abstain" and not (language is not None and item.claim.kind in language.target_kinds)
+    return item.verdict != "abstain" and not (language is not None and item.claim.relation in language.target_kinds)
 
 
 def agreement_on_readings(

@@ -12,6 +12,7 @@ from legible.evaluate import trust_metrics as metrics
 from legible.evaluate.claims import Decodable, Judged
 from legible.evaluate.sample import Sample
 from legible.languages.base import Fact, Language
+from legible.reading.evidence import Gathered
 from legible.reading.trusted import TrustedClaim
 from legible.stats import share_interval
 
@@ -97,7 +98,7 @@ class ReadClaims:
         rows = len(self.sample)
         speaking = {item.row for item in self.judged}
         shown = {item.row for item, p in self.scored(context=False) if threshold is not None and p >= threshold}
-        claimed = {(item.row, item.claim.kind) for item in self.judged if item.verdict in DECIDED}
+        claimed = {(item.row, item.claim.relation) for item in self.judged if item.verdict in DECIDED}
         kinds = language.probe_kinds if language is not None else ()
         still = [(row, kind) for row, facts in enumerate(self.sample.facts) for kind in kinds if _open(facts, kind)]
         alone = [float(place not in claimed) for place in still]
@@ -113,7 +114,7 @@ class ReadClaims:
         return range(len(self.judged))
 
     def _kind(self, claim: int) -> str | None:
-        return self.judged[claim].claim.kind
+        return self.judged[claim].claim.relation
 
     def _true(self, claim: int) -> bool:
         return self.judged[claim].verdict == "true"
@@ -154,6 +155,13 @@ def flat(
     return judged, p, reasons
 
 
+def unparsed_share(readings: Sequence[Gathered]) -> float | None:
+    """The share of the explanations' words from which no relation could be read."""
+    words = sum(len((reading.explanation or "").split()) for reading in readings)
+    unparsed = sum(len(clause.split()) for reading in readings for clause in reading.unparsed)
+    return unparsed / words if words else None
+
+
 def instances(
     judged: Sequence[Judged], p: Sequence[float | None], decodable: Decodable | None
 ) -> list[Instance] | None:
@@ -168,8 +176,8 @@ def instances(
         return None
     best: dict[tuple[int, str | None], float] = {}
     for item, own in zip(judged, p, strict=True):
-        if item.verdict == "true":
-            key = (item.row, item.claim.kind)
+        if item.names_rightly:
+            key = (item.row, item.claim.relation)
             best[key] = max(best.get(key, metrics.NEVER), metrics.NEVER if own is None else own)
     return [
         Instance(row, kind, (row, kind) in best, best.get((row, kind), metrics.NEVER))

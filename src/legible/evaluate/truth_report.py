@@ -19,7 +19,7 @@ from legible.evaluate.foresight import choices, foresight_of
 from legible.evaluate.llm_judge import agreement_on_readings, agreement_on_statements, is_asked, judge_claims
 from legible.evaluate.run import METRICS_VERSION, held_out
 from legible.evaluate.sample import Sample
-from legible.evaluate.truth_claims import DECIDED, ReadClaims, flat, instances
+from legible.evaluate.truth_claims import DECIDED, ReadClaims, flat, instances, unparsed_share
 from legible.languages.base import Language
 from legible.probes.probes import ProbeSet
 from legible.reading.calibration import Calibrator
@@ -61,7 +61,8 @@ def truth_report(
     Returns:
         Plain numbers `precision_at_half_coverage`, `ece`, `brier_skill`, `auroc`, `brier`, `recall`, `foresight`,
         `precision`, `context_precision`, null where undefined, then `reasons` has the key; `intervals` with the same
-        keys; `curve`, `reliability`, `kinds`, `positions`, `abstention`, `judge`; `mode`, `samples`, `checkpoint`,
+        keys; `curve`, `reliability`, `kinds`, `positions`, `abstention`, `judge`; `unparsed_words` (share of the
+        explanations' words from which no relation could be read, null without any); `mode`, `samples`, `checkpoint`,
         `seed`, `commit`, `calibrator` (what it was fitted on) and what else the figures depend on.
 
     Raises:
@@ -71,7 +72,7 @@ def truth_report(
     language = checkpoint.language
     sample, _, probes = held_out(checkpoint, config, capture, documents, pool, progress)
     progress("reading")
-    trusted = trusted_claims(
+    trusted, readings = trusted_claims(
         checkpoint, sample.vectors, sample.rows,
         samples=config.samples, temperature=config.temperature, max_tokens=config.max_tokens, seed=config.seed,
     )  # fmt: skip
@@ -94,6 +95,7 @@ def truth_report(
         "abstention": read.abstention(language, report["threshold_at_half_coverage"]),
         "judge": word,
         "without_p_true": dict(silent),
+        "unparsed_words": unparsed_share(readings),
     }
     report["reasons"] = _reasons(report, name, silent, decodable is not None, judge is not None)
     return report | _conditions(checkpoint, name, config, sample, probes, _deciding(judge, language, known))
@@ -195,7 +197,7 @@ def _foresight(
     for item in known:
         if item.row in by_row:
             by_row[item.row].append(item.claim)
-    return foresight_of(found, by_row, sample.doc_ids)
+    return foresight_of(found, by_row, sample.doc_ids, language)
 
 
 def _scores(read: ReadClaims, measured: Mapping[str, dict[str, Any] | None], seed: int) -> dict[str, Any]:

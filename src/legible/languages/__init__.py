@@ -23,7 +23,7 @@ def get(name: str) -> Language:
         UsageError: there is none.
 
     Example:
-        >>> [(claim.kind, claim.value) for claim in get("world").parse("The hero is a fox, feels sad.").claims]
+        >>> [(claim.relation, claim.value) for claim in get("world").parse("The hero is a fox, feels sad.").claims]
         [('species', 'fox'), ('mood', 'sad')]
     """
     if name not in names():

@@ -8,7 +8,7 @@ truth nobody decides.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -17,6 +17,10 @@ from legible.documents import Document, Split
 Status = Literal["stated", "implied", "open"]
 Verdict = Literal["true", "false", "open", "abstain", "unknown"]
 """`open`: the text leaves it open (counts as wrong in precision); `unknown`: nobody decides it (not counted)."""
+Polarity = Literal["positive", "negative"]
+Family = Literal["next", "ahead", "now", "context"]
+"""What a claim is about: the next words, later ones, the running sentence and its last words, or what came before."""
+ClaimKey = tuple[str | None, str | None, str | None, Polarity]
 OwnSplit = Split | Literal["pretrain"]
 """Of a language's own documents; `pretrain`: those that a target of its own is trained on."""
 _QUOTED = re.compile(r'"[^"]*"|“[^”]*”')
@@ -48,28 +52,65 @@ class Row:
 
 @dataclass(frozen=True)
 class Fact:
-    """What holds of one kind at one token. `values` is empty when the fact is open."""
+    """What holds of one relation at one token, and of whom. `values` is empty when the fact is open."""
 
-    kind: str
+    relation: str
     status: Status
     values: tuple[str, ...]
+    subject: str | None = None
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One atomic statement of an explanation; `kind` is None where no language parsed it."""
+    """One atomic statement of an explanation.
+
+    relation: what is said of the subject; None where no language parsed it (a sentence of free text).
+    value: None where the claim says that it is unknown.
+    subject: of whom; None: of whom the language's facts of this relation are.
+    polarity: "negative" denies the value.
+    """
 
     text: str
-    kind: str | None = None
+    relation: str | None = None
     value: str | None = None
+    subject: str | None = None
+    polarity: Polarity = "positive"
+    family: Family = "context"
+
+    @property
+    def parsed(self) -> bool:
+        """Whether a language read a relation from its words."""
+        return self.relation is not None
+
+    @property
+    def abstains(self) -> bool:
+        """Whether it says that something is unknown: that claims nothing."""
+        return self.parsed and self.value is None
+
+    @property
+    def key(self) -> ClaimKey:
+        """What makes two claims the same claim: all but the wording, or the words where no language parsed them."""
+        if not self.parsed:
+            return None, None, self.text.lower(), self.polarity
+        return self.subject, self.relation, self.value, self.polarity
+
+    @property
+    def stated(self) -> str:
+        """What it says of its relation: "fox", "not fox" or "unknown"."""
+        return ("not " if self.polarity == "negative" else "") + (self.value if self.value is not None else "unknown")
 
 
 @dataclass
 class Parsed:
-    """An explanation's claims and what the parser could not place."""
+    """An explanation's claims, and the words that state nothing the parser knows, clause by clause."""
 
     claims: list[Claim] = field(default_factory=list)
-    unparsed_words: int = 0
+    unparsed: list[str] = field(default_factory=list)
+
+    @property
+    def unparsed_words(self) -> int:
+        """How many words they are."""
+        return sum(len(clause.split()) for clause in self.unparsed)
 
 
 class Language(ABC):
@@ -77,6 +118,8 @@ class Language(ABC):
 
     name: as configurations and contracts write it; the name of the language's folder.
     kinds: every kind of fact.
+    subjects: of whom the facts of each kind are, where it says so.
+    families: of the kinds whose claims are not about the context.
     probe_kinds: those with one value at a time: a probe can be fitted.
     list_kinds: those of which one text states several values.
     text_kinds: those that a reader of the text alone can decide without counting words.
@@ -93,6 +136,8 @@ class Language(ABC):
     name: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
     probe_kinds: ClassVar[tuple[str, ...]]
+    subjects: ClassVar[Mapping[str, str]] = {}
+    families: ClassVar[Mapping[str, Family]] = {}
     list_kinds: ClassVar[tuple[str, ...]] = ()
     text_kinds: ClassVar[tuple[str, ...]] = ()
     target_kinds: ClassVar[tuple[str, ...]] = ()
@@ -181,22 +226,47 @@ class Language(ABC):
             keep: limits the kinds that a probe can decide; set-valued kinds have no probe and always stay.
         """
         return [
-            Claim("", kind, value)
+            Claim("", kind, value, self.subjects.get(kind), family=self.families.get(kind, "context"))
             for kind, fact in self.facts(row).items()
             if fact.status != "open" and (keep is None or kind in keep or kind not in self.probe_kinds)
             for value in fact.values[: self.stated.get(kind, 1)]
         ]
 
+    def unusual(self, claim: Claim) -> str | None:
+        """What sets a claim apart from those that give a usual subject one of the relation's values; None: nothing."""
+        if claim.polarity == "negative":
+            return "denies something"
+        if claim.relation is not None and claim.subject not in (None, self.subjects.get(claim.relation, claim.subject)):
+            return f"is about the {claim.subject}"
+        values = self.values.get(claim.relation or "")
+        if values is not None and claim.value is not None and claim.value not in values:
+            return f"gives {claim.relation} a value that it never has"
+        return None
+
+    def affirmed(self, claims: Iterable[Claim], relation: str) -> list[str]:
+        """The values that claims give a relation of its usual subject; what is denied, or said of others, is none."""
+        return [
+            claim.value
+            for claim in claims
+            if claim.relation == relation and claim.value is not None and self.unusual(claim) is None
+        ]
+
     def in_plain_words(self, claim: Claim) -> str:
-        """A claim as a sentence that can be judged by the text alone: with its kind and value, or spelled out."""
-        return claim.text if None in (claim.kind, claim.value) else f"{claim.text} ({claim.kind}: {claim.value})"
+        """A claim as a sentence that can be judged by the text alone: with what it states, or spelled out."""
+        if claim.value is None or claim.relation is None:
+            return claim.text
+        usual = claim.subject in (None, self.subjects.get(claim.relation))
+        return f"{claim.text} ({claim.relation if usual else f'{claim.subject}: {claim.relation}'}: {claim.stated})"
 
     def rewritten(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str | None:
-        """The claims in other words, the first of a kind that has one value at a time; None where nothing is said."""
+        """The claims in other words, the first of a kind that has one value at a time; None where nothing is said.
+
+        What `write` has no words for, a denial or a claim about others, is left out.
+        """
         kept: list[Claim] = []
         for claim in claims:
-            same = [other for other in kept if other.kind == claim.kind]
-            if claim.kind is not None and (not same or claim.kind in self.list_kinds):
+            same = [other for other in kept if other.relation == claim.relation]
+            if claim.parsed and self.unusual(claim) is None and (not same or claim.relation in self.list_kinds):
                 kept.append(claim)
         return (self.write(kept, row, seed, held_out=held_out) or None) if kept else None
 
@@ -211,18 +281,24 @@ def unquoted(text: str) -> str:
 
 
 def judge(claim: Claim, facts: Mapping[str, Fact]) -> Verdict:
-    """Whether a claim holds at a token; 'unknown' where its kind is not one of the language's."""
-    if claim.kind is None or claim.kind not in facts:
+    """Whether a claim holds at a token.
+
+    A denial is true where the fact has another value. Of others than a fact's subject nothing is known: "open".
+    "unknown" where its relation is none of the facts'.
+    """
+    if claim.relation is None or claim.relation not in facts:
         return "unknown"
     if claim.value is None:
         return "abstain"
-    fact = facts[claim.kind]
-    if fact.status == "open":
+    fact = facts[claim.relation]
+    if fact.status == "open" or (None not in (claim.subject, fact.subject) and claim.subject != fact.subject):
         return "open"
-    return "true" if claim.value in fact.values else "false"
+    return "true" if (claim.value in fact.values) == (claim.polarity == "positive") else "false"
 
 
-def split_sentences(explanation: str) -> list[Claim]:
-    """Free text as one claim a sentence or clause; truth stays undecided."""
+def parsed_by(language: Language | None, explanation: str) -> Parsed:
+    """What a language reads from an explanation; without one, its sentences or clauses, whose truth stays undecided."""
+    if language is not None:
+        return language.parse(explanation)
     parts = re.split(r"(?<=[.;!?])\s+|\n+", explanation.strip())
-    return [Claim(part.strip()) for part in parts if part.strip()]
+    return Parsed([Claim(part.strip()) for part in parts if part.strip()])

@@ -68,8 +68,8 @@ def named_by_texts(texts: Sequence[str | None], language: Language) -> list[Mapp
     for text in texts:
         values: dict[str, frozenset[str]] = {}
         for claim in language.parse(text).claims if text is not None else []:
-            if claim.kind is not None and claim.value is not None:
-                values[claim.kind] = values.get(claim.kind, frozenset()) | {claim.value}
+            if claim.relation is not None and claim.value is not None and language.unusual(claim) is None:
+                values[claim.relation] = values.get(claim.relation, frozenset()) | {claim.value}
         found.append(values)
     return found
 
@@ -152,7 +152,7 @@ def other_precision(
     texts: Sequence[str | None], sample: Sample, language: Language, planted: frozenset[str]
 ) -> dict[str, float | int]:
     """Precision of the claims about kinds that were not planted: whether the reader still reads this target."""
-    judged = [item for item in claims.judge_texts(texts, sample, language) if item.claim.kind not in planted]
+    judged = [item for item in claims.judge_texts(texts, sample, language) if item.claim.relation not in planted]
     return claims.precision(judged, sample.doc_ids, context=True).as_dict()
 
 

@@ -41,8 +41,9 @@ _SAME = 1e-6  # temperatures this close are the same
 class ClaimEvidence:
     """What is known of one claim without knowing whether it is true; None where it was not measured."""
 
-    kind: str | None  # None: no language parsed it
+    relation: str | None  # None: no language parsed it
     value: str | None = None  # None: an abstention, or free text
+    unusual: str | None = None  # what sets it apart from the claims that calibrators are fitted on
     agreement: float | None = None  # share of the sampled explanations that make the same claim, in [0, 1]
     leverage: float | None = None  # rise of direction_mse when the claim's words are deleted
     recurrence: float | None = None  # share of the neighbouring readings (within 2 tokens) that make it too
@@ -241,8 +242,8 @@ def design(
     place = {kind: number for number, kind in enumerate(kinds)}
     of_kind = np.zeros((len(evidence), len(kinds)))
     for row, each in enumerate(evidence):
-        if each.kind in place:
-            of_kind[row, place[each.kind]] = 1.0
+        if each.relation in place:
+            of_kind[row, place[each.relation]] = 1.0
     return np.hstack([values, products, missing, outlier[:, None], of_kind]).astype(np.float64)
 
 
@@ -273,8 +274,10 @@ def _refusal(calibrator: Calibrator, evidence: ClaimEvidence, language: Language
         return "a special token is not part of the text"
     if "ood" in evidence.flags and language.bounded:
         return f"the text has left the {language.name} that the calibrator was fitted on (ood)"
-    if evidence.kind is None or evidence.kind not in calibrator.kinds:
-        return "the calibrator has not seen claims of this kind"
+    if evidence.relation is None or evidence.relation not in calibrator.kinds:
+        return "the calibrator has not seen claims of this relation"
+    if evidence.unusual is not None:
+        return f"the claim {evidence.unusual}: the calibrator has not seen such claims"
     if evidence.value is None:
         return "the claim says that something is unknown: there is nothing to be true"
     if evidence.context is None and "context" in calibrator.features:

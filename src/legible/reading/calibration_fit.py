@@ -45,7 +45,7 @@ def fit_calibrator(data: Labelled, fitted: FittedOn, *, folds: int = 5) -> tuple
     documents.
 
     Args:
-        data: decided claims that have a kind and a value.
+        data: decided claims that have a relation and a value.
         fitted: what the calibrator will say of its origin.
         folds: of the cross-fitting, by document.
 
@@ -58,7 +58,7 @@ def fit_calibrator(data: Labelled, fitted: FittedOn, *, folds: int = 5) -> tuple
     """
     truth = np.array(data.true, dtype=np.float64)
     fold = _folds(data, truth, folds, fitted.seed)
-    kinds = tuple(sorted({each.kind for each in data.evidence if each.kind is not None}))
+    kinds = tuple(sorted({each.relation for each in data.evidence if each.relation is not None}))
     raw = columns(data.evidence, tuple(FEATURES))
     measured = np.array([not column.all() for column in np.isnan(raw).T])
     features = tuple(name for name, known in zip(FEATURES, measured, strict=True) if known)

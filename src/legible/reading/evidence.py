@@ -17,7 +17,7 @@ from torch import Tensor
 
 from legible.config import CaptureConfig
 from legible.engines.base import Completion
-from legible.languages.base import Claim, Language, Row, split_sentences
+from legible.languages.base import Claim, ClaimKey, Language, Parsed, Row, parsed_by
 from legible.models.reconstructor import Reconstructor
 from legible.probes.probes import ProbeSet
 from legible.reading.calibration import ClaimEvidence
@@ -29,7 +29,6 @@ NEAR = 2  # tokens: readings this close to each other in one text are neighbours
 BATCH = 16  # explanations in one forward of the reconstructor: on a CPU somewhat faster than 64
 DOUBTED = 0.4  # most claims whose leverage is measured, for each sample
 DOUBTFUL = 0.5  # the likelihood below which it is
-ClaimKey = tuple[str | None, str | None]
 LogProbs = tuple[float | None, float | None]
 
 
@@ -42,6 +41,7 @@ class Gathered:
     best: int  # which of them is shown
     claims: tuple[Claim, ...] = ()
     evidence: tuple[ClaimEvidence, ...] = ()
+    unparsed: tuple[str, ...] = ()  # clauses from which no relation could be read
 
     @property
     def explanation(self) -> str | None:
@@ -97,29 +97,31 @@ class _Drafter:
     ) -> None:
         self.language = checkpoint.language
         self.completions, self.spots, self.neighbours = completions, spots, neighbours
-        self.parsed = _Parser(checkpoint.language)
+        self.parser = _Parser(checkpoint.language)
         self.texts = [[done.explanation for done in group] for group in completions]
         self.errors = reconstruction_errors(checkpoint.reconstructor, self.texts, vectors)
         self.best = [_best(mine, theirs) for mine, theirs in zip(self.texts, self.errors, strict=True)]
         self.shown = [group[index] for group, index in zip(completions, self.best, strict=True)]
-        self.keys = [self.parsed.keys(shown.explanation) for shown in self.shown]
+        self.keys = [self.parser.keys(shown.explanation) for shown in self.shown]
         self.places = token_places(checkpoint.verbalizer.tokenizer, [shown.ids for shown in self.shown])
         self.norms = vectors.norm(dim=-1).tolist()
-        self.probed = _Probed(checkpoint.probes, vectors, spots)
+        self.probed = _Probed(checkpoint.probes, vectors, spots, checkpoint.language)
         self.early = first_position(checkpoint)
 
     def __call__(self, row: int) -> Gathered:
         shown, spot, errors = self.shown[row], self.spots[row], self.errors[row]
-        claims = self.parsed.claims(shown.explanation)
-        others = [self.parsed.keys(text) for text in self.texts[row]] if len(self.completions[row]) > 1 else []
+        parsed = self.parser(shown.explanation)
+        claims = parsed.claims
+        others = [self.parser.keys(text) for text in self.texts[row]] if len(self.completions[row]) > 1 else []
         near = [self.keys[other] for other in self.neighbours[row]]
         flags = spot.flags if spot.pos >= self.early else tuple(dict.fromkeys((*spot.flags, "early_position")))
         evidence = [
             ClaimEvidence(
-                kind=claim.kind,
+                relation=claim.relation,
                 value=claim.value,
-                agreement=_share(claim_key(claim), others),
-                recurrence=_share(claim_key(claim), near),
+                unusual=self.language.unusual(claim) if self.language is not None else None,
+                agreement=_share(claim.key, others),
+                recurrence=_share(claim.key, near),
                 probe=self.probed(row, claim),
                 logprob=mean,
                 logprob_min=least,
@@ -137,12 +139,8 @@ class _Drafter:
             best=self.best[row],
             claims=tuple(claims),
             evidence=tuple(evidence),
+            unparsed=tuple(parsed.unparsed),
         )
-
-
-def claim_key(claim: Claim) -> ClaimKey:
-    """What makes two claims the same claim: kind and value, or the words where no language parsed them."""
-    return (claim.kind, claim.value) if claim.kind is not None else (None, claim.text.lower())
 
 
 def neighbours_of(texts: Sequence[str], positions: Sequence[int], near: int = NEAR) -> list[list[int]]:
@@ -156,37 +154,48 @@ def neighbours_of(texts: Sequence[str], positions: Sequence[int], near: int = NE
 
 
 class _Parser:
-    """Claims of explanations, each text parsed once."""
+    """Claims of explanations, each text parsed once and each claim kept once."""
 
     def __init__(self, language: Language | None) -> None:
         self.language = language
-        self._known: dict[str, list[Claim]] = {}
+        self._known: dict[str, Parsed] = {}
 
-    def claims(self, text: str | None) -> list[Claim]:
+    def __call__(self, text: str | None) -> Parsed:
         if text is None:
-            return []
+            return Parsed()
         if text not in self._known:
-            found = self.language.parse(text).claims if self.language is not None else split_sentences(text)
-            self._known[text] = list({claim_key(claim): claim for claim in reversed(found)}.values())[::-1]
+            found = parsed_by(self.language, text)
+            once = list({claim.key: claim for claim in reversed(found.claims)}.values())[::-1]
+            self._known[text] = Parsed(once, found.unparsed)
         return self._known[text]
 
     def keys(self, text: str | None) -> set[ClaimKey]:
-        return {claim_key(claim) for claim in self.claims(text)}
+        return {claim.key for claim in self(text).claims}
 
 
 class _Probed:
     """What the probes of a checkpoint say of a claim; every row is judged by one that never saw its document."""
 
-    def __init__(self, probes: ProbeSet | None, vectors: Float[Tensor, "n d"], spots: Sequence[Spot]) -> None:
+    def __init__(
+        self,
+        probes: ProbeSet | None,
+        vectors: Float[Tensor, "n d"],
+        spots: Sequence[Spot],
+        language: Language | None,
+    ) -> None:
+        self._subjects = language.subjects if language is not None else {}
         names = [spot.row.document.doc_id if spot.row is not None else "" for spot in spots]
         shares = probes.probability(vectors.cpu(), names) if probes is not None and len(names) else {}
         self._shares = {kind: share.tolist() for kind, share in shares.items()}
         self._places = {kind: {v: i for i, v in enumerate(probes.classes[kind])} for kind in shares} if probes else {}
 
     def __call__(self, row: int, claim: Claim) -> float | None:
-        """The probability of the claim's value; None where no probe knows its kind or value."""
-        place = self._places.get(claim.kind or "", {}).get(claim.value or "")
-        return None if place is None else float(self._shares[claim.kind or ""][row][place])
+        """The probability that the claim holds; None where no probe knows its subject, relation and value."""
+        place = self._places.get(claim.relation or "", {}).get(claim.value or "")
+        if place is None or claim.subject not in (None, self._subjects.get(claim.relation or "", claim.subject)):
+            return None
+        share = float(self._shares[claim.relation or ""][row][place])
+        return share if claim.polarity == "positive" else 1.0 - share
 
 
 def reconstruction_errors(
@@ -243,7 +252,7 @@ def _doubted(draft: Gathered) -> set[int]:
 
 def _certainty(evidence: ClaimEvidence) -> float:
     """The least that verbalizer, samples or probe give a claim; 1 for an abstention."""
-    if evidence.kind is not None and evidence.value is None:
+    if evidence.relation is not None and evidence.value is None:
         return 1.0
     written = math.exp(evidence.logprob) if evidence.logprob is not None else None
     return min((p for p in (written, evidence.agreement, evidence.probe) if p is not None), default=1.0)

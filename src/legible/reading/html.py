@@ -10,6 +10,7 @@ from legible.reading.marks import pieces
 from legible.reading.reading import Reading
 
 Span = tuple[int, int]  # the characters of a text that a token is; empty for special tokens
+UNPARSED = "some words state no relation that the language knows"
 
 
 def write_reading(path: Path, text: str, readings: Sequence[Reading], about: Mapping[str, Any]) -> None:
@@ -93,8 +94,10 @@ def _context(
 
 
 def reasons(readings: Sequence[Reading]) -> list[tuple[str, int]]:
-    """Why readings have claims without p_true, with the number of readings, the most common first."""
-    return Counter(reading.p_true_reason for reading in readings if reading.p_true_reason).most_common()
+    """Why readings have claims or words without p_true, with the number of readings, the most common first."""
+    found = Counter(reading.p_true_reason for reading in readings if reading.p_true_reason)
+    found.update(UNPARSED for reading in readings if reading.unparsed)
+    return found.most_common()
 
 
 def _shown(value: Any) -> str:

@@ -19,7 +19,7 @@ from legible.documents import Document
 from legible.engines import Completion, Engine, Key, make_engine
 from legible.engines.sampling import place_key
 from legible.errors import UsageError
-from legible.languages.base import Claim, Fact, judge, split_sentences
+from legible.languages.base import Fact, Parsed, judge, parsed_by
 from legible.models.target import Encoded
 from legible.reading.calibration import Judgement
 from legible.reading.checkpoint import Checkpoint, load_checkpoint
@@ -180,7 +180,7 @@ class Reader:
         spots = [prepared.spots[pos] for pos in chosen]
         measured = () if plain else rows
         every = gather(self.checkpoint, prepared.stream[list(chosen)], completions, spots, near, leverage=measured)
-        gathered = [replace(every[row], claims=(), evidence=()) if plain else every[row] for row in rows]
+        gathered = [replace(every[row], claims=(), evidence=(), unparsed=()) if plain else every[row] for row in rows]
         opinions = self.opinions(gathered, temperature)
         return [
             filtered(self._reading(prepared, chosen[row], found, mine), trust, self._parse)
@@ -198,10 +198,8 @@ class Reader:
         """The claims of one reading as they are shown."""
         return tuple(
             ReadClaim(
-                text=claim.text,
+                **vars(claim),
                 p_true=p_true,
-                kind=claim.kind,
-                value=claim.value,
                 verdict=judge(claim, facts),
                 agreement=evidence.agreement,
                 leverage=evidence.leverage,
@@ -247,9 +245,8 @@ class Reader:
         extra = self.checkpoint.contract.legible
         return CaptureConfig.from_positions(extra.variance.positions if extra and extra.variance else "")
 
-    def _parse(self, text: str) -> list[Claim]:
-        language = self.checkpoint.language
-        return language.parse(text).claims if language is not None else split_sentences(text)
+    def _parse(self, text: str) -> Parsed:
+        return parsed_by(self.checkpoint.language, text)
 
     def _reading(self, prepared: Prepared, pos: int, found: Gathered, opinions: Sequence[Judgement]) -> Reading:
         variance, mse = self.checkpoint.variance, found.errors[found.best]
@@ -267,6 +264,7 @@ class Reader:
             direction_mse=mse,
             fve_token=fve_token(mse, variance) if mse is not None and variance else None,
             claims=self.claims(found, opinions, prepared.facts.get(pos, {})),
+            unparsed=found.unparsed,
             samples=samples if len(samples) > 1 else (),
             p_true_reason=usual_reason([reason for _, reason in opinions]),
         )

@@ -6,20 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from legible.errors import UsageError
-from legible.languages.base import Claim, Verdict
-from legible.reading.evidence import ClaimKey, claim_key
+from legible.languages.base import Claim, Parsed, Verdict
 from legible.reading.marks import Decided
 from legible.reading.spans import without
 
 
 @dataclass(frozen=True)
-class ReadClaim:
+class ReadClaim(Claim):
     """One statement of an explanation, what speaks for it, and the probability that it is true."""
 
-    text: str
     p_true: float | None = None  # None: no calibrator may speak; the reading says why
-    kind: str | None = None
-    value: str | None = None
     verdict: Verdict = "unknown"  # where the text is known and a language decides it
     agreement: float | None = None  # share of the samples that make the same claim; None with one sample
     leverage: float | None = None  # rise of direction_mse without its words; None where it was not measured
@@ -28,16 +24,9 @@ class ReadClaim:
 
     def as_dict(self) -> dict[str, Any]:
         """Every key but the verdict always; the verdict where it is known."""
-        found: dict[str, Any] = {
-            "text": self.text,
-            "p_true": self.p_true,
-            "agreement": self.agreement,
-            "leverage": self.leverage,
-            "recurrence": self.recurrence,
-            "probe": self.probe,
-            "kind": self.kind,
-            "value": self.value,
-        }
+        names = ("subject", "relation", "value", "polarity", "family", "text", "p_true", "parsed", "agreement",
+                 "leverage", "recurrence", "probe")  # fmt: skip
+        found = {name: getattr(self, name) for name in names}
         return found if self.verdict == "unknown" else {**found, "verdict": self.verdict}
 
 
@@ -58,6 +47,7 @@ class Reading:
     direction_mse: float | None
     fve_token: float | None
     claims: tuple[ReadClaim, ...]
+    unparsed: tuple[str, ...] = ()  # clauses from which no relation could be read
     samples: tuple[tuple[str | None, float | None], ...] = ()
     p_true_reason: str | None = None  # why claims have no p_true, said once
     trust: float | None = None  # the filter that was asked for
@@ -95,12 +85,19 @@ class Reading:
             "explanation": self.explanation,
             "direction_mse": self.direction_mse,
             "fve_token": self.fve_token,
+            "trust": None if (trusted := self.trusted()) is None else dict(zip(("mean", "min"), trusted, strict=True)),
             "claims": [claim.as_dict() for claim in self.claims],
+            "unparsed": list(self.unparsed),
         }
         if self.p_true_reason is not None:
             found["p_true_reason"] = self.p_true_reason
         if self.trust is not None:
-            found |= {"trust": self.trust, "shown": self.shown, "withheld": self.withheld, "abstains": self.abstains}
+            found |= {
+                "threshold": self.trust,
+                "shown": self.shown,
+                "withheld": self.withheld,
+                "abstains": self.abstains,
+            }
         if self.samples:
             found["samples"] = [{"explanation": text, "direction_mse": mse} for text, mse in self.samples]
         return found
@@ -117,13 +114,13 @@ def check_trust(trust: float | None) -> float | None:
     return trust
 
 
-def filtered(reading: Reading, trust: float | None, parse: Callable[[str], list[Claim]]) -> Reading:
-    """The reading with the claims of at least this p_true; those without one are withheld too.
+def filtered(reading: Reading, trust: float | None, parse: Callable[[str], Parsed]) -> Reading:
+    """The reading with the claims of at least this p_true; those without one and unparsed words are withheld too.
 
     Args:
         reading: with all its claims.
         trust: the threshold; None lets everything through.
-        parse: finds the claims of a text, as it found the reading's.
+        parse: reads a text, as it read the reading's.
     """
     if trust is None:
         return reading
@@ -137,22 +134,22 @@ def filtered(reading: Reading, trust: float | None, parse: Callable[[str], list[
     )
 
 
-def _only(text: str, shown: Sequence[ReadClaim], parse: Callable[[str], list[Claim]]) -> str:
+def _only(text: str, shown: Sequence[ReadClaim], parse: Callable[[str], Parsed]) -> str:
     """The explanation with the words of every other claim deleted, or the claims alone where that cannot be done."""
-    kept = {_key(claim) for claim in shown}
+    kept = {claim.key for claim in shown}
     while True:
-        claims = parse(text)
-        wrong = next((index for index, claim in enumerate(claims) if _key(claim) not in kept), None)
-        if wrong is None and len({_key(claim) for claim in claims}) == len(kept):
+        found = parse(text)
+        claims = found.claims
+        wrong = next((index for index, claim in enumerate(claims) if claim.key not in kept), None)
+        if wrong is None and not found.unparsed and len({claim.key for claim in claims}) == len(kept):
             return text
-        shorter = without(text, claims, wrong) if wrong is not None else text
-        if len(shorter) >= len(text) and len(parse(shorter)) >= len(claims):
-            return ". ".join(f"{claim.kind}: {claim.value}" if claim.kind else claim.text for claim in shown)
+        if wrong is not None:
+            shorter = without(text, claims, wrong)
+        else:  # a clause of no relation goes as one of any would
+            shorter = without(text, [Claim(found.unparsed[0], "")], 0) if found.unparsed else text
+        if len(shorter) >= len(text) and len(parse(shorter).claims) >= len(claims):
+            return ". ".join(f"{claim.relation}: {claim.stated}" if claim.parsed else claim.text for claim in shown)
         text = shorter
-
-
-def _key(claim: Claim | ReadClaim) -> ClaimKey:
-    return claim_key(Claim(claim.text, claim.kind, claim.value))
 
 
 def usual_reason(reasons: list[str | None]) -> str | None:

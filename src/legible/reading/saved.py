@@ -8,8 +8,9 @@ from legible.errors import UsageError
 from legible.fileio import decoded, repaired
 from legible.reading.reading import ReadClaim, Reading
 
-_CLAIM = ("text", "p_true", "kind", "value", "agreement", "leverage", "recurrence")
+_CLAIM = ("text", "p_true", "agreement", "leverage", "recurrence")
 _VERDICTS = ("true", "false", "open", "abstain", "unknown")
+_WORDS = {"verdict": _VERDICTS, "polarity": ("positive", "negative"), "family": ("next", "ahead", "now", "context")}
 
 
 def saved_readings(path: Path) -> list[Reading]:
@@ -38,7 +39,10 @@ def saved_readings(path: Path) -> list[Reading]:
 
 
 def _reading(row: dict[str, Any]) -> Reading:
-    """A reading of its `as_dict`; of its claims there is what a trust filter left."""
+    """A reading of its `as_dict`; of its claims there is what a trust filter left.
+
+    Of older files `trust` was the filter's threshold, and a claim's relation its `kind`.
+    """
     return Reading(
         pos=_whole(row["pos"]),
         token=_text(row["token"]),
@@ -50,25 +54,29 @@ def _reading(row: dict[str, Any]) -> Reading:
         direction_mse=_number_or_none(row["direction_mse"]),
         fve_token=_number_or_none(row["fve_token"]),
         claims=tuple(_claim(claim) for claim in row["claims"]),
+        unparsed=tuple(_text(clause) for clause in row.get("unparsed", [])),
         samples=tuple(
             (_text_or_none(one["explanation"]), _number_or_none(one["direction_mse"])) for one in row.get("samples", [])
         ),
         p_true_reason=_text_or_none(row.get("p_true_reason")),
-        trust=_number_or_none(row.get("trust")),
+        trust=_number_or_none(row.get("threshold", None if isinstance(old := row.get("trust"), dict) else old)),
         withheld=_whole(row.get("withheld", 0)),
         kept=_text_or_none(row.get("shown")),
     )
 
 
 def _claim(row: dict[str, Any]) -> ReadClaim:
-    verdict = row.get("verdict", "unknown")
-    if verdict not in _VERDICTS:
-        raise ValueError(f"verdict {verdict!r}, expected one of {', '.join(_VERDICTS)}")
-    text, p_true, kind, value, *numbers = (row[name] for name in _CLAIM)
-    agreement, leverage, recurrence = map(_number_or_none, numbers)
+    words = {name: row[name] for name in _WORDS if name in row}
+    for name, word in words.items():
+        if word not in _WORDS[name]:
+            raise ValueError(f"{name} {word!r}, expected one of {', '.join(_WORDS[name])}")
+    relation = row["relation"] if "relation" in row else row["kind"]
+    text, *numbers = (row[name] for name in _CLAIM)
+    p_true, agreement, leverage, recurrence = map(_number_or_none, numbers)
     return ReadClaim(
-        _text(text), _number_or_none(p_true), _text_or_none(kind), _text_or_none(value), verdict,
-        agreement, leverage, recurrence, _number_or_none(row.get("probe")),
+        _text(text), _text_or_none(relation), _text_or_none(row["value"]), _text_or_none(row.get("subject")),
+        p_true=p_true, agreement=agreement, leverage=leverage, recurrence=recurrence,
+        probe=_number_or_none(row.get("probe")), **words,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from legible.languages.base import Claim
 from legible.languages.facts.english import GAP, LIST_KINDS, TAIL_KINDS, TAIL_WORDINGS
 from legible.languages.world import english
+from legible.languages.world.clauses import leading_subject, pieces
 
 Span = tuple[int, int]
 Places = tuple[str, list[Span]]
@@ -39,7 +40,7 @@ def claim_spans(explanation: str, claims: Sequence[Claim]) -> list[Span | None]:
 
     Args:
         explanation: the text.
-        claims: what `Language.parse` or `split_sentences` found in it, in their order.
+        claims: what `Language.parse` or `parsed_by` found in it, in their order.
 
     Returns:
         One (start, end) a claim; None where the claim's words are not in the text.
@@ -53,7 +54,7 @@ def _spans(explanation: str, claims: tuple[Claim, ...]) -> tuple[Span | None, ..
     at = 0
     for text, same in groupby(claims, key=lambda claim: claim.text):
         group = list(same)
-        if group[0].kind in TAIL_KINDS:
+        if group[0].relation in TAIL_KINDS:
             found += [_tail_word(explanation, claim) for claim in group]
             continue
         whole = _occurrence(explanation, text, at)
@@ -79,10 +80,10 @@ def without(explanation: str, claims: Sequence[Claim], index: int) -> str:
     span, claim = spans[index], claims[index]
     if span is None:
         return explanation
-    if claim.kind in TAIL_KINDS:
+    if claim.relation in TAIL_KINDS:
         return _without_tail_word(explanation, claim, span)
-    if claim.kind is None or claim.text[-1:] in (*_MARKS, ";"):
-        if explanation[span[0] : span[1]] == claim.text or claim.kind not in LIST_KINDS:
+    if not claim.parsed or claim.text[-1:] in (*_MARKS, ";"):
+        if explanation[span[0] : span[1]] == claim.text or claim.relation not in LIST_KINDS:
             return _joined(explanation[: span[0]], explanation[span[1] :])
         return _without_item(explanation, span)
     return _without_clause(explanation, claims, spans, index)
@@ -164,13 +165,13 @@ def _divided(text: str, whole: Span, claims: Sequence[Claim]) -> list[Span | Non
 
 def _anchor(claim: Claim) -> str:
     """The words of a clause that state one claim: its value, or that it is unknown."""
-    return english.UNKNOWN.replace("{kind}", str(claim.kind)) if claim.value is None else claim.value
+    return english.UNKNOWN.replace("{kind}", str(claim.relation)) if claim.value is None else claim.value
 
 
 def _list_item(text: str, claim: Claim, at: int) -> Span | None:
     """One item of a facts statement that lists several values: "b" of "Next a, b, c."."""
     opening = claim.text.removesuffix(f"{claim.value}.")
-    if claim.kind not in LIST_KINDS or opening == claim.text:
+    if claim.relation not in LIST_KINDS or opening == claim.text:
         return None
     for match in re.compile(rf"(?:^|(?<=\s)){re.escape(opening)}(\S+(?:, \S+)*)\.(?=\s|$)").finditer(text, at):
         start = match.start(1)
@@ -184,7 +185,7 @@ def _list_item(text: str, claim: Claim, at: int) -> Span | None:
 def _tail_word(text: str, claim: Claim) -> Span | None:
     """A word of the closing statement "Ends: the big cat", counted from the end."""
     words = list(re.finditer(r"\S+", text))
-    depth = 1 + TAIL_KINDS.index(str(claim.kind))
+    depth = 1 + TAIL_KINDS.index(str(claim.relation))
     if depth >= len(words) or words[-depth][0] != claim.value:
         return None
     return words[-depth].span()
@@ -221,7 +222,7 @@ def _without_clause(text: str, claims: Sequence[Claim], spans: Sequence[Span | N
     closing = text[start + len(body) : end].strip()
     first = text[start : span[0]].strip() == ""
     before, after = text[start : span[0]], text[span[1] : start + len(body)]
-    if claim.kind == _NAME and first:
+    if claim.relation == _NAME and first:
         rest = after.strip(" ,;")
         changed = f"{english.SUBJECTS[0]}{after}" if rest else ""
     elif first:
@@ -242,10 +243,13 @@ def _without_clause(text: str, claims: Sequence[Claim], spans: Sequence[Span | N
 def _with_subject(clause: str, after: str, claim: Claim, next_kind: str | None) -> str:
     """What is left of a sentence that loses its first clause: its subject and the other clauses."""
     rest = after.strip(" ,;")
-    if not rest or claim.kind in _SUBJECTLESS or claim.kind == "edge":
+    if not rest or claim.relation in _SUBJECTLESS or claim.relation == "edge":
         return rest
     head, colon, _ = clause.partition(":")
-    subject = head if colon else " ".join(clause.split()[:2])
+    found = leading_subject(pieces(clause))
+    subject = head if colon else " ".join(clause.split()[: found.length]) if found is not None else ""
+    if not subject:
+        return rest
     return f"{subject}{_opening(next_kind)}{rest}"
 
 
@@ -261,7 +265,7 @@ def _opening(kind: str | None) -> str:
 
 def _kind_after(claims: Sequence[Claim], spans: Sequence[Span | None], span: Span) -> str | None:
     later = [
-        (other[0], claim.kind) for claim, other in zip(claims, spans, strict=True) if other and other[0] >= span[1]
+        (other[0], claim.relation) for claim, other in zip(claims, spans, strict=True) if other and other[0] >= span[1]
     ]
     return min(later, key=lambda pair: pair[0])[1] if later else None
 

@@ -36,8 +36,8 @@ def trusted_claims(
     max_tokens: int = 96,
     seed: int = 0,
     neighbours: Sequence[Sequence[int]] | None = None,
-) -> list[list[TrustedClaim]]:
-    """The claims of each row's reading with evidence, p_true and verdict.
+) -> tuple[list[list[TrustedClaim]], list[Gathered]]:
+    """The claims of each row's reading with evidence, p_true and verdict, and the readings.
 
     Args:
         checkpoint: verbalizer, reconstructor, language and calibrator.
@@ -51,7 +51,7 @@ def trusted_claims(
             from `rows`. Empty lists leave recurrence unknown.
 
     Returns:
-        One list a row, in the order of the explanation; empty where no explanation came out.
+        One list a row, in the order of the explanation, empty where no explanation came out; and what was gathered.
 
     Raises:
         UsageError: another number of rows than of vectors, or an argument that the engine refuses.
@@ -64,7 +64,7 @@ def trusted_claims(
     if neighbours is None:
         neighbours = neighbours_of([row.document.doc_id for row in rows], [row.pos for row in rows])
     found = gather(checkpoint, vectors, written, _spots(checkpoint, rows), neighbours)
-    return with_verdicts(checkpoint, found, rows, samples=samples, temperature=heat)
+    return with_verdicts(checkpoint, found, rows, samples=samples, temperature=heat), found
 
 
 def with_verdicts(

@@ -15,7 +15,7 @@ from legible.contract.schema import ModelContract
 from legible.data.capture import RECENT_TOKENS
 from legible.errors import UsageError
 from legible.instruments import Instrument, LogitLens, make_instrument
-from legible.languages.base import split_sentences
+from legible.languages.base import parsed_by
 from legible.models.target import Target
 from legible.reading.flags import text_flags
 from legible.reading.locate import locate
@@ -156,4 +156,4 @@ class ZeroShotReader:
         """Sentences whose truth nobody decides; the logit lens lists words and claims nothing."""
         if written is None or isinstance(self.instrument, LogitLens):
             return ()
-        return tuple(ReadClaim(claim.text) for claim in split_sentences(written))
+        return tuple(ReadClaim(claim.text) for claim in parsed_by(None, written).claims)

@@ -45,11 +45,14 @@ class Table:
     readings: int = 0
 
     def add(self, trusted: Sequence[Sequence[TrustedClaim]], rows: Sequence[Row], hidden: Sequence[bool]) -> None:
-        """Take in the claims of some rows; recurrence is left out where it is hidden."""
+        """Take in the claims of some rows; recurrence is left out where it is hidden.
+
+        Denials and other unusual claims stay out, too few to be fitted on: the calibrator refuses them.
+        """
         self.readings += len(rows)
         for claims, row, hide in zip(trusted, rows, hidden, strict=True):
             for one in claims:
-                if one.verdict in DECIDED and one.claim.value is not None:
+                if one.verdict in DECIDED and one.claim.value is not None and one.evidence.unusual is None:
                     self.evidence.append(replace(one.evidence, recurrence=None) if hide else one.evidence)
                     self.true.append(one.verdict == "true")
                     self.doc_ids.append(row.document.doc_id)

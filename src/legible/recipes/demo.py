@@ -113,7 +113,7 @@ def _context(readings: Sequence[Reading], text: str, ends: Sequence[int]) -> Ite
             if back >= RECENT_TOKENS:
                 found.append((-back, one, claim))
     for back, one, claim in sorted(found, key=lambda item: (item[0], item[1].pos)):
-        yield Shown(one, f"context: {_quoted(claim)} was last said {-back} tokens before", str(claim.kind))
+        yield Shown(one, f"context: {_quoted(claim)} was last said {-back} tokens before", str(claim.relation))
 
 
 def _implied(
@@ -122,7 +122,7 @@ def _implied(
     """True claims that follow from the text and stand nowhere in it so far; first those that no later word says."""
     found = []
     for one, claim in _claims(readings):
-        fact = facts.get(one.pos, {}).get(str(claim.kind))
+        fact = facts.get(one.pos, {}).get(str(claim.relation))
         if claim.verdict != "true" or fact is None or fact.status != "implied":
             continue
         if not any(_said(claim, text[: ends[one.pos]])):
@@ -130,7 +130,7 @@ def _implied(
     for later, one, claim in sorted(found, key=lambda item: (item[0], item[1].pos)):
         where = "yet" if later else "in the whole story"
         why = f"implied: {_quoted(claim)} follows from the facts; no sentence says it {where}"
-        yield Shown(one, why, str(claim.kind))
+        yield Shown(one, why, str(claim.relation))
 
 
 def _withheld(readings: Sequence[Reading]) -> Iterator[Shown]:
@@ -138,17 +138,18 @@ def _withheld(readings: Sequence[Reading]) -> Iterator[Shown]:
     doubtful = [(one, claim) for one, claim in _claims(readings) if claim.p_true is not None and claim.p_true < TRUSTED]
     for one, claim in sorted(doubtful, key=lambda item: (item[1].p_true, item[0].pos)):
         why = f"withheld: {_quoted(claim)} has p_true {probability(claim.p_true)}; as --trust {TRUSTED} shows it"
-        yield Shown(filtered(one, TRUSTED, lambda text: LANGUAGE.parse(text).claims), why, str(claim.kind))
+        yield Shown(filtered(one, TRUSTED, LANGUAGE.parse), why, str(claim.relation))
 
 
 def _wrong(readings: Sequence[Reading], facts: Mapping[int, Mapping[str, Fact]]) -> Iterator[Shown]:
     """The wrong claims of highest p_true: where trust was misplaced most."""
     wrong = [(one, claim) for one, claim in _claims(readings) if claim.verdict in WRONG]
     for one, claim in sorted(wrong, key=lambda item: (-(item[1].p_true or 0.0), item[0].pos)):
-        fact = facts.get(one.pos, {}).get(str(claim.kind))
+        fact = facts.get(one.pos, {}).get(str(claim.relation))
         says = f"says “{fact.values[0]}”" if fact is not None and fact.values else "does not say"
         p_true = "no p_true" if claim.p_true is None else f"p_true {probability(claim.p_true)}"
-        yield Shown(one, f"wrong: {_quoted(claim)} ({claim.kind}; {p_true}); the story so far {says}", str(claim.kind))
+        why = f"wrong: {_quoted(claim)} ({claim.relation}; {p_true}); the story so far {says}"
+        yield Shown(one, why, str(claim.relation))
 
 
 def _fullest(readings: Sequence[Reading]) -> Iterator[Shown]:
@@ -161,7 +162,7 @@ def _fullest(readings: Sequence[Reading]) -> Iterator[Shown]:
 def _claims(readings: Sequence[Reading]) -> Iterator[tuple[Reading, ReadClaim]]:
     """Claims about the story, with their readings; where its sentences end is none of it."""
     for one in readings:
-        yield from ((one, claim) for claim in one.claims if claim.kind in LANGUAGE.probe_kinds and claim.value)
+        yield from ((one, claim) for claim in one.claims if claim.relation in LANGUAGE.probe_kinds and claim.value)
 
 
 def _said(claim: ReadClaim, text: str) -> Iterator[re.Match[str]]:

@@ -218,6 +218,7 @@ def _explained(source: Source, completions: Completions, vectors: Float[Tensor, 
             "direction_mse": mse,
             "fve_token": _fve(source, mse),
             "claims": [claim.as_dict() for claim in claims],
+            "unparsed": list(one.unparsed),
             "p_true_reason": "a raw vector: nobody knows what it was read from",
         }
         if len(one.completions) > 1:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from legible.errors import UsageError
-from legible.languages.base import Claim, Language, split_sentences
+from legible.languages.base import Claim, ClaimKey, Language, parsed_by
 from legible.models.reconstructor import Reconstructor
 from legible.reading.spans import without
 from legible.vectors import unit
@@ -88,22 +88,22 @@ def random_direction(width: int, seed: int) -> Float[Tensor, " d_model"]:
 def unrelated_edit(before: str, after: str, language: Language | None, seed: int) -> str | None:
     """`before` with another statement changed than the edit changes: the control that any edit makes.
 
-    Where the language lists values, another claim gets another value of its kind; else another statement is left out.
+    Where the language lists values, another claim gets another value of its relation; else another statement goes.
 
     Returns:
         The other edit, drawn by seed; None where the explanation says nothing else.
     """
     rng = np.random.default_rng([seed, 8])
-    claims = language.parse(before).claims if language is not None else split_sentences(before)
+    claims = parsed_by(language, before).claims
     kept = {text.strip() for text in _STATEMENT.findall(after)}
     touched = {word for text in _STATEMENT.findall(before) if text.strip() not in kept for word in text.split()}
     others = [i for i, claim in enumerate(claims) if claim.text.rstrip(".!?;") in after and claim.value not in touched]
     if language is not None and language.values:
-        others = [i for i in others if claims[i].value in language.values.get(claims[i].kind or "", ())]
+        others = [i for i in others if claims[i].value in language.values.get(claims[i].relation or "", ())]
         if not others:
             return None
         claim = claims[others[int(rng.integers(len(others)))]]
-        values = [value for value in language.values[str(claim.kind)] if value != claim.value]
+        values = [value for value in language.values[str(claim.relation)] if value != claim.value]
         return with_value(before, claim, values[int(rng.integers(len(values)))])
     shorter = [text for i in others if (text := without(before, claims, i)).strip() and text != before]
     return shorter[int(rng.integers(len(shorter)))] if shorter else None
@@ -134,8 +134,8 @@ def reads_back(read: str | None, before: str, after: str, language: Language | N
     return new - old <= now and not (old - new) & now and old != new
 
 
-def _claims(text: str, language: Language | None) -> set[tuple[str | None, str | None]] | set[str]:
-    return {(claim.kind, claim.value) for claim in language.parse(text).claims} if language is not None else set()
+def _claims(text: str, language: Language | None) -> set[ClaimKey] | set[str]:
+    return {claim.key for claim in language.parse(text).claims} if language is not None else set()
 
 
 def _alone(before: str, after: str) -> tuple[str, str] | None:

@@ -133,7 +133,8 @@ def _stage(spot: DrawnToken, kind: str, language: Language) -> list[str]:
 
 
 def _claims(spot: DrawnToken, kind: str, language: Language) -> list[Claim]:
-    return [claim for claim in language.parse(spot.explanation or "").claims if claim.kind == kind]
+    found = language.parse(spot.explanation or "").claims
+    return [claim for claim in found if claim.relation == kind and language.unusual(claim) is None]
 
 
 def _site(

@@ -200,5 +200,5 @@ def _line(row: int, result: Explanation | Refusal) -> bytes:
     if isinstance(result, Refusal):
         value["reason"] = result.reason
     else:
-        value |= {"text": result.text, "claims": [[claim.kind, claim.value] for claim in result.claims]}
+        value |= {"text": result.text, "claims": [[claim.relation, claim.value] for claim in result.claims]}
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"

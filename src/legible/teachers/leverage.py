@@ -41,7 +41,7 @@ def keep_from_leverage(
         text = teacher.language.write(teacher.language.taught(row), row, teacher.seed)
         claims = teacher.language.parse(text).claims
         texts += [text, *(without(text, claims, i) for i in range(len(claims)))]
-        jobs += [(place, None), *((place, claim.kind) for claim in claims)]
+        jobs += [(place, None), *((place, claim.relation) for claim in claims)]
     back = reconstructor.reconstruct(texts)
     errors = direction_mse(back, vectors[[place for place, _ in jobs]]).tolist()
     whole = {place: error for (place, kind), error in zip(jobs, errors, strict=True) if kind is None}

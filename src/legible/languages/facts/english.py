@@ -1,8 +1,9 @@
 """The English of the facts language: every wording once, and the scanner that reads it back.
 
 A statement is a sentence built from one wording; a wording belongs to one kind (and, for kinds with few values, to one
-value), so `scan` is the exact inverse of `statement`. Statements are short and plain because models of a few hundred
-thousand parameters must learn to write and to read them.
+value), so `scan` is the exact inverse of `statement`. It also reads a wording denied ("Not about Tom.", "The mood is
+not sad."), and nothing else. Statements are short and plain because models of a few hundred thousand parameters must
+learn to write and to read them.
 """
 
 import re
@@ -10,10 +11,15 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from legible.languages.base import Claim, Parsed
+from legible.languages.base import Claim, Family, Parsed, Polarity
 
 TAIL_KINDS = ("last", "last2", "last3")
 """The words just before, and with, the read token: always the final statement, newest word last."""
+SUBJECT = "text"
+FAMILIES: dict[str, Family] = {
+    "next": "next",
+    **dict.fromkeys((*TAIL_KINDS, "quote", "sentence", "story", "surprise"), "now"),
+}
 GAP = "_"
 NEW_LINE = "/"
 
@@ -106,36 +112,66 @@ def scan(explanation: str) -> Parsed:
 
 
 def _read_sentence(text: str, at: int, parsed: Parsed) -> int:
-    for pattern, kind, value, wording in _patterns():
-        found = pattern.match(text, at)
+    for one in _patterns():
+        found = one.pattern.match(text, at)
         if found:
-            said = found.group(1).split(", ") if kind in LIST_KINDS else found.groups() or (value,)
-            parsed.claims.extend(Claim(wording.format(each), kind, each) for each in dict.fromkeys(said))
+            said = found.group(1).split(", ") if one.kind in LIST_KINDS else found.groups() or (one.value,)
+            parsed.claims.extend(
+                _claim(one.wording.format(each), one.kind, each, one.polarity) for each in dict.fromkeys(said)
+            )
             return found.end()
     stop = re.compile(r"[^ ]*[.!?](?: |$)").search(text, at)
     end = stop.end() if stop else len(text)
-    parsed.unparsed_words += len(text[at:end].split())
+    parsed.unparsed.append(text[at:end].strip())
     return end
 
 
 def _read_tail(tail: re.Match[str], parsed: Parsed) -> None:
     words = tail.group(1).split(" ")
-    parsed.unparsed_words += max(0, len(words) - len(TAIL_KINDS))
+    if len(words) > len(TAIL_KINDS):
+        parsed.unparsed.append(" ".join(words[: -len(TAIL_KINDS)]))
     for kind, word in zip(TAIL_KINDS, reversed(words), strict=False):
         if word != GAP:
-            parsed.claims.append(Claim(tail_statement({kind: word}, TAIL_WORDINGS[0]), kind, word))
+            parsed.claims.append(_claim(tail_statement({kind: word}, TAIL_WORDINGS[0]), kind, word))
+
+
+def _claim(text: str, kind: str, value: str, polarity: Polarity = "positive") -> Claim:
+    return Claim(text, kind, value, SUBJECT, polarity, FAMILIES.get(kind, "context"))
+
+
+class _Pattern(NamedTuple):
+    pattern: re.Pattern[str]
+    kind: str
+    value: str  # of a kind with few values, else empty
+    wording: str
+    polarity: Polarity
 
 
 @cache
-def _patterns() -> list[tuple[re.Pattern[str], str, str | None, str]]:
-    single, listed = r"(\S+)", r"(\S+(?:, \S+)*)"
-    rows: list[tuple[str, str, str | None, str]] = [
-        (re.escape(wording), kind, value, wording)
+def _patterns() -> list[_Pattern]:
+    """Every wording and then every denial, so that "Not so sure." is the wording that it is."""
+    wordings = [
+        (kind, value, wording)
         for kind, by_value in CLOSED_WORDINGS.items()
-        for value, wordings in by_value.items()
-        for wording in wordings
+        for value, several in by_value.items()
+        for wording in several
     ]
-    for kind, wordings in OPEN_WORDINGS.items():
-        slot = listed if kind in LIST_KINDS else single
-        rows += [(re.escape(wording).replace(r"\{\}", slot), kind, None, wording) for wording in wordings]
-    return [(re.compile(pattern + r"(?: |$)"), kind, value, wording) for pattern, kind, value, wording in rows]
+    wordings += [(kind, "", wording) for kind, several in OPEN_WORDINGS.items() for wording in several]
+    denied = [(kind, value, form) for kind, value, wording in wordings for form in denials(wording)]
+    return [
+        _Pattern(_compiled(wording, kind), kind, value, wording, polarity)  # type: ignore[arg-type]
+        for polarity, rows in (("positive", wordings), ("negative", denied))
+        for kind, value, wording in rows
+    ]
+
+
+def denials(wording: str) -> list[str]:
+    """A wording denied: of its verb where it has one, and as a whole."""
+    found = [f"{no} {wording[0].lower()}{wording[1:]}" for no in ("Not", "Never", "No longer")]
+    verb = re.search(r" (is|was|had) ", wording)
+    return found + ([f"{wording[: verb.end()]}{no} {wording[verb.end() :]}" for no in ("not", "no")] if verb else [])
+
+
+def _compiled(wording: str, kind: str) -> re.Pattern[str]:
+    slot = r"(\S+(?:, \S+)*)" if kind in LIST_KINDS else r"(\S+)"
+    return re.compile(re.escape(wording).replace(r"\{\}", slot) + r"(?: |$)")

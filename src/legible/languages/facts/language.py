@@ -42,6 +42,8 @@ class FactsLanguage(Language):
     name = "facts"
     kinds = (*SEEN.open, *SEEN.closed, *TAIL_KINDS)
     probe_kinds = ("about", "named", "hero", "being", "pronoun", "mood", "place", *SEEN.closed)
+    subjects: ClassVar[Mapping[str, str]] = dict.fromkeys((*SEEN.open, *SEEN.closed, *TAIL_KINDS), english.SUBJECT)
+    families = english.FAMILIES
     list_kinds = LIST_KINDS
     text_kinds = ("about", "named", "hero", "being", "place", "mood", "pronoun", "topic")
     target_kinds = ("next", "surprise")
@@ -66,7 +68,10 @@ class FactsLanguage(Language):
             "surprise": [] if row.surprise is None else [_bucket(row.surprise, {"low": 0.7, "medium": 3.0}, "high")],
             **{kind: tail[-1 - depth : len(tail) - depth] for depth, kind in enumerate(TAIL_KINDS)},
         }
-        return {kind: Fact(kind, "stated" if found[kind] else "open", tuple(found[kind])) for kind in self.kinds}
+        return {
+            kind: Fact(kind, "stated" if found[kind] else "open", tuple(found[kind]), english.SUBJECT)
+            for kind in self.kinds
+        }
 
     def write(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str:
         """Varied English that states exactly these claims; the wording depends on the document, the token and the seed.
@@ -94,12 +99,12 @@ class FactsLanguage(Language):
         A name stated as first or last is not repeated in the cast.
         """
         claims = super().taught(row, keep)
-        named = {claim.value for claim in claims if claim.kind in ("about", "named")}
+        named = {claim.value for claim in claims if claim.relation in ("about", "named")}
         dropped = set() if keep is None else {kind for kind, near in COMPANIONS.items() if not near & keep}
         return [
             claim
             for claim in claims
-            if claim.kind not in dropped and not (claim.kind == "cast" and claim.value in named)
+            if claim.relation not in dropped and not (claim.relation == "cast" and claim.value in named)
         ]
 
     def in_plain_words(self, claim: Claim) -> str:
@@ -112,14 +117,14 @@ class FactsLanguage(Language):
 
     def in_context(self, claim: Claim, row: Row) -> bool:
         """Whether neither the last 8 tokens nor the position give this claim away."""
-        if claim.kind is None or claim.value is None or claim.kind == "story" or claim.kind in TAIL_KINDS:
+        if claim.relation is None or claim.value is None or claim.relation == "story" or claim.relation in TAIL_KINDS:
             return False
-        if claim.kind == "quote":
+        if claim.relation == "quote":
             return not any(mark in row.recent for mark in '"“”\n')
-        if claim.kind == "sentence":
+        if claim.relation == "sentence":
             return not any(mark in row.recent for mark in ".!?\n")
         recent = words_between(row.document.text, row.recent_start, row.char_end)
-        if claim.kind == "pronoun":
+        if claim.relation == "pronoun":
             return claim.value not in {PRONOUNS.get(word) for word in recent}
         value = claim.value.removeprefix("-").lower()
         return value not in recent and (
@@ -130,13 +135,13 @@ class FactsLanguage(Language):
 def _by_kind(claims: Sequence[Claim], kinds: tuple[str, ...]) -> dict[str, list[str]]:
     values: dict[str, list[str]] = {}
     for claim in claims:
-        if claim.kind not in kinds or claim.value is None:
+        if claim.relation not in kinds or claim.value is None or claim.polarity == "negative":
             raise ValueError(
-                f"the facts language cannot state kind {claim.kind!r} with value {claim.value!r}; "
-                f"its kinds are {', '.join(kinds)}"
+                f"the facts language cannot state {claim.relation!r} with {claim.stated!r}; "
+                f"it affirms values of {', '.join(kinds)}"
             )
-        if claim.value not in values.setdefault(claim.kind, []):
-            values[claim.kind].append(claim.value)
+        if claim.value not in values.setdefault(claim.relation, []):
+            values[claim.relation].append(claim.value)
     for kind, several in values.items():
         if len(several) > 1 and kind not in LIST_KINDS:
             raise ValueError(f"the facts language states one value of {kind!r} at a time, got {', '.join(several)}")

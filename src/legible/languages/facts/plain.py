@@ -32,6 +32,7 @@ _CLOSED: dict[tuple[str | None, str | None], str] = {
 
 def spelled_out(claim: Claim) -> str | None:
     """A claim as a sentence about the passage; None for kinds that the passage alone does not decide."""
-    if claim.kind in _OPEN and claim.value is not None:
-        return _OPEN[claim.kind].format(claim.value)
-    return _CLOSED.get((claim.kind, claim.value))
+    said = _CLOSED.get((claim.relation, claim.value))
+    if claim.relation in _OPEN and claim.value is not None:
+        said = _OPEN[claim.relation].format(claim.value)
+    return f"This is wrong: {said}" if said is not None and claim.polarity == "negative" else said

@@ -3,6 +3,8 @@
 A fragment states one claim; fragments of a group share a sentence and its subject.
 """
 
+from legible.languages.base import Family
+
 FRAGMENTS: dict[str, tuple[str, ...]] = {
     "species": ("is a {v}", "lives as a {v}", "belongs to the {v} kind"),
     "place": ("is at the {v}", "stays near the {v}", "can be found around the {v}"),
@@ -29,12 +31,8 @@ EDGES = {
     "end": ("a sentence ends", "the sentence closes", "full stop here"),
     "mid": ("inside a sentence", "midway in the sentence", "halfway through the words"),
 }
-EDGE_CUES = {"ends": "end", "closes": "end", "stop": "end", "inside a": "mid", "midway": "mid", "halfway": "mid"}
-BELIEF_CUES = frozenset(
-    (
-        *("believe", "believes", "believed", "expect", "expects", "expected", "suppose", "supposes", "supposed"),
-        *("think", "thinks", "thought", "guess", "guesses", "guessed", "suspect", "suspects", "suspected"),
-        *("assume", "assumes", "assumed", "search", "searches", "searched", "look", "looked", "opinion", "sure"),
-    )
-)
+EDGE_WORDS = {"midway": "mid", "halfway": "mid"}
+"""Words that say as much alone; nobody writes them so on purpose."""
 UNKNOWN = "the {kind} is unknown"
+FAMILIES: dict[str, Family] = {"edge": "now"}
+"""What claims are about; all others are about the context."""

@@ -1,14 +1,17 @@
-"""Which sentences are the world's: an acceptor for continuations, so that loss of fluency can be counted.
+"""Which sentences are the world's, and what they state: an acceptor for continuations, so that loss of fluency can be
+counted, and a reader of the facts in them.
 
 A sentence is accepted where it is one of the wordings of `forms` with any values of the right kinds in its places,
 behind the opening of its layout if it has one. Whether it is true, or agrees with what was told before (a hero's
-pronoun included), is another question.
+pronoun included), is another question. What is said of a value is the form's: a hammer in the place of a place is a
+(wrong) place.
 """
 
 import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import chain
+from typing import NamedTuple
 
 from legible.languages.world import forms, lexicon
 
@@ -19,8 +22,15 @@ _SET_PHRASES = ("Dear reader,", "Chapter one.", "Hear me, says the teller.", "Ch
                 "That is all.")  # fmt: skip
 _PRONOUNS = {"he": ("he", "she"), "He": ("He", "She"), "his": ("his", "her")}
 
-Pattern = tuple[frozenset[str], ...]
-"""For every word and mark of a sentence those that may stand there."""
+
+class Slot(NamedTuple):
+    """The words that may stand at one place of a sentence; the relation of a fact where they are its values."""
+
+    allowed: frozenset[str]
+    relation: str | None = None
+
+
+Pattern = tuple[Slot, ...]
 
 
 def accepts(sentence: str, *, cut: bool = False) -> bool:
@@ -75,6 +85,53 @@ def left_at(text: str) -> int | None:
     return None
 
 
+def told(prefix: str, continuation: str) -> dict[str, str]:
+    """The first value of each kind that a continuation of a story states, in sentences of the world.
+
+    Args:
+        prefix: the story so far; a sentence that it left unfinished is finished by the continuation.
+        continuation: what follows, for example sampled from the target; its last sentence may be cut off.
+
+    Example:
+        >>> told("Mira was sad. She was at", " the hammer. A hammer fell.")
+        {'place': 'hammer'}
+    """
+    unfinished = _unfinished(prefix)
+    found: dict[str, str] = {}
+    start = -len(unfinished)
+    for sentence, whole in _sentences(unfinished + continuation):
+        places = list(_PIECE.finditer(sentence))
+        opened = len(places) - len(_opened([place[0] for place in places]))
+        relations = _relations(tuple(place[0] for place in places[opened:]), whole)
+        for place, relation in zip(places[opened:], relations, strict=False):
+            if relation is not None and start + place.end() > 0:
+                found.setdefault(relation, place[0])
+        start += len(sentence)
+    return found
+
+
+def _relations(pieces: Sequence[str], whole: bool) -> list[str | None]:
+    """Of which relation each word of a sentence is a value; of none where it is no sentence of the world, or begins
+    several that disagree. Values of other relations are let in only where no sentence has all in their places."""
+    for typed in (True, False):
+        fitting = [
+            pattern
+            for pattern in _patterns()
+            if (len(pieces) == len(pattern) if whole else len(pieces) <= len(pattern))
+            and all(piece in (slot.allowed if typed or slot.relation is None else _everything())
+                    for piece, slot in zip(pieces, pattern, strict=False))
+        ]  # fmt: skip
+        if fitting:
+            columns = ({pattern[place].relation for pattern in fitting} for place in range(len(pieces)))
+            return [next(iter(column)) if len(column) == 1 else None for column in columns]
+    return []
+
+
+@cache
+def _everything() -> frozenset[str]:
+    return frozenset(value for values in lexicon.VALUES.values() for value in values)
+
+
 def _unfinished(prefix: str) -> str:
     """What stands behind the last sentence that is over; an address ends with a comma."""
     ends = [match.end() for match in re.finditer(r"[.!?]|Dear reader,", prefix)]
@@ -96,7 +153,7 @@ def _opened(pieces: list[str]) -> list[str]:
 
 
 def _begins(pieces: Sequence[str], pattern: Pattern) -> bool:
-    return all(piece in allowed for piece, allowed in zip(pieces, pattern, strict=False))
+    return all(piece in slot.allowed for piece, slot in zip(pieces, pattern, strict=False))
 
 
 @cache
@@ -110,12 +167,13 @@ def _patterns() -> tuple[Pattern, ...]:
 
 def _pattern(form: str) -> Pattern:
     return tuple(
-        frozenset(_choices(piece[1:-1])) if piece.startswith("{") else frozenset((piece,))
+        _slot(piece[1:-1]) if piece.startswith("{") else Slot(frozenset((piece,)))
         for piece in re.findall(r"\{\w+\}|[\w']+|[^\w\s]", form)
     )
 
 
-def _choices(slot: str) -> tuple[str, ...]:
-    if slot in _PRONOUNS:
-        return _PRONOUNS[slot]
-    return lexicon.VALUES["spot" if slot == "moved" else slot]
+def _slot(name: str) -> Slot:
+    if name in _PRONOUNS:
+        return Slot(frozenset(_PRONOUNS[name]))
+    relation = "spot" if name == "moved" else name
+    return Slot(frozenset(lexicon.VALUES[relation]), relation)

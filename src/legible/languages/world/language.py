@@ -1,29 +1,24 @@
 """Facts, explanations and claims of the world: what holds at a token, and English for it.
 
-The parser goes by values, not by templates: values of different kinds are disjoint words, so a claim is found in
-any wording, seen or not; only `spot` and `belief` share their words and are told apart by a verb of belief in
-the same clause. Whatever an explanation mentions counts as claimed.
+Explanations are read by the grammar of `clauses`, continuations by the forms of `grammar`: words decide what a value is
+said of, the value never does.
 """
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from legible.documents import Document
-from legible.languages.base import Claim, Fact, Language, OwnSplit, Parsed, Row
-from legible.languages.world import english, lexicon
+from legible.languages.base import Claim, Fact, Language, OwnSplit, Row
+from legible.languages.world import clauses, english, lexicon
 from legible.languages.world.counterfactual import CHANGEABLE, alternatives, counterfactual
-from legible.languages.world.grammar import accepted, left_at
+from legible.languages.world.grammar import accepted, left_at, told
 from legible.languages.world.secrets import Plant, plant_of
 from legible.languages.world.stories import is_short, story, story_document
 
 CALIBRATE_SEED = 3_000_000
 """Added to the seed of stories that fit calibrators: training wordings, but no story of any run's dev store."""
 
-_EDGE = re.compile(
-    r"\b(" + "|".join(english.EDGE_CUES) + r") ?(?:sentence\b|in the sentence|here|through|$)", re.IGNORECASE
-)
-_UNKNOWN = re.compile(r"\bthe (" + "|".join(lexicon.KINDS) + r") is unknown", re.IGNORECASE)
 _END = (".", "!", "?")
 
 
@@ -33,6 +28,8 @@ class WorldLanguage(Language):
     name = "world"
     kinds = (*lexicon.KINDS, "edge")
     probe_kinds = lexicon.KINDS
+    subjects = lexicon.ABOUT
+    families = english.FAMILIES
     values = lexicon.VALUES
     bounded = True
     paraphrases = True
@@ -54,10 +51,12 @@ class WorldLanguage(Language):
         plant = plant_of(row.document.doc_id)
         follows = _implied({kind: value for kind, (value, _) in known.items()}, plant)
         known |= {kind: (value, "implied") for kind, value in follows.items() if kind not in known}
-        facts = {kind: Fact(kind, "open", ()) for kind in lexicon.KINDS}
-        facts |= {kind: Fact(kind, status, (value,)) for kind, (value, status) in known.items()}  # type: ignore[arg-type]
-        edge = "end" if row.prefix.rstrip().endswith(_END) else "mid"
-        return facts | {"edge": Fact("edge", "stated", (edge,))}
+        known["edge"] = ("end" if row.prefix.rstrip().endswith(_END) else "mid"), "stated"
+        found = {kind: known.get(kind, (None, "open")) for kind in self.kinds}
+        return {
+            kind: Fact(kind, status, () if value is None else (value,), lexicon.ABOUT[kind])  # type: ignore[arg-type]
+            for kind, (value, status) in found.items()
+        }
 
     def write(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str:
         """Plain English for these claims; the wording depends on (seed, document, position) alone.
@@ -70,7 +69,7 @@ class WorldLanguage(Language):
         def pick(wordings: tuple[str, ...]) -> str:
             return rng.choice([w for index, w in enumerate(wordings) if (index % 3 == 2) == held_out])
 
-        said = {claim.kind: claim.value for claim in claims}
+        said = {claim.relation: claim.value for claim in claims}
         subject = pick(english.NAMED).replace("{v}", said["name"] or "") if said.get("name") else pick(english.SUBJECTS)
         sentences = []
         for index, group in enumerate(english.GROUPS):
@@ -89,30 +88,6 @@ class WorldLanguage(Language):
         if value is None:
             return english.UNKNOWN.replace("{kind}", kind)
         return str(pick(english.FRAGMENTS[kind])).replace("{v}", value)
-
-    def parse(self, explanation: str) -> Parsed:
-        """Every value that the explanation mentions, as a claim of its kind; order of mention, no repeats."""
-        parsed = Parsed()
-        for clause in re.split(r"[,;]|(?<=\w)[.!?]", explanation):
-            found = list(self._clause(clause))
-            parsed.unparsed_words += 0 if found else len(clause.split())
-            parsed.claims += [claim for claim in found if claim not in parsed.claims]
-        return parsed
-
-    def _clause(self, clause: str) -> Iterator[Claim]:
-        text = clause.strip()
-        if edge := _EDGE.search(clause):
-            yield Claim(text, "edge", english.EDGE_CUES[edge[1].lower()])
-            return
-        if unknown := _UNKNOWN.search(clause):
-            yield Claim(text, unknown[1].lower(), None)
-        words = _words(clause)
-        believed = any(word.lower() in english.BELIEF_CUES for word in words)
-        for word in words:
-            if word in lexicon.SPOTS:
-                yield Claim(text, "belief" if believed else "spot", word)
-            elif word in lexicon.KIND_OF:
-                yield Claim(text, lexicon.KIND_OF[word], word)
 
     def knows(self, document: Document) -> bool:
         """Whether its id names a story, and its text is that story or the beginning of it."""
@@ -138,35 +113,16 @@ class WorldLanguage(Language):
         """The code length of the teller's choices; None for a few sentences, whose state says more than they do."""
         return story(document.doc_id).nats if self.knows(document) and not is_short(document.doc_id) else None
 
+    parse = staticmethod(clauses.parse)
+    told = staticmethod(told)
     left_at = staticmethod(left_at)
     accepted = staticmethod(accepted)
     alternatives = staticmethod(alternatives)
     retold = staticmethod(counterfactual)
 
-    def told(self, prefix: str, continuation: str) -> dict[str, str]:
-        """The first value of each kind that a continuation of a story states.
-
-        Args:
-            prefix: the story so far; a sentence that it left unfinished is finished by the continuation.
-            continuation: what follows, for example sampled from the target.
-        """
-        cut = max((prefix.rfind(mark) for mark in _END), default=-1) + 1
-        found: dict[str, str] = {}
-        offset = len(prefix) - cut
-        for sentence in re.finditer(r"[^.!?]+", prefix[cut:] + continuation):
-            believed = any(word in english.BELIEF_CUES for word in sentence[0].lower().split())
-            for word in re.finditer(r"[\w'-]+", sentence[0]):
-                if sentence.start() + word.start() < offset:
-                    continue
-                if word[0] in lexicon.SPOTS:
-                    found.setdefault("belief" if believed else "spot", word[0])
-                elif word[0] in lexicon.KIND_OF:
-                    found.setdefault(lexicon.KIND_OF[word[0]], word[0])
-        return found
-
     def in_context(self, claim: Claim, row: Row) -> bool:
         """Whether the claim is about a fact whose value is not among the last 8 tokens."""
-        if claim.kind not in lexicon.KINDS or claim.value is None:
+        if claim.relation not in lexicon.KINDS or claim.value is None:
             return False
         return claim.value not in _words(row.recent)
 

@@ -43,10 +43,14 @@ VALUES: dict[str, tuple[str, ...]] = {
     "gear": ("cloak", "hood", "scarf", "hat", "vest", "helmet", "jacket", "coat"),
 }  # fmt: skip
 
+ABOUT = {
+    **dict.fromkeys(KINDS, "hero"), "time": "scene", "weather": "scene", "relation": "friend", "spot": "thing",
+    "edge": "text",
+}  # fmt: skip
+"""Of whom the world knows each relation."""
+
 _MOOD_GROUP = {mood: index // 2 for index, mood in enumerate(VALUES["mood"])}
 _GEAR = dict(zip(VALUES["weather"], VALUES["gear"], strict=True))
-KIND_OF = {value: kind for kind in KINDS if kind not in ("spot", "belief") for value in VALUES[kind]}
-SPOTS = frozenset(VALUES["spot"])
 
 COMBINATIONS = (("name", "species"), ("mood", "want"), ("place", "holds"))
 

@@ -27,6 +27,7 @@ export function card(reading, { actions = [], level = "h3", id = `r${reading.pos
     shown.length ? claims(shown, filter, reading.samples !== undefined) : null,
     withheld(reading, shown, filter),
     reason(reading),
+    unparsed(reading),
     samples(reading));
 }
 
@@ -70,13 +71,22 @@ function claims(list, filter, sampled) {
       probed && el("th", { scope: "col", class: "n", title: "probability that a probe of the activation gives this value" }, "probe"),
       carried && el("th", { scope: "col", class: "n", title: "how much worse the vector comes back without these words" }, "carries"))),
     el("tbody", {}, list.map((claim) => el("tr", { class: narrowed && !claimPasses(claim, filter) ? "dim" : "" },
-      el("th", { scope: "row" }, highlighted(claim.text), claim.kind && el("span", { class: "kind" }, `${claim.kind}: ${claim.value}`)),
+      el("th", { scope: "row" }, highlighted(claim.text), claim.relation && el("span", { class: "kind", title: `said of: ${claim.subject ?? "the text"}` }, stated(claim))),
       el("td", { "data-label": "p_true" }, typeof claim.p_true === "number" ? [bar(claim.p_true, "trust"), ` ${probability(claim.p_true)}`] : el("span", { class: "soft" }, "–")),
       decided && el("td", { class: `verdict ${claim.verdict ?? ""}`, "data-label": "verdict" }, claim.verdict ?? "–"),
       sampled && el("td", { class: "n", "data-label": "agree" }, number(claim.agreement)),
       el("td", { class: "n", "data-label": "near" }, number(claim.recurrence)),
       probed && el("td", { class: "n", "data-label": "probe" }, number(claim.probe)),
       carried && el("td", { class: "n", "data-label": "carries" }, number(claim.leverage))))));
+}
+
+function stated(claim) {
+  return `${claim.relation}: ${claim.polarity === "negative" ? "not " : ""}${claim.value ?? "unknown"}`;
+}
+
+function unparsed(reading) {
+  if (!reading.unparsed?.length) return null;
+  return el("p", { class: "soft small unparsed" }, `not understood, so neither true nor false: ${visible(reading.unparsed.join("; "))}`);
 }
 
 function reason(reading) {

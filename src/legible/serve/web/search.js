@@ -11,12 +11,12 @@ export function filtering() {
   return Boolean(words || kind || verdict || trust || unflagged);
 }
 
-/** Whether a claim is shown: all words are in it, and kind, verdict and trust fit. */
+/** Whether a claim is shown: all words are in it, and relation, verdict and trust fit. */
 export function claimPasses(claim, filter = state.filter) {
-  const text = `${claim.text} ${claim.kind ?? ""} ${claim.value ?? ""}`.toLowerCase();
+  const text = `${claim.text} ${claim.relation ?? ""} ${claim.value ?? ""}`.toLowerCase();
   const verdict = claim.verdict ?? "undecided";
   return wordsOf(filter).every((word) => text.includes(word))
-    && (!filter.kind || claim.kind === filter.kind)
+    && (!filter.kind || claim.relation === filter.kind)
     && (!filter.verdict || verdict === filter.verdict)
     && (!filter.trust || (typeof claim.p_true === "number" && claim.p_true >= filter.trust));
 }
@@ -75,11 +75,11 @@ function show() {
   showTrust();
 }
 
-/** The kinds that occur, in the list. */
+/** The relations that occur, in the list. */
 function offerKinds() {
   const box = byId("kind");
   const kinds = new Set(state.filter.kind ? [state.filter.kind] : []);
-  for (const reading of state.run?.readings.values() ?? []) for (const claim of reading.claims) if (claim.kind) kinds.add(claim.kind);
+  for (const reading of state.run?.readings.values() ?? []) for (const claim of reading.claims) if (claim.relation) kinds.add(claim.relation);
   if ([...box.options].slice(1).map((one) => one.value).join() !== [...kinds].sort().join()) {
     box.replaceChildren(el("option", { value: "" }, "any"), ...[...kinds].sort().map((kind) => el("option", { value: kind }, kind)));
   }

@@ -93,15 +93,16 @@ class Sampler:
         return found
 
     def _judge(self, row: int) -> Callable[[str], tuple[int | None, int | None]]:
-        """Counts of true and wrong claims of an explanation of this row."""
+        """Counts of true and wrong claims of an explanation of this row; a true denial counts as neither."""
         language = self.language
         if language is None:
             return lambda text: (None, None)
         facts = language.facts(self.store.row(row))
 
         def count(text: str) -> tuple[int, int]:
-            verdicts = [judge(claim, facts) for claim in language.parse(text).claims]
-            return verdicts.count("true"), verdicts.count("false") + verdicts.count("open")
+            judged = [(claim.polarity, judge(claim, facts)) for claim in language.parse(text).claims]
+            wrong = sum(verdict in ("false", "open") for _, verdict in judged)
+            return judged.count(("positive", "true")), wrong
 
         return count
 

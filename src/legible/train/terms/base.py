@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from legible.config import RLConfig
 from legible.data.store import Store
-from legible.languages.base import Claim, Language, split_sentences
+from legible.languages.base import Claim, Language, parsed_by
 from legible.train.loop import Metrics
 from legible.train.rollouts import Place, RolloutGroup
 from legible.train.terms.read_back import ReadBack
@@ -64,8 +64,7 @@ class Rewarded:
         return {(g, r): len(one.ids) for g, group in enumerate(self.groups) for r, one in enumerate(group.rollouts)}
 
     def _claims(self, explanation: str) -> list[Claim]:
-        language = self.context.language
-        return split_sentences(explanation) if language is None else language.parse(explanation).claims
+        return parsed_by(self.context.language, explanation).claims
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from legible.data.store import Store
 from legible.errors import UsageError
-from legible.languages.base import Language, Row
+from legible.languages.base import ClaimKey, Language, Row
 from legible.train.loop import generator
 
 
@@ -29,9 +29,9 @@ def rewrite(text: str, language: Language, row: Row, seed: int) -> str | None:
 
     Returns:
         The new text; None where the language cannot state exactly these claims again (no claim at all, or two
-        values of a kind that has one).
+        values of a kind that has one, or a denial).
     """
-    said = {(claim.kind, claim.value): claim for claim in reversed(language.parse(text).claims)}
+    said = {claim.key: claim for claim in reversed(language.parse(text).claims)}
     try:
         written = language.write(list(said.values())[::-1], row, seed) if said else ""
     except ValueError:
@@ -90,8 +90,8 @@ class Rewording:
         return found
 
 
-def _stated(text: str, language: Language) -> set[tuple[str | None, str | None]]:
-    return {(claim.kind, claim.value) for claim in language.parse(text).claims}
+def _stated(text: str, language: Language) -> set[ClaimKey]:
+    return {claim.key for claim in language.parse(text).claims}
 
 
 def reordered(text: str, rng: random.Random) -> str:

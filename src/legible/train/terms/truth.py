@@ -13,7 +13,7 @@ import torch
 from legible.config import RLConfig
 from legible.data.store import Store
 from legible.errors import ConfigError, UsageError
-from legible.languages.base import Claim, Fact, Language, Row, Verdict, judge
+from legible.languages.base import Claim, ClaimKey, Fact, Language, Row, Verdict, judge
 from legible.train.terms.base import Context, Earned, Rewarded, Term
 from legible.train.terms.said import mean_worth, on_tokens
 
@@ -98,13 +98,16 @@ def term(context: Context) -> Truth | None:
 def claim_values(
     claims: Sequence[Claim], facts: Mapping[str, Fact], row: Row, language: Language, prices: Prices
 ) -> list[float | None]:
-    """What each claim of one explanation is worth; the same statement is paid once and charged every time."""
+    """What each claim of one explanation is worth; the same statement is paid once and charged every time.
+
+    A true denial earns nothing: most values are wrong, so that denying them says little and would never end.
+    """
     found: list[float | None] = []
-    paid: set[tuple[str | None, str | None]] = set()
+    paid: set[ClaimKey] = set()
     for claim in claims:
         value = prices.value(judge(claim, facts), language.in_context(claim, row))
         if value is not None and value > 0:
-            value = 0.0 if (claim.kind, claim.value) in paid else value
-            paid.add((claim.kind, claim.value))
+            value = 0.0 if claim.key in paid or claim.polarity == "negative" else value
+            paid.add(claim.key)
         found.append(value)
     return found

@@ -66,6 +66,21 @@ def test_the_readmes_reading_is_what_the_program_writes():
         assert f"{'/'.join(map(probability, reading.trusted()))} {reading.fve_token:.2f}" in shown, reading
 
 
+def test_the_readmes_corpus_is_made_read_searched_and_published_by_copy_and_paste(legible, tmp_path, monkeypatch):
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.search(r"Whole corpora.*?```sh\n(.*?)```", page, re.S)[1].splitlines()
+    assert [line.split()[1] for line in lines] == ["world", "read", "search", "report"]
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        command, _, file = line.partition(" > ")
+        done = legible(*shlex.split(command)[1:])
+        assert done.code == 0, done.err
+        if file:
+            Path(file).write_text(done.out, encoding="utf-8")
+    assert "20 pages" in done.out
+    assert len(list((tmp_path / "site" / "pages").glob("*.html"))) == 20
+
+
 def run_example(name: str, *arguments: str) -> None:
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"](*arguments)
 

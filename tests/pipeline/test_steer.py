@@ -312,3 +312,11 @@ def test_the_world_says_how_often_an_edit_becomes_the_story(reader):
         assert numbers == sorted(numbers, reverse=True)
     with pytest.raises(UsageError, match="cannot change name"):
         evaluate_steering(reader.checkpoint, kinds=("name",))
+
+
+def test_a_steering_that_changes_nothing_says_so(legible):
+    words = ("steer", "builtin", "Mira was a fox. Mira wanted the ring.", "--replace", "ring=pie", "--max-tokens", "4")
+    still = legible(*words, "--strengths", "0")
+    assert still.code == 0
+    assert "nothing changed: every continuation is the untouched one" in " ".join(still.out.split())
+    assert "nothing changed" not in legible(*words, "--strengths", "0.6").out

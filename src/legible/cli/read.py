@@ -167,5 +167,8 @@ def _show(readings: Sequence["Reading"], text: str, about: Mapping[str, Any], ht
         return
     from legible.reading.table import print_table
 
-    rival = f"read by {about['method']}: model {about['model']}, layer {about['layer']} (counted from 0)"
-    print_table(readings, about=rival if "method" in about else "")
+    if "method" in about:
+        who = f"read by {about['method']}: model {about['model']}, layer {about['layer']} (counted from 0)"
+        print_table(readings, about=who)
+    else:
+        print_table(readings)

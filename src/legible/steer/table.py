@@ -33,11 +33,19 @@ def print_steered(found: Steered, console: Console | None = None) -> None:
                 _add(table, name, one, "dim")
     console.print(table)
     console.print(Text(f"strength {found.proposal.strength:g}: {found.proposal.reason}", style="bold"))
+    if all(_said(one) == _said(found.untouched) for one in found.steered):
+        console.print(
+            Text("nothing changed: every continuation is the untouched one; try larger --strengths", style="yellow")
+        )
     console.print(
         Text("strength: length of the vector over the activation's; nats: what the untouched target pays a token")
         if found.mode != "patch"
         else Text("strength: share of the way to the edited words; nats: what the untouched target pays a token")
     )
+
+
+def _said(one: Try) -> list[str]:
+    return [continuation.text for continuation in one.continuations]
 
 
 def _add(table: Table, name: str, one: Try, style: str) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import math
+from contextlib import redirect_stdout
 from dataclasses import asdict, replace
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,12 +78,10 @@ def report(tmp_path_factory, drawn):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evidence, "p_true_of", by_agreement)
         patch.setattr(truth_report, "held_out", drawn)
-        written: list[str] = []
-        patch.setattr("legible.cli.truth.print_json", lambda value: written.append(json.dumps(value)))
-        with pytest.raises(SystemExit) as stopped:
+        with redirect_stdout(StringIO()) as written, pytest.raises(SystemExit) as stopped:
             main(["truth", "builtin", *SMALL, "--json", "--html", str(page)])
     assert not stopped.value.code
-    return SimpleNamespace(json=json.loads(written[0]), html=page.read_text(encoding="utf-8"))
+    return SimpleNamespace(json=json.loads(written.getvalue()), html=page.read_text(encoding="utf-8"))
 
 
 def test_the_promised_keys_are_plain_numbers_with_intervals_beside_them(report):

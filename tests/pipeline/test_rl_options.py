@@ -198,11 +198,11 @@ def test_every_option_resumes_bit_for_bit(folder, store, knowledge, target, tmp_
 
         steps = 0
 
-        def generate(self, vectors, **options):
+        def generate(self, *given, **options):
             if not self.steps:
                 raise KeyboardInterrupt
             self.steps -= 1
-            return super().generate(vectors, **options)
+            return super().generate(*given, **options)
 
     def run(out: Path, steps: int = 3) -> None:
         verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")

@@ -2,7 +2,9 @@
 
 import json
 import math
+from contextlib import redirect_stdout
 from dataclasses import asdict, replace
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,14 +76,12 @@ def report(tmp_path_factory, drawn):
     """The JSON and the page of one small run with a stand-in for the calibrator."""
     page = tmp_path_factory.mktemp("truth") / "truth.html"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence, "judged", by_agreement)
+        patch.setattr(evidence, "p_true_of", by_agreement)
         patch.setattr(truth_report, "held_out", drawn)
-        written: list[str] = []
-        patch.setattr("legible.cli.truth.print_json", lambda value: written.append(json.dumps(value)))
-        with pytest.raises(SystemExit) as stopped:
+        with redirect_stdout(StringIO()) as written, pytest.raises(SystemExit) as stopped:
             main(["truth", "builtin", *SMALL, "--json", "--html", str(page)])
     assert not stopped.value.code
-    return SimpleNamespace(json=json.loads(written[0]), html=page.read_text(encoding="utf-8"))
+    return SimpleNamespace(json=json.loads(written.getvalue()), html=page.read_text(encoding="utf-8"))
 
 
 def test_the_promised_keys_are_plain_numbers_with_intervals_beside_them(report):
@@ -132,7 +132,7 @@ def test_the_table_names_kinds_positions_and_intervals(report):
 
 def test_without_a_calibrator_truth_is_given_and_the_rest_says_how(legible, monkeypatch, drawn):
     monkeypatch.setattr(truth_report, "held_out", drawn)
-    monkeypatch.setattr(evidence, "judged", silent)
+    monkeypatch.setattr(evidence, "p_true_of", silent)
     done = legible("truth", "builtin", *SMALL, "--json")
     found = json.loads(done.out)
     assert done.code == 0
@@ -190,7 +190,7 @@ class Scripted:
 @pytest.mark.parametrize("word", ["true", "banana", ""], ids=["yes", "nonsense", "refusal"])
 def test_a_judge_decides_and_is_measured_or_is_counted_and_scores_nothing(monkeypatch, tmp_path, drawn, word):
     monkeypatch.setattr(truth_report, "held_out", drawn)
-    monkeypatch.setattr(evidence, "judged", by_agreement)
+    monkeypatch.setattr(evidence, "p_true_of", by_agreement)
     page = tmp_path / "truth.html"
     found = Truth(load_checkpoint("builtin"), "builtin", FEW, judge=Judge(Scripted(word))).run()
     write_truth(page, found)
@@ -216,7 +216,7 @@ def test_text_outside_the_language_is_left_undecided_or_to_a_judge(legible, monk
     places = ("park", "house", "beach")
     texts = [f"Tom and Lily went to the {places[n % 3]}. Tom was sad there. Then cat {n} came." for n in range(40)]
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    monkeypatch.setattr(evidence, "judged", by_agreement)
+    monkeypatch.setattr(evidence, "p_true_of", by_agreement)
     arguments = ("truth", "builtin", *SMALL, "--corpus", str(corpus), "--json")
     found = json.loads(legible(*arguments).out)
     assert found["verdicts"] is found["context_precision"] is found["recall"] is found["ece"] is None

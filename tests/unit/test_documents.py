@@ -10,8 +10,7 @@ from legible.config import RunConfig, load_config
 from legible.config.run import save_config
 from legible.documents import Document, read_corpus, split_of
 from legible.errors import UsageError
-from legible.fileio import decoded, json_line
-from legible.train.preference.candidates import _keep_whole_chunks
+from legible.fileio import decoded, json_line, whole_chunks
 
 TEXTS = ["The old man put the boat on the water.", "Mira was a fox.\u2028She sang."]
 ROWS = [{"text": text} for text in TEXTS]
@@ -150,7 +149,7 @@ def test_a_byte_order_mark_is_no_part_of_a_text_or_configuration(tmp_path):
 def test_unfinished_work_is_counted_in_lines_that_may_hold_separators(tmp_path):
     line = json.dumps({"text": "a\u2028b\x85c"}, ensure_ascii=False) + "\n"
     path = written(tmp_path / "candidates.jsonl", line * 3 + line[:5])
-    assert _keep_whole_chunks(path, 3) == 3
+    assert whole_chunks(path, 2, 3) == 3
     assert path.read_text(encoding="utf-8") == line * 3
 
 

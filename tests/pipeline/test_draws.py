@@ -59,7 +59,7 @@ def test_an_archive_draws_what_the_reader_draws(reader, drawn, tmp_path: Path):
     corpus.write_text("".join(json.dumps({"id": str(i), "text": text}) + "\n" for i, text in enumerate((other, TEXT))))
     fill(reader, corpus, tmp_path / "a.db", Positions("6:10"), samples=3, temperature=1.5, seed=4)
     with Archive(tmp_path / "a.db") as archive:
-        readings = next(own for document, own in archive.documents(archive.run()) if document.text == TEXT)
+        readings = next(own for document, own, _ in archive.documents(archive.run()) if document.text == TEXT)
     found = next(one for one in readings if one.pos == POS)
     assert [words for words, _ in found.samples] == drawn
 

@@ -266,7 +266,7 @@ def test_a_denial_is_counted_apart_from_what_it_denies(tmp_path, legible):
         assert [(one.polarity, one.claims) for one in store.count()] == [("negative", 1), ("positive", 1)]
         assert [(one.relation, one.claims) for one in store.count(by="relation")] == [("holds", 2)]
         assert [hit.polarity for hit in store.claims("no")] == ["negative"]
-        [(_, [back])] = store.documents(store.run())
+        [(_, [back], _)] = store.documents(store.run())
         assert (back.claims, back.unparsed) == ((said, denied), ("if",))
     report = diff(a, b)
     assert report["agreement"]["value"] == 0.5

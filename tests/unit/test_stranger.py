@@ -68,7 +68,7 @@ class Counting(Language):
     def knows(self, document):
         return document.doc_id.startswith("counting-")
 
-    def documents(self, split, seed, count, *, skip=0):
+    def documents(self, split, seed, count, *, skip=0, sentences=None):
         texts = {n: " ".join(map(str, range(1, n + 4))) for n in range(skip, count + skip)}
         return [Document(f"counting-{split}-{seed}-{n}", text) for n, text in texts.items()]
 

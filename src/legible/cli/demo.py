@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from legible.recipes.demo import Demonstration, Shown
 
-LINES, COLUMNS = 60, 100  # at most
+LINES, COLUMNS = 59, 100  # at most; the line of progress comes on top
 
 
 def demo(
@@ -63,7 +63,7 @@ def _page(console: "Console", found: "Demonstration", report: Path) -> "list[Tex
         *_wrapped(console, Text(found.summary())),
         Text(f"report: {report}"),
         Text("Next:", style="bold"),
-        Text(f'  {program()} read builtin "Our hero Pavel rested beside the desert. Strangers called his kind a fox."'),
+        Text(f'  {program()} read builtin "Our hero Pavel rested beside the desert."'),
         Text(f"  {program()} serve    (the same and more, in the browser)"),
     ]
     blocks, room = {}, LINES - len(head) - len(foot)

@@ -186,7 +186,7 @@ class ExplanationStore:
         claims = self._rows("SELECT * FROM claims WHERE reading=? ORDER BY place", [row["id"]])
         return Reading(
             **{name: row[name] for name in ("pos", "token", "token_id", "norm", "explanation", "direction_mse",
-                                            "fve_token", "p_true_reason")},
+                                            "fve_token", "floor_fve", "p_true_reason")},
             layer=run.layer,
             flags=tuple(json.loads(row["flags"])),
             claims=tuple(ReadClaim(**{name: claim[name] for name in CLAIM}) for claim in claims),

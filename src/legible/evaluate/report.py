@@ -11,7 +11,8 @@ from typing import Any
 from legible.evaluate.battery.table import control_lines
 from legible.evaluate.curves import training_curves
 from legible.page import interval, number, write_page
-from legible.reading.marks import pieces
+from legible.reading.html import reading_rows
+from legible.reading.saved import reading_of
 
 FLOORS = {
     "constant": "the mean training direction for every token",
@@ -96,7 +97,7 @@ def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
         "sft": report.get("sft"),
         "rl": report.get("rl"),
         "curves": training_curves(run) if run is not None else [],
-        "readings": [_reading(reading) for reading in report.get("readings", ())],
+        "readings": reading_rows([reading_of(reading) for reading in report.get("readings", ())]),
         "config": json.dumps(report["config"], indent=1, ensure_ascii=False) if report.get("config") else None,
     }
 
@@ -109,19 +110,3 @@ def _with_intervals(report: Mapping[str, Any], which: str) -> list[tuple[str, An
 def _headlines(report: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
     claims = report.get("claims") or {}
     return [(label, claims[key], what) for key, label, what in HEADLINES if claims.get(key) is not None]
-
-
-def _reading(reading: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved reading as the shared table's template takes it."""
-    text = reading["explanation"]
-    claims = [(c["text"], c.get("value"), c.get("verdict", "unknown"), c.get("p_true")) for c in reading["claims"]]
-    known = [claim[3] for claim in claims if claim[3] is not None]
-    return {
-        "pos": reading["pos"],
-        "token": reading["token"],
-        "fve": reading["fve_token"],
-        "flags": reading["flags"],
-        "marks": None if text is None else pieces(text, claims),
-        "trusted": (sum(known) / len(known), min(known)) if known else None,
-        "samples": (),
-    }

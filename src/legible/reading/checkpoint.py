@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from legible import languages
 from legible.contract import (
@@ -47,8 +48,10 @@ from legible.prompts import (
 from legible.reading.calibrated import CALIBRATOR, load_calibrator, record_of
 from legible.reading.calibration import CalibratorPair
 from legible.reading.card import model_card
+from legible.reading.floor import uninformed
 from legible.reading.locate import locate
 
+LONGEST = 300  # tokens of an explanation, where the verbalizer's context allows them
 LOOKUP = "lookup.safetensors"
 PROBES = "probes.safetensors"
 
@@ -73,6 +76,23 @@ class Checkpoint:
     def engine(self) -> Engine:
         """Writes this checkpoint's explanations, here and now."""
         return make_engine(self.verbalizer)
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of an explanation: what the verbalizer's context has room for."""
+        prompt = self.verbalizer.prompt
+        config = self.verbalizer.model.config.get_text_config()
+        used = len(prompt.prefix_ids) + 1 + len(prompt.suffix_ids)
+        return min(LONGEST, int(config.max_position_embeddings) - used)
+
+    @cached_property
+    def uninformed(self) -> Float[Tensor, "n d_model"]:
+        """What words that say nothing of an activation reconstruct: behind every `floor_fve`, written once, here."""
+        if self.reconstructor is None:
+            return torch.empty(0, self.target.d_model)
+        return uninformed(
+            self.engine, self.reconstructor, self.target, self.layer, self.lookup, max_tokens=self.longest
+        )
 
 
 def save_checkpoint(

@@ -14,6 +14,7 @@ from legible.documents import Document
 from legible.engines.sampling import numbered
 from legible.errors import UsageError
 from legible.reading.evidence import NEAR, first_position
+from legible.reading.floor import floor_fve
 from legible.reading.positions import parse_positions
 from legible.reading.reader import Prepared
 from legible.reading.trusted import Spot, gather
@@ -217,6 +218,7 @@ def _explained(source: Source, completions: Completions, vectors: Float[Tensor, 
             "explanation": one.explanation,
             "direction_mse": mse,
             "fve_token": _fve(source, mse),
+            "floor_fve": floor_fve(vector, source.checkpoint.uninformed, source.checkpoint.variance),
             "claims": [claim.as_dict() for claim in claims],
             "unparsed": list(one.unparsed),
             "p_true_reason": "a raw vector: nobody knows what it was read from",

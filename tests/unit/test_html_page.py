@@ -151,3 +151,12 @@ def test_a_doubtful_claim_is_marked_at_all_its_words_but_those_of_others_in_its_
     assert [piece.text for piece in found if piece.p_true is not None and not piece.doubtful] == ["Pavel", "well"]
     assert "".join(piece.text for piece in withheld(found)) == "Pavel …, is at the well."
     assert withheld(pieces("Feels sad.", [("Feels sad", "sad", "unknown", 0.2)])) == []
+
+
+def test_a_claim_that_does_not_name_its_value_is_marked_at_its_words_and_a_doubtful_one_never_left_out():
+    clause = "Inside a sentence"
+    assert pieces("Inside a sentence.", [(clause, "mid", "unknown", 0.9)])[0] == (clause, "", 0.9)
+    found = pieces(
+        "He sits there.", [("He sits there", "there", "unknown", 0.9), ("He sits there", "x", "unknown", 0.1)]
+    )
+    assert found == [("He sits there", "", 0.1), (".", "", None)]

@@ -1,7 +1,7 @@
 """An explanation cut into pieces, so that a table or a page can style each claim by verdict and trust.
 
-A claim is marked at its value; a doubtful one at all of its words, which claims that share a clause divide among
-themselves: each has those up to the end of its value, the last one the rest.
+A claim is marked at its value, or at all its words where they do not name it; a doubtful one at all its words, which
+claims that share a clause divide among themselves: each has those up to the end of its value, the last one the rest.
 """
 
 import re
@@ -53,10 +53,12 @@ def pieces(explanation: str, claims: Iterable[Decided]) -> list[Piece]:
             continue
         at = explanation.find(clause) if clause else -1
         words = (at, at + len(clause)) if at >= 0 else (0, 0)
-        for start, end in [words] if value is None else _places(explanation, value, words[0]):
-            if end > start and all(end <= mark.start or start >= mark.end for mark in marks):
-                marks.append(_Mark(start, end, words, "" if verdict == "unknown" else verdict, p_true))
-                break
+        places = [] if value is None else _places(explanation, value, words[0])
+        place = next((place for place in places if _free(place, marks)), words)
+        if doubtful(p_true):  # its words are another's as well: they are doubtful
+            marks = [mark for mark in marks if _free(place, [mark])]
+        if place[0] < place[1] and _free(place, marks):
+            marks.append(_Mark(*place, words, "" if verdict == "unknown" else verdict, p_true))
     marks.sort(key=lambda mark: mark.start)
     found: list[Piece] = []
     at = 0
@@ -84,6 +86,10 @@ def withheld(found: Iterable[Piece]) -> list[Piece]:
         elif not (piece.doubtful and kept[-1:] == [_GAP]):
             kept.append(_GAP if piece.doubtful else piece)
     return kept if any(char.isalnum() for piece in kept for char in piece.text) else []
+
+
+def _free(place: tuple[int, int], marks: Iterable[_Mark]) -> bool:
+    return all(place[1] <= mark.start or place[0] >= mark.end for mark in marks)
 
 
 def _places(explanation: str, value: str, first: int) -> list[tuple[int, int]]:

@@ -185,6 +185,17 @@ def test_search_finds_words_claims_and_their_place(store, legible):
     assert [json.loads(line)["doc_id"] for line in shown.out.splitlines()] == ["two"]
 
 
+def test_doubtful_claims_are_withheld_from_what_a_search_prints(store, legible):
+    whole = legible("search", str(store), "knife").out
+    assert "…. want coin." in whole
+    assert "holds knife" not in whole
+    single = legible("search", str(store), "knife OR coin", "--claim").out
+    assert "holds knife" not in single
+    for shown in (whole, single):
+        assert "1 doubtful claim withheld, p_true below 0.5: --json has them" in " ".join(shown.split())
+    assert "holds knife" in legible("search", str(store), "knife", "--claim", "--json").out
+
+
 def test_counts_are_those_of_the_claims(store, legible):
     out = legible("search", str(store), "--claim", "--count", "--json", "--limit", "2").out
     first, second = (json.loads(line) for line in out.splitlines())

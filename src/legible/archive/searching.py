@@ -115,6 +115,7 @@ class ExplanationStore:
         source = "JOIN found_explanations ON found_explanations.rowid = readings.id" if words is not None else ""
         return self._hits(
             "readings.explanation AS text, (SELECT min(p_true) FROM claims WHERE reading = readings.id) AS p_true,"
+            f" {_DECIDED} AS decided,"
             " NULL AS subject, NULL AS relation, NULL AS value, NULL AS polarity, NULL AS verdict, NULL AS agreement",
             source,
             "found_explanations" if words is not None else None,
@@ -136,7 +137,7 @@ class ExplanationStore:
         where, values = self._claim_filters(words, min_trust, relation, run)
         return self._hits(
             "claims.text, claims.p_true, claims.subject, claims.relation, claims.value, claims.polarity,"
-            " claims.verdict, claims.agreement",
+            " claims.verdict, claims.agreement, NULL AS decided",
             _claim_source(words),
             "found_claims" if words is not None else None,
             where,
@@ -263,6 +264,12 @@ class ExplanationStore:
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         with failures(self.path):
             return self.connection.execute(statement, values).fetchall()
+
+
+_DECIDED = (
+    "(SELECT json_group_array(json_array(text, value, verdict, p_true)) FROM"
+    " (SELECT * FROM claims WHERE reading = readings.id ORDER BY place))"
+)
 
 
 def _claim_source(words: str | None) -> str:

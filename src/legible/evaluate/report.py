@@ -37,6 +37,12 @@ HEADLINES = (
 )
 
 
+CARRIED = (
+    ("matched_minus_mismatched", "matched minus mismatched", "cosine with the own activation over other documents'"),
+    ("kl_recovered", "KL recovered", "of what the mean in its place costs the target's next token"),
+)
+
+
 def write_report(path: Path, report: Mapping[str, Any], run: Path | None = None) -> None:
     """Write a report page, atomically.
 
@@ -51,6 +57,7 @@ def write_report(path: Path, report: Mapping[str, Any], run: Path | None = None)
 def summary_lines(report: Mapping[str, Any]) -> list[str]:
     """The evaluation in a few lines for the terminal."""
     lines = [f"{'FVE':28} {interval(report['fve'])}", f"{'context FVE':28} {interval(report['context_fve'])}"]
+    lines += [f"{label:28} {interval(value)}, n {value['n']}" for label, value, _ in _carried(report)]
     lines += [f"{'  floor: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "floor")]
     lines += [f"{'  reference: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "reference")]
     lines += [f"{label:28} {interval(value)}" for label, value, _ in _headlines(report)]
@@ -83,6 +90,7 @@ def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
     claims = report.get("claims") or {}
     return {
         "report": report,
+        "carried": _carried(report),
         "headlines": _headlines(report),
         "floors": [
             {"name": name, "what": FLOORS.get(name, ""), "fve": value, "gain": report.get("gains", {}).get(name)}
@@ -105,6 +113,11 @@ def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
 def _with_intervals(report: Mapping[str, Any], which: str) -> list[tuple[str, Any]]:
     known = report.get(f"{which}_intervals", {})
     return [(name, known.get(name, value)) for name, value in report[f"{which}s"].items()]
+
+
+def _carried(report: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    """The figures beside FVE; reports of earlier versions have none."""
+    return [(label, report[key], what) for key, label, what in CARRIED if report.get(key) is not None]
 
 
 def _headlines(report: Mapping[str, Any]) -> list[tuple[str, Any, str]]:

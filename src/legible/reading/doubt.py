@@ -8,11 +8,11 @@ say nothing of the activation score there (`legible.reading.floor`).
 The page cannot import this module: `serve/web/doubt.js` says the same, and a test compares the two.
 """
 
+import math
 from collections.abc import Sequence
 
 DOUBTFUL = 0.5  # p_true below which a claim is doubtful
 SURE = 0.95  # p_true from which it is shown as sure
-SAME = 0.005  # of fve_token: less is no difference in the two digits that are shown
 NO_BETTER = "no better than saying nothing"
 LITTLE = {"early_position": "too early in the text", "ood": "outside what the pair was trained on"}
 
@@ -28,8 +28,8 @@ def doubtful_claims(n: int) -> str:
 
 
 def no_better(fve: float | None, floor: float | None) -> bool:
-    """Whether a token's score does not clear its floor; False where either is unknown."""
-    return fve is not None and floor is not None and fve < floor + SAME
+    """Whether a token's score is at most its floor, in the two digits that are shown; False where either is unknown."""
+    return fve is not None and floor is not None and _hundredths(fve) <= _hundredths(floor)
 
 
 def little_to_say(flags: Sequence[str], fve: float | None, floor: float | None) -> str:
@@ -53,3 +53,7 @@ def above_floor(fve: float | None, floor: float | None) -> float | None:
         return None
     start = max(0.0, floor or 0.0)
     return max(0.0, (fve - start) / (1.0 - start)) if start < 1.0 and not no_better(fve, floor) else 0.0
+
+
+def _hundredths(score: float) -> int:
+    return math.floor(100 * score + 0.5)

@@ -1,7 +1,6 @@
 // Doubt as `legible.reading.doubt` and `legible.reading.marks` decide it, for the page; a test compares the two.
 
 export const DOUBTFUL = 0.5; // p_true below which a claim is doubtful
-const SAME = 0.005; // of fve_token: less is no difference in the two digits that are shown
 const NO_BETTER = "no better than saying nothing";
 const LITTLE = { early_position: "too early in the text", ood: "outside what the pair was trained on" };
 const GAP = "…";
@@ -17,9 +16,11 @@ export function doubtfulClaims(n) {
   return n ? `${n} doubtful claim${n === 1 ? "" : "s"}` : "";
 }
 
-/** Whether a token's score does not clear its floor. */
+const hundredths = (score) => Math.floor(100 * score + 0.5);
+
+/** Whether a token's score is at most its floor, in the two digits that are shown. */
 export function noBetter(fve, floor) {
-  return typeof fve === "number" && typeof floor === "number" && fve < floor + SAME;
+  return typeof fve === "number" && typeof floor === "number" && hundredths(fve) <= hundredths(floor);
 }
 
 /** The share of what the floor leaves unexplained that the words explain; null without a score. */

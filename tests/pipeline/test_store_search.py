@@ -33,7 +33,9 @@ HOSTILE = "'); DROP TABLE claims; --\x00 <script>alert(1)</script> \u202e\x1b[31
 
 @pytest.fixture(scope="module")
 def reader():
-    return package.load("builtin")
+    found = package.load("builtin")
+    assert len(found.checkpoint.uninformed) == 2  # written once for a checkpoint: not counted by `asked`
+    return found
 
 
 @pytest.fixture
@@ -190,6 +192,17 @@ def test_search_finds_words_claims_and_their_place(store, legible):
         assert len(opened.claims(limit=None)) == 7
     shown = legible("search", str(store), "coin", "--claim", "--min-trust", "0.8", "--json")
     assert [json.loads(line)["doc_id"] for line in shown.out.splitlines()] == ["two"]
+
+
+def test_doubtful_claims_are_withheld_from_what_a_search_prints(store, legible):
+    whole = legible("search", str(store), "knife").out
+    assert "…. want coin." in whole
+    assert "holds knife" not in whole
+    single = legible("search", str(store), "knife OR coin", "--claim").out
+    assert "holds knife" not in single
+    for shown in (whole, single):
+        assert "1 doubtful claim withheld, p_true below 0.5: --json has them" in " ".join(shown.split())
+    assert "holds knife" in legible("search", str(store), "knife", "--claim", "--json").out
 
 
 def test_counts_are_those_of_the_claims(store, legible):

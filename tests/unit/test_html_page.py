@@ -12,7 +12,8 @@ from legible.display import visible
 from legible.evaluate.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curve
 from legible.evaluate.report import summary_lines, write_report
 from legible.page import interval, render, tint
-from legible.reading.marks import marked
+from legible.reading.marks import pieces, withheld
+from legible.reading.reading import ReadClaim, Reading
 
 HOSTILE = '</style><script>alert("x")</script>\x1b[31m\u202eevil\u2066\x00\u200b'
 
@@ -60,10 +61,7 @@ class Strict(HTMLParser):
 
 
 def reading(text: str) -> dict[str, object]:
-    return {
-        "pos": 3, "token": text, "fve_token": 0.5, "flags": [text], "explanation": text,
-        "claims": [{"text": text, "p_true": None}],
-    }  # fmt: skip
+    return Reading(3, text, 5, 2, 1.0, (text,), text, 0.5, 0.5, (ReadClaim(text),)).as_dict()
 
 
 def test_a_report_is_self_contained_and_runs_nothing(tmp_path):
@@ -89,7 +87,7 @@ def test_the_policy_allows_exactly_the_pages_own_style():
 
 
 def minimal_context() -> dict[str, object]:
-    empty = dict.fromkeys(("headlines", "floors", "references", "curves", "readings"), ())
+    empty = dict.fromkeys(("carried", "headlines", "floors", "references", "curves", "readings"), ())
     return {**empty, "report": report(), "kinds": {}, "target": None, "sft": None, "rl": None, "config": None}
 
 
@@ -120,14 +118,45 @@ def test_a_curve_stays_inside_its_plot(series):
         assert TOP - 0.1 <= y <= HEIGHT - BOTTOM + 0.1
 
 
-@given(
-    st.text(alphabet="ab ,.", max_size=30),
-    st.lists(st.tuples(st.just(""), st.sampled_from(["a", "b", "ab"]), st.just("true"))),
+CLAIMS = st.lists(
+    st.tuples(
+        st.text(alphabet="ab ,.", max_size=6),
+        st.sampled_from(["a", "b", "ab", None]),
+        st.sampled_from(["true", "unknown"]),
+        st.sampled_from([None, 0.1, 0.5, 0.9]),
+    )
 )
-def test_marked_pieces_join_to_the_explanation(text, claims):
-    assert "".join(piece for piece, _ in marked(text, claims)) == text
+
+
+@given(st.text(alphabet="ab ,.", max_size=30), CLAIMS)
+def test_pieces_join_to_the_explanation_and_without_the_doubtful_ones_the_rest_stays_in_order(text, claims):
+    found = pieces(text, claims)
+    assert "".join(piece.text for piece in found) == text
+    kept = iter(found)
+    assert all(piece.text == "…" or piece in kept for piece in withheld(found))
+    assert not any(piece.doubtful for piece in withheld(found))
 
 
 def test_a_value_is_marked_in_its_own_clause():
-    pieces = marked("It is in the well. He thinks of the well.", [("He thinks of the well", "well", "false")])
-    assert pieces == [("It is in the well. He thinks of the ", ""), ("well", "false"), (".", "")]
+    found = pieces("It is in the well. He thinks of the well.", [("He thinks of the well", "well", "false", None)])
+    assert found == [("It is in the well. He thinks of the ", "", None), ("well", "false", None), (".", "", None)]
+
+
+def test_a_doubtful_claim_is_marked_at_all_its_words_but_those_of_others_in_its_clause():
+    said = "Pavel lives as a hammer, feels sad, is at the well."
+    both = "Pavel lives as a hammer"
+    claims = [(both, "Pavel", 0.9), (both, "hammer", 0.1), ("feels sad", "sad", 0.2), ("is at the well", "well", 0.5)]
+    found = pieces(said, [(clause, value, "unknown", p_true) for clause, value, p_true in claims])
+    assert [piece.text for piece in found if piece.doubtful] == ["lives as a hammer", "feels sad"]
+    assert [piece.text for piece in found if piece.p_true is not None and not piece.doubtful] == ["Pavel", "well"]
+    assert "".join(piece.text for piece in withheld(found)) == "Pavel …, is at the well."
+    assert withheld(pieces("Feels sad.", [("Feels sad", "sad", "unknown", 0.2)])) == []
+
+
+def test_a_claim_that_does_not_name_its_value_is_marked_at_its_words_and_a_doubtful_one_never_left_out():
+    clause = "Inside a sentence"
+    assert pieces("Inside a sentence.", [(clause, "mid", "unknown", 0.9)])[0] == (clause, "", 0.9)
+    found = pieces(
+        "He sits there.", [("He sits there", "there", "unknown", 0.9), ("He sits there", "x", "unknown", 0.1)]
+    )
+    assert found == [("He sits there", "", 0.1), (".", "", None)]

@@ -17,6 +17,7 @@ from legible.display import probability
 from legible.errors import UsageError
 from legible.languages.base import ClaimKey
 from legible.page import write_page
+from legible.reading.doubt import doubtful, doubtful_claims
 from legible.reading.reading import ReadClaim, Reading, check_trust
 from legible.stats import Interval, ratio_interval, share_interval
 
@@ -182,11 +183,14 @@ def diff_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"{kind:<16}{row['shared']:>8}{row['a']:>8}{row['b']:>8}{row['agreement']:>11.2f}")
     for side in "ab":
         lines += ["", f"claims that only {side.upper()} makes, by tokens:"] if report[f"claims_only_{side}"] else []
-        for claim in report[f"claims_only_{side}"]:
+        told = [claim for claim in report[f"claims_only_{side}"] if not doubtful(claim["p_true"])]
+        for claim in told:
             trust = "" if claim["p_true"] is None else f", mean p_true {probability(claim['p_true'])}"
             denied = "not " if claim["polarity"] == "negative" else ""
             what = f"{claim['relation']}: {denied}{claim['value']}" if claim["relation"] else claim["value"]
             lines.append(f"  {claim['tokens']:>5}  {what}  (first at {claim['at']}{trust})")
+        withheld = doubtful_claims(len(report[f"claims_only_{side}"]) - len(told))
+        lines += [f"  and {withheld}: --html shows them struck through"] if withheld else []
     return lines
 
 
@@ -198,7 +202,7 @@ def _differing(differs: Mapping[str, Sequence[Any]]) -> str:
 
 def write_diff(path: Path, report: Mapping[str, Any]) -> None:
     """The comparison as a self-contained HTML page, written atomically."""
-    write_page(path, "diff.html.j2", report=report)
+    write_page(path, "diff.html.j2", report=report, doubtful=doubtful)
 
 
 def shown(value: Mapping[str, Any]) -> str:

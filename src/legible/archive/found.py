@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from legible.display import visible
+from legible.reading.marks import Decided
 
 AROUND = 60  # characters of the text given on either side of the token
 
@@ -66,10 +67,11 @@ class Hit:
     polarity: str | None = None
     verdict: str | None = None
     agreement: float | None = None
+    claims: tuple[Decided, ...] = ()  # an explanation's, as it is cut at them; none of a single claim
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, the keys of `legible search --json`."""
-        return asdict(self)
+        """Plain JSON, the keys of `legible search --json`: those of all fields but `claims`."""
+        return {name: value for name, value in asdict(self).items() if name != "claims"}
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def hit_of(row: sqlite3.Row, mark: str) -> Hit:
         after="" if special else text[end : end + AROUND],
         spans=_spans(row["marked"], mark) if row["marked"] else (),
         flags=tuple(json.loads(row["flags"])),
+        claims=tuple(tuple(claim) for claim in json.loads(row["decided"] or "[]")),
     )
 
 

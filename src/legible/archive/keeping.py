@@ -179,12 +179,12 @@ def _keep_reading(connection: sqlite3.Connection, own: tuple[int, int], placed: 
     values = (
         *own, placed.answer, reading.pos, *placed.offsets, reading.token, reading.token_id, reading.norm,
         json.dumps(list(reading.flags)), reading.explanation, reading.direction_mse, reading.fve_token,
-        reading.p_true_reason, json.dumps([list(sample) for sample in reading.samples]),
+        reading.floor_fve, reading.p_true_reason, json.dumps([list(sample) for sample in reading.samples]),
         json.dumps(list(reading.unparsed)),
     )  # fmt: skip
     cursor = connection.execute(
         "INSERT INTO readings (run, document, answer, pos, char_start, char_end, token, token_id, norm, flags,"
-        " explanation, direction_mse, fve_token, p_true_reason, samples, unparsed)"
+        " explanation, direction_mse, fve_token, floor_fve, p_true_reason, samples, unparsed)"
         f" VALUES ({', '.join('?' * len(values))})",
         values,
     )

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from legible.errors import ArchiveError, UsageError
 
-FORMAT = 3
+FORMAT = 4
 APPLICATION_ID = 0x4C676C65  # "Lgle": says whose file it is
 WAIT = 30.0  # seconds that a command waits for another one's commit
 _WORDS = 'tokenize="unicode61 remove_diacritics 2"'
@@ -50,7 +50,7 @@ CREATE TABLE readings (
   id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, document INTEGER NOT NULL REFERENCES documents,
   answer INTEGER NOT NULL REFERENCES answers, pos INTEGER NOT NULL, char_start INTEGER NOT NULL,
   char_end INTEGER NOT NULL, token TEXT NOT NULL, token_id INTEGER NOT NULL, norm REAL NOT NULL, flags TEXT NOT NULL,
-  explanation TEXT, direction_mse REAL, fve_token REAL, p_true_reason TEXT, samples TEXT NOT NULL,
+  explanation TEXT, direction_mse REAL, fve_token REAL, floor_fve REAL, p_true_reason TEXT, samples TEXT NOT NULL,
   unparsed TEXT NOT NULL,
   UNIQUE (run, document, pos));
 CREATE TABLE claims (

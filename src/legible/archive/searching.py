@@ -116,6 +116,7 @@ class Archive:
         source = "JOIN found_explanations ON found_explanations.rowid = readings.id" if words is not None else ""
         return self._hits(
             "readings.explanation AS text, (SELECT min(p_true) FROM claims WHERE reading = readings.id) AS p_true,"
+            f" {_DECIDED} AS decided,"
             " NULL AS subject, NULL AS relation, NULL AS value, NULL AS polarity, NULL AS verdict, NULL AS agreement",
             source,
             "found_explanations" if words is not None else None,
@@ -137,7 +138,7 @@ class Archive:
         where, values = self._claim_filters(words, min_trust, relation, run)
         return self._hits(
             "claims.text, claims.p_true, claims.subject, claims.relation, claims.value, claims.polarity,"
-            " claims.verdict, claims.agreement",
+            " claims.verdict, claims.agreement, NULL AS decided",
             _claim_source(words),
             "found_claims" if words is not None else None,
             where,
@@ -188,7 +189,7 @@ class Archive:
         claims = self._rows("SELECT * FROM claims WHERE reading=? ORDER BY place", [row["id"]])
         return Reading(
             **{name: row[name] for name in ("pos", "token", "token_id", "norm", "explanation", "direction_mse",
-                                            "fve_token", "p_true_reason")},
+                                            "fve_token", "floor_fve", "p_true_reason")},
             layer=run.layer,
             flags=tuple(json.loads(row["flags"])),
             claims=tuple(ReadClaim(**{name: claim[name] for name in CLAIM}) for claim in claims),
@@ -265,6 +266,12 @@ class Archive:
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         with failures(self.path):
             return self.connection.execute(statement, values).fetchall()
+
+
+_DECIDED = (
+    "(SELECT json_group_array(json_array(text, value, verdict, p_true)) FROM"
+    " (SELECT * FROM claims WHERE reading = readings.id ORDER BY place))"
+)
 
 
 def _claim_source(words: str | None) -> str:

@@ -1,4 +1,7 @@
-"""What a search found, as tables in the terminal; every string of a model or a corpus is made visible first."""
+"""What a search found, as tables in the terminal; every string of a model or a corpus is made visible first.
+
+Doubtful claims are withheld and counted, as in the table of a reading.
+"""
 
 from collections.abc import Sequence
 
@@ -8,6 +11,8 @@ from rich.text import Text
 
 from legible.archive.found import Count, Hit
 from legible.display import probability, visible
+from legible.reading.doubt import DOUBTFUL, doubtful, doubtful_claims
+from legible.reading.marks import GAP, pieces
 
 CONTEXT = 24  # characters of the text shown on either side of the token
 
@@ -22,7 +27,11 @@ def print_hits(hits: Sequence[Hit], console: Console | None = None) -> None:
     table.add_column("p_true", justify="right", no_wrap=True)
     table.add_column("FVE", justify="right", no_wrap=True)
     table.add_column("flags", max_width=16, overflow="fold")
+    withheld = sum(doubtful(p_true) for hit in hits for *_, p_true in hit.claims)
     for hit in hits:
+        if not hit.claims and doubtful(hit.p_true):  # a single claim
+            withheld += 1
+            continue
         place = Text.assemble(
             (visible(hit.before[-CONTEXT:]), "dim"), (visible(hit.token), "bold"), (visible(hit.after[:CONTEXT]), "dim")
         )
@@ -36,6 +45,10 @@ def print_hits(hits: Sequence[Hit], console: Console | None = None) -> None:
         )
     console.print(table)
     console.print(Text(f"{len(hits)} found; p_true of an explanation is that of its least trusted claim", style="dim"))
+    if withheld:
+        console.print(
+            Text(f"{doubtful_claims(withheld)} withheld, p_true below {DOUBTFUL}: --json has them", style="dim")
+        )
 
 
 def print_counts(counts: Sequence[Count], console: Console | None = None) -> None:
@@ -55,10 +68,18 @@ def print_counts(counts: Sequence[Count], console: Console | None = None) -> Non
 
 
 def _marked(hit: Hit) -> Text:
-    """The words with the matches in bold."""
-    parts: list[tuple[str, str]] = []
+    """The words with the matches in bold, and a gap for each doubtful claim."""
+    words = Text()
     at = 0
-    for start, end in hit.spans:
-        parts += [(visible(hit.text[at:start]), ""), (visible(hit.text[start:end]), "bold reverse")]
-        at = end
-    return Text.assemble(*parts, (visible(hit.text[at:]), ""))
+    for piece in pieces(hit.text, hit.claims):
+        start, at = at, at + len(piece.text)
+        if piece.doubtful:
+            words.append(GAP, "dim")
+            continue
+        for first, last in hit.spans:
+            first, last = max(first, start), min(last, at)
+            if first < last:
+                words.append(visible(hit.text[start:first])).append(visible(hit.text[first:last]), "bold reverse")
+                start = last
+        words.append(visible(hit.text[start:at]))
+    return words

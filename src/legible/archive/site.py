@@ -133,7 +133,7 @@ def _write_page(number: int, report: Report, out: Path) -> Entry:
     stem = f"{number:05d}-{slug}" if slug else f"{number:05d}"
     title = _cut(report.text, _TITLE)
     claims = [claim for reading in report.readings for claim in reading.claims]
-    first = next((reading.shown for reading in report.readings[::-1] if reading.shown), "")
+    first = next(filter(None, (reading.plain() for reading in report.readings[::-1])), "")
     page = reading_page(
         report.text,
         report.readings,

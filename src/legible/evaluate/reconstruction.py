@@ -55,6 +55,17 @@ def explain(
     return Explained([row[0].explanation for row in written], [len(row[0].ids) for row in written])
 
 
+def reconstructions(
+    reconstructor: Reconstructor, texts: Sequence[str | None], guess: Float[Tensor, " d_model"]
+) -> Float[Tensor, "n d_model"]:
+    """What the reconstructor makes of each text; of a failed parse the constant guess."""
+    given = [row for row, text in enumerate(texts) if text is not None]
+    pred = guess.float().expand(len(texts), -1).clone()
+    if given:
+        pred[given] = reconstructor.reconstruct([text for text in texts if text is not None])
+    return pred
+
+
 def misses(
     reconstructor: Reconstructor,
     texts: Sequence[str | None],
@@ -68,11 +79,7 @@ def misses(
         vectors: the activations that the texts explain.
         guess: the constant guess.
     """
-    given = [row for row, text in enumerate(texts) if text is not None]
-    pred = guess.float().expand(len(texts), -1).clone()
-    if given:
-        pred[given] = reconstructor.reconstruct([text for text in texts if text is not None])
-    return as_misses(direction_mse(pred, vectors))
+    return as_misses(direction_mse(reconstructions(reconstructor, texts, guess), vectors))
 
 
 def as_misses(values: Float[Tensor, " n"]) -> Misses:

@@ -12,7 +12,8 @@ from legible.evaluate.battery.table import control_lines
 from legible.evaluate.controls import FLOORS
 from legible.evaluate.curves import training_curves
 from legible.page import interval, number, write_page
-from legible.reading.marks import pieces
+from legible.reading.html import reading_rows
+from legible.reading.saved import reading_of
 from legible.stats import FEWEST, is_headline
 
 REFERENCES = {
@@ -28,6 +29,12 @@ HEADLINES = (
     ("context_lift", "context lift", "over a verbalizer given no activation"),
     ("recall", "recall", "of what probes can decode"),
     ("foresight", "foresight", "agreement with the target's own later choice"),
+)
+
+
+CARRIED = (
+    ("matched_minus_mismatched", "matched minus mismatched", "cosine with the own activation over other documents'"),
+    ("kl_recovered", "KL recovered", "of what the mean in its place costs the target's next token"),
 )
 
 
@@ -57,6 +64,7 @@ def score_lines(report: Mapping[str, Any]) -> list[str]:
 def summary_lines(report: Mapping[str, Any]) -> list[str]:
     """The evaluation in a few lines for the terminal."""
     lines = [f"{'FVE':28} {interval(report['fve'])}", f"{'context FVE':28} {interval(report['context_fve'])}"]
+    lines += [f"{label:28} {interval(value)}, n {value['n']}" for label, value, _ in _carried(report)]
     lines += [f"{'  floor: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "floor")]
     lines += [f"{'  reference: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "reference")]
     lines += [f"{label:28} {interval(value)}{_few(value)}" for label, value, _ in _headlines(report)]
@@ -92,6 +100,7 @@ def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
     claims = report.get("claims") or {}
     return {
         "report": report,
+        "carried": _carried(report),
         "headlines": [(*item, _few(item[1])) for item in _headlines(report)],
         "floors": [
             {"name": name, "what": FLOORS[name].what, "fve": value, "gain": report.get("gains", {}).get(name)}
@@ -106,7 +115,7 @@ def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
         "sft": report.get("sft"),
         "rl": report.get("rl"),
         "curves": training_curves(run) if run is not None else [],
-        "readings": [_reading(reading) for reading in report.get("readings", ())],
+        "readings": reading_rows([reading_of(reading) for reading in report.get("readings", ())]),
         "config": json.dumps(report["config"], indent=1, ensure_ascii=False) if report.get("config") else None,
     }
 
@@ -114,6 +123,11 @@ def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
 def _with_intervals(report: Mapping[str, Any], which: str) -> list[tuple[str, Any]]:
     known = report.get(f"{which}_intervals", {})
     return [(name, known.get(name, value)) for name, value in report[f"{which}s"].items()]
+
+
+def _carried(report: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    """The figures beside FVE; reports of earlier versions have none."""
+    return [(label, report[key], what) for key, label, what in CARRIED if report.get(key) is not None]
 
 
 def _headlines(report: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
@@ -124,19 +138,3 @@ def _headlines(report: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
 def _few(value: Mapping[str, Any]) -> str:
     """What to say of a figure of too few cases; nothing of others."""
     return "" if is_headline(value) else f", n {value['n']}: too few to go by (under {FEWEST})"
-
-
-def _reading(reading: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved reading as the shared table's template takes it."""
-    text = reading["explanation"]
-    claims = [(c["text"], c.get("value"), c.get("verdict", "unknown"), c.get("p_true")) for c in reading["claims"]]
-    known = [claim[3] for claim in claims if claim[3] is not None]
-    return {
-        "pos": reading["pos"],
-        "token": reading["token"],
-        "fve": reading["fve_token"],
-        "flags": reading["flags"],
-        "marks": None if text is None else pieces(text, claims),
-        "trusted": (sum(known) / len(known), min(known)) if known else None,
-        "samples": (),
-    }

@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from legible.config import CaptureConfig, EvalConfig
 from legible.contract import git_commit
 from legible.documents import Document
 from legible.errors import UsageError
 from legible.evaluate import claims
+from legible.evaluate.carried import kl_recovered, matched_minus_mismatched
 from legible.evaluate.controls import (
     Controls,
     lookup_misses,
@@ -26,11 +30,12 @@ from legible.evaluate.foresight import choices, foresight
 from legible.evaluate.reconstruction import (
     Explained,
     Misses,
+    as_misses,
     context_fve_of,
     explain,
     fve_gain,
     fve_of,
-    misses,
+    reconstructions,
 )
 from legible.evaluate.sample import Sample
 from legible.languages.base import Language
@@ -39,6 +44,7 @@ from legible.models.target import Target
 from legible.probes.lookup import TokenLookup
 from legible.probes.probes import ProbeSet
 from legible.reading.checkpoint import Checkpoint
+from legible.vectors import direction_mse
 
 METRICS_VERSION = 1
 POOL_POSITIONS = 8  # rows a document of the pool that fits probes and ridges
@@ -94,7 +100,8 @@ def evaluate_checkpoint(
         battery: measures the control battery on the same rows; its table is then the report's `controls`.
 
     Returns:
-        `fve`, `context_fve`, `floors`, `references`, `parse_failures`, `mean_tokens`, `world`, `checkpoint`, `seed`,
+        `fve`, `context_fve`, `matched_minus_mismatched` and `kl_recovered` (see `carried`; its n counts the rows that
+        were patched), `floors`, `references`, `parse_failures`, `mean_tokens`, `world`, `checkpoint`, `seed`,
         `commit`; beside them `floor_intervals`, `reference_intervals`, `gains` (FVE over every floor, paired),
         `claims` (every claim score with its interval, any language), `variance`, `probes` and `rows`.
 
@@ -105,7 +112,8 @@ def evaluate_checkpoint(
     progress("reading")
     sample, lookup = bench.sample, bench.lookup
     explained = explain(checkpoint.engine, sample.vectors, max_tokens=config.max_tokens)
-    miss = misses(bench.reconstructor, explained.texts, sample.vectors, mean_direction(lookup))
+    pred = reconstructions(bench.reconstructor, explained.texts, mean_direction(lookup))
+    miss = as_misses(direction_mse(pred, sample.vectors))
     progress("controls")
     controls = run_controls(
         checkpoint.engine, bench.reconstructor, sample, explained, lookup,
@@ -113,6 +121,8 @@ def evaluate_checkpoint(
     )  # fmt: skip
     references = _references(bench, config.seed)
     report = _scores(bench, explained, miss, controls, references)
+    progress("next tokens")
+    report |= _carried(checkpoint, bench, pred, config.seed)
     if battery is not None:
         report["controls"] = battery(bench, explained, miss, controls, references)
     if bench.language is not None:
@@ -226,6 +236,16 @@ def _scores(
         "reference_intervals": {name: interval.as_dict() for name, interval in refs.items()},
         "gains": {name: fve_gain(miss, values, v, docs).as_dict() for name, values in controls.misses.items()},
     }
+
+
+def _carried(
+    checkpoint: Checkpoint, bench: Bench, pred: Float[Tensor, "n d_model"], seed: int
+) -> dict[str, dict[str, float | int]]:
+    """The two figures beside FVE."""
+    sample, mean = bench.sample, mean_direction(bench.lookup)
+    matched = matched_minus_mismatched(pred, sample.vectors, sample.doc_ids)
+    recovered = kl_recovered(checkpoint.target, checkpoint.layer, sample, pred, mean, seed=seed)
+    return {"matched_minus_mismatched": matched.as_dict(), "kl_recovered": recovered.as_dict()}
 
 
 def _claims(

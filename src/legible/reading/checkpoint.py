@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from legible import languages
 from legible.contract import (
@@ -50,8 +51,10 @@ from legible.prompts import (
 from legible.reading.calibrated import CALIBRATOR, amend_contracts, load_calibrator, record_of
 from legible.reading.calibration import Calibrators
 from legible.reading.card import model_card
+from legible.reading.floor import uninformed
 from legible.reading.locate import locate
 
+LONGEST = 300  # tokens of an explanation, where the verbalizer's context allows them
 LOOKUP = "lookup.safetensors"
 PROBES = "probes.safetensors"
 
@@ -89,6 +92,23 @@ class Checkpoint:
             "language": self.language.name if self.language is not None else None,
             **{name: file_sha256(file) if file.exists() else None for name, file in files.items()},
         }
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of an explanation: what the verbalizer's context has room for."""
+        prompt = self.verbalizer.prompt
+        config = self.verbalizer.model.config.get_text_config()
+        used = len(prompt.prefix_ids) + 1 + len(prompt.suffix_ids)
+        return min(LONGEST, int(config.max_position_embeddings) - used)
+
+    @cached_property
+    def uninformed(self) -> Float[Tensor, "n d_model"]:
+        """What words that say nothing of an activation reconstruct: behind every `floor_fve`, written once, here."""
+        if self.reconstructor is None:
+            return torch.empty(0, self.target.d_model)
+        return uninformed(
+            self.engine, self.reconstructor, self.target, self.layer, self.lookup, max_tokens=self.longest
+        )
 
 
 def save_checkpoint(

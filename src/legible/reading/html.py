@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from legible.page import number, render, write_page
-from legible.reading.marks import pieces
+from legible.reading.doubt import above_floor
 from legible.reading.reading import Reading
 
 Span = tuple[int, int]  # the characters of a text that a token is; empty for special tokens
@@ -44,8 +44,11 @@ def reading_rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
             "pos": reading.pos,
             "token": reading.token,
             "fve": reading.fve_token,
+            "floor": reading.floor_fve,
+            "share": above_floor(reading.fve_token, reading.floor_fve),
             "flags": reading.flags,
-            "marks": None if reading.shown is None else pieces(reading.shown, reading.decided()),
+            "marks": None if reading.shown is None else reading.pieces(),
+            "notes": reading.notes(),
             "trusted": reading.trusted(),
             "withheld": reading.withheld,
             "abstains": reading.abstains,

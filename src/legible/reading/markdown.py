@@ -1,10 +1,10 @@
-"""Readings as Markdown: one table a text, every string of a model or a file escaped."""
+"""Readings as Markdown: one table a text, every string of a model or a file escaped, doubtful claims withheld."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from legible.display import visible
+from legible.display import probability, visible
 from legible.page import number
 from legible.reading.reading import Reading
 
@@ -29,7 +29,7 @@ def reading_markdown(text: str, readings: Sequence[Reading], about: Mapping[str,
         f"- {escaped(key.replace('_', ' '))}: {_value(value)}" for key, value in about.items() if value is not None
     ]
     lines += ["", "> " + escaped(text), ""]
-    lines += ["| pos | token | explanation | trust | FVE | flags |", "|---:|---|---|---:|---:|---|"]
+    lines += ["| pos | token | explanation | trust | FVE | floor | flags |", "|---:|---|---|---:|---:|---:|---|"]
     return "\n".join([*lines, *map(_row, readings)]) + "\n"
 
 
@@ -39,11 +39,13 @@ def _row(reading: Reading) -> str:
     elif reading.shown is None:
         words = "(abstains)"
     else:
-        words = escaped(reading.shown)
+        notes = reading.notes()
+        words = " ".join(filter(None, (escaped(reading.plain()), f"({notes})" if notes else "")))
     trusted = reading.trusted()
-    trust = "–" if trusted is None else f"{number(trusted[0])}/{number(trusted[1])}"
+    trust = "–" if trusted is None else "/".join(map(probability, trusted))
+    scores = f"{number(reading.fve_token)} | {number(reading.floor_fve)}"
     flags = escaped(" ".join(reading.flags))
-    return f"| {reading.pos} | {escaped(reading.token)} | {words} | {trust} | {number(reading.fve_token)} | {flags} |"
+    return f"| {reading.pos} | {escaped(reading.token)} | {words} | {trust} | {scores} | {flags} |"
 
 
 def _value(value: Any) -> str:

@@ -1,46 +1,110 @@
-"""An explanation cut into pieces, so that a table or a page can style each claimed value by verdict and trust."""
+"""An explanation cut into pieces, so that a table or a page can style each claim by verdict and trust.
+
+A claim is marked at its value, or at all its words where they do not name it; a doubtful one at all its words, which
+claims that share a clause divide among themselves: each has those up to the end of its value, the last one the rest.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-Decided = tuple[str, str | None, str] | tuple[str, str | None, str, float | None]
-"""A claim as (its clause, its value, its verdict) and, where trust is shown, its p_true."""
+from legible.reading.doubt import doubtful
+
+GAP = "…"
+_BETWEEN = " ,;:"  # what stands between claims
+Decided = tuple[str, str | None, str, float | None]
+"""A claim as (its clause, its value, its verdict, its p_true)."""
 
 
 class Piece(NamedTuple):
-    """A stretch of an explanation: a claimed value with its verdict and p_true, or what stands between."""
+    """A stretch of an explanation: a claim's with its verdict and p_true, or what stands between."""
 
     text: str
     verdict: str = ""
     p_true: float | None = None
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether it is a doubtful claim's."""
+        return doubtful(self.p_true)
+
+
+_GAP = Piece(GAP)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    start: int
+    end: int
+    clause: tuple[int, int]
+    verdict: str
+    p_true: float | None
+
 
 def pieces(explanation: str, claims: Iterable[Decided]) -> list[Piece]:
     """The explanation as pieces; joined, their texts are the explanation.
 
-    A claim with neither verdict nor p_true, or whose value cannot be found, marks nothing.
+    A claim with neither verdict nor p_true, or whose words cannot be found, marks nothing.
     """
-    spans: list[tuple[int, int, str, float | None]] = []
-    for clause, value, verdict, *rest in claims:
-        p_true = rest[0] if rest else None
-        if value is None or (verdict == "unknown" and p_true is None):
+    marks: list[_Mark] = []
+    for clause, value, verdict, p_true in claims:
+        if verdict == "unknown" and p_true is None:
             continue
-        inside = max(0, explanation.find(clause))
-        for match in re.finditer(rf"(?<!\w){re.escape(value)}(?!\w)", explanation[inside:]):
-            start, end = inside + match.start(), inside + match.end()
-            if all(end <= taken or start >= other for taken, other, _, _ in spans):
-                spans.append((start, end, "" if verdict == "unknown" else verdict, p_true))
-                break
+        at = explanation.find(clause) if clause else -1
+        words = (at, at + len(clause)) if at >= 0 else (0, 0)
+        places = [] if value is None else _places(explanation, value, words[0])
+        place = next((place for place in places if _free(place, marks)), words)
+        if doubtful(p_true):  # its words are another's as well: they are doubtful
+            marks = [mark for mark in marks if _free(place, [mark])]
+        if place[0] < place[1] and _free(place, marks):
+            marks.append(_Mark(*place, words, "" if verdict == "unknown" else verdict, p_true))
+    marks.sort(key=lambda mark: mark.start)
     found: list[Piece] = []
     at = 0
-    for start, end, verdict, p_true in sorted(spans, key=lambda span: span[:2]):
+    for index, mark in enumerate(marks):
+        start, end = mark.start, mark.end
+        if doubtful(mark.p_true):
+            start, end = _share(explanation, marks, index, at)
         found += [Piece(explanation[at:start])] if start > at else []
-        found.append(Piece(explanation[start:end], verdict, p_true))
+        found.append(Piece(explanation[start:end], mark.verdict, mark.p_true))
         at = end
     return found + ([Piece(explanation[at:])] if at < len(explanation) else [])
 
 
-def marked(explanation: str, claims: Iterable[Decided]) -> list[tuple[str, str]]:
-    """The pieces as (text, verdict); the verdict is empty between claimed values that are decided."""
-    return [(piece.text, piece.verdict) for piece in pieces(explanation, claims)]
+def withheld(found: Iterable[Piece]) -> list[Piece]:
+    """The pieces with one gap in place of doubtful claims that follow each other; none where nothing else was said.
+
+    Example:
+        >>> "".join(p.text for p in withheld([Piece("Pavel is a fox, "), Piece("is a hammer", "", 0.03), Piece(".")]))
+        'Pavel is a fox, ….'
+    """
+    kept: list[Piece] = []
+    for piece in found:
+        if piece.doubtful and kept[-2:-1] == [_GAP] and not kept[-1].text.strip(_BETWEEN):
+            kept.pop()
+        elif not (piece.doubtful and kept[-1:] == [_GAP]):
+            kept.append(_GAP if piece.doubtful else piece)
+    return kept if any(char.isalnum() for piece in kept for char in piece.text) else []
+
+
+def _free(place: tuple[int, int], marks: Iterable[_Mark]) -> bool:
+    return all(place[1] <= mark.start or place[0] >= mark.end for mark in marks)
+
+
+def _places(explanation: str, value: str, first: int) -> list[tuple[int, int]]:
+    """Where the value stands as a whole word from the character `first` on."""
+    word = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+    return [match.span() for match in word.finditer(explanation, first)]
+
+
+def _share(explanation: str, marks: Sequence[_Mark], index: int, at: int) -> tuple[int, int]:
+    """A claim's share of its clause from `at` on; its value alone where that stands elsewhere."""
+    mark = marks[index]
+    first, last = mark.clause
+    if not first <= mark.start < mark.end <= last:
+        return mark.start, mark.end
+    start = max(first, at)
+    start += len(explanation[start : mark.start]) - len(explanation[start : mark.start].lstrip(_BETWEEN))
+    later = index + 1 < len(marks) and marks[index + 1].start < last
+    return start, mark.end if later else last

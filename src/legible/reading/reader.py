@@ -25,15 +25,14 @@ from legible.reading.calibration import Judgement
 from legible.reading.checkpoint import Checkpoint, load_checkpoint
 from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
 from legible.reading.flags import text_flags
+from legible.reading.floor import floor_fve
 from legible.reading.positions import parse_positions
 from legible.reading.reading import ReadClaim, Reading, check_trust, filtered, usual_reason
 from legible.reading.rows import rows_of, with_expectations
 from legible.reading.trusted import probabilities, sampling_temperature
 from legible.vectors import fve_token
 
-__all__ = ["LONGEST", "Prepared", "ReadClaim", "Reader", "Reading", "load"]
-
-LONGEST = 300  # tokens of an explanation, where the verbalizer's context allows them
+__all__ = ["Prepared", "ReadClaim", "Reader", "Reading", "load"]
 
 
 @dataclass(frozen=True)
@@ -224,11 +223,8 @@ class Reader:
 
     @property
     def longest(self) -> int:
-        """Most tokens of an explanation: what the verbalizer's context has room for."""
-        prompt = self.checkpoint.verbalizer.prompt
-        config = self.checkpoint.verbalizer.model.config.get_text_config()
-        used = len(prompt.prefix_ids) + 1 + len(prompt.suffix_ids)
-        return min(LONGEST, int(config.max_position_embeddings) - used)
+        """Most tokens of an explanation."""
+        return self.checkpoint.longest
 
     def _encode(self, text: str) -> Encoded:
         target = self.checkpoint.target
@@ -263,6 +259,7 @@ class Reader:
             explanation=found.explanation,
             direction_mse=mse,
             fve_token=fve_token(mse, variance) if mse is not None and variance else None,
+            floor_fve=floor_fve(prepared.stream[pos], self.checkpoint.uninformed, variance),
             claims=self.claims(found, opinions, prepared.facts.get(pos, {})),
             unparsed=found.unparsed,
             samples=samples if len(samples) > 1 else (),

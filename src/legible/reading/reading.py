@@ -7,7 +7,8 @@ from typing import Any
 
 from legible.errors import UsageError
 from legible.languages.base import Claim, Parsed, Verdict
-from legible.reading.marks import Decided
+from legible.reading.doubt import doubtful, doubtful_claims, little_to_say
+from legible.reading.marks import Piece, pieces, withheld
 from legible.reading.spans import without
 
 
@@ -48,6 +49,7 @@ class Reading:
     fve_token: float | None
     claims: tuple[ReadClaim, ...]
     unparsed: tuple[str, ...] = ()  # clauses from which no relation could be read
+    floor_fve: float | None = None  # what words that say nothing of the activation score here
     samples: tuple[tuple[str | None, float | None], ...] = ()
     p_true_reason: str | None = None  # why claims have no p_true, said once
     trust: float | None = None  # the filter that was asked for
@@ -64,9 +66,24 @@ class Reading:
         """Whether an explanation came out and the trust filter left none of its claims."""
         return self.trust is not None and self.explanation is not None and not self.claims
 
-    def decided(self) -> list[Decided]:
-        """The claims as tables and pages mark them."""
-        return [(claim.text, claim.value, claim.verdict, claim.p_true) for claim in self.claims]
+    def pieces(self) -> list[Piece]:
+        """The words to show, cut at the claims; empty where there are none."""
+        claims = [(claim.text, claim.value, claim.verdict, claim.p_true) for claim in self.claims]
+        return pieces(self.shown or "", claims)
+
+    def plain(self) -> str:
+        """The words to show where doubt cannot be drawn: without the doubtful claims."""
+        return "".join(piece.text for piece in withheld(self.pieces()))
+
+    def notes(self) -> str:
+        """How many claims are doubtful, and why the pair has little to say here; empty where neither is so."""
+        little = little_to_say(self.flags, self.fve_token, self.floor_fve)
+        return "; ".join(filter(None, (doubtful_claims(self.doubtful), little)))
+
+    @property
+    def doubtful(self) -> int:
+        """How many of the claims are doubtful."""
+        return sum(doubtful(claim.p_true) for claim in self.claims)
 
     def trusted(self) -> tuple[float, float] | None:
         """Mean and least p_true of the claims that have one; None where none has."""
@@ -85,6 +102,7 @@ class Reading:
             "explanation": self.explanation,
             "direction_mse": self.direction_mse,
             "fve_token": self.fve_token,
+            "floor_fve": self.floor_fve,
             "trust": None if (trusted := self.trusted()) is None else dict(zip(("mean", "min"), trusted, strict=True)),
             "claims": [claim.as_dict() for claim in self.claims],
             "unparsed": list(self.unparsed),

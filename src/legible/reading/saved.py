@@ -1,6 +1,7 @@
 """Readings that `legible read --json` wrote, read back."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def saved_readings(path: Path) -> list[Reading]:
         if not line.strip():
             continue
         try:
-            found.append(_reading(json.loads(line)))
+            found.append(reading_of(json.loads(line)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{path} line {number} is not a reading ({type(error).__name__}: {error}).\n"
@@ -38,7 +39,7 @@ def saved_readings(path: Path) -> list[Reading]:
     return found
 
 
-def _reading(row: dict[str, Any]) -> Reading:
+def reading_of(row: Mapping[str, Any]) -> Reading:
     """A reading of its `as_dict`; of its claims there is what a trust filter left.
 
     Of older files `trust` was the filter's threshold, and a claim's relation its `kind`.
@@ -53,6 +54,7 @@ def _reading(row: dict[str, Any]) -> Reading:
         explanation=_text_or_none(row["explanation"]),
         direction_mse=_number_or_none(row["direction_mse"]),
         fve_token=_number_or_none(row["fve_token"]),
+        floor_fve=_number_or_none(row.get("floor_fve")),
         claims=tuple(_claim(claim) for claim in row["claims"]),
         unparsed=tuple(_text(clause) for clause in row.get("unparsed", [])),
         samples=tuple(
@@ -65,7 +67,7 @@ def _reading(row: dict[str, Any]) -> Reading:
     )
 
 
-def _claim(row: dict[str, Any]) -> ReadClaim:
+def _claim(row: Mapping[str, Any]) -> ReadClaim:
     words = {name: row[name] for name in _WORDS if name in row}
     for name, word in words.items():
         if word not in _WORDS[name]:

@@ -1,4 +1,7 @@
-"""Readings as a coloured table in the terminal: verdicts as colours, trust as weight and as a column."""
+"""Readings as a coloured table in the terminal: verdicts as colours, trust as weight and as a column.
+
+Not every terminal strikes words through, so doubtful claims are withheld and counted.
+"""
 
 from collections.abc import Sequence
 
@@ -7,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from legible.display import probability, visible
+from legible.reading.doubt import DOUBTFUL, SURE, above_floor, doubtful
 from legible.reading.html import reasons
-from legible.reading.marks import pieces
+from legible.reading.marks import GAP, withheld
 from legible.reading.reading import Reading
 
 _VERDICT_STYLE = {"true": "green", "false": "red", "open": "yellow", "abstain": "dim"}
-SURE, DOUBTFUL = 0.95, 0.5  # p_true from which a value is bold, and below which it is dim
 
 
 def print_table(readings: Sequence[Reading], console: Console | None = None, *, about: str = "") -> None:
@@ -34,12 +37,13 @@ def print_table(readings: Sequence[Reading], console: Console | None = None, *, 
     table.add_column("flags", max_width=16, overflow="fold")
     for reading in readings:
         fve = "" if reading.fve_token is None else f"{reading.fve_token:.2f}"
+        tint = _tint(above_floor(reading.fve_token, reading.floor_fve))
         table.add_row(
             str(reading.pos),
-            Text(visible(reading.token), style=f"bold {_tint(reading.fve_token)}"),
+            Text(visible(reading.token), style=f"bold {tint}"),
             explanation(reading),
             *([_trust(reading)] if trusted else []),
-            *([Text(fve, style=_tint(reading.fve_token))] if scored else []),
+            *([Text(fve, style=tint)] if scored else []),
             Text(" ".join(reading.flags), style="yellow"),
         )
     console.print(table)
@@ -52,14 +56,10 @@ def print_table(readings: Sequence[Reading], console: Console | None = None, *, 
 def _legend(readings: Sequence[Reading], trusted: bool) -> list[Text]:
     lines = []
     if trusted:
-        lines.append(
-            Text.assemble(
-                "trust: mean/lowest p_true of the claims; ",
-                (f"bold from {SURE}", "bold"),
-                ", ",
-                (f"dim below {DOUBTFUL}", "dim"),
-            )
-        )
+        lines.append(Text.assemble("trust: mean/lowest p_true of the claims; ", (f"bold from {SURE}", "bold")))
+    if any(reading.doubtful for reading in readings):
+        means = f"{GAP} doubtful claims, of p_true below {DOUBTFUL}, are withheld"
+        lines.append(Text(f"{means}: --html shows them struck through, --json has them"))
     if {claim.verdict for reading in readings for claim in reading.claims} & {"true", "false", "open"}:
         lines.append(Text.assemble("claims: ", ("true", "green"), " ", ("false", "red"), " ", ("left open", "yellow")))
     threshold = next((reading.trust for reading in readings if reading.trust is not None), None)
@@ -79,21 +79,23 @@ def explanation(reading: Reading) -> Text:
         return Text("(no explanation came out)", style="dim")
     if reading.shown is None:
         return Text(f"(abstains: no claim reaches {reading.trust:g})", style="dim")
-    return Text.assemble(
-        *(
-            (visible(piece.text), f"{_weight(piece.p_true)} {_VERDICT_STYLE.get(piece.verdict, '')}".strip())
-            for piece in pieces(reading.shown, reading.decided())
-        )
-    )
+    words = Text()
+    for piece in withheld(reading.pieces()):
+        words.append(visible(piece.text), f"{_weight(piece.p_true)} {_VERDICT_STYLE.get(piece.verdict, '')}".strip())
+    if notes := reading.notes():
+        words.append(f"{' ' if words else ''}({notes})", "dim")
+    return words
 
 
 def _trust(reading: Reading) -> Text:
     found = reading.trusted()
-    return Text("/".join(map(probability, found or ())), style=_weight(found[1]) if found else "")
+    if found is None:
+        return Text()
+    return Text("/".join(map(probability, found)), style="dim" if doubtful(found[1]) else _weight(found[1]))
 
 
 def _weight(p_true: float | None) -> str:
-    return "" if p_true is None else "bold" if p_true >= SURE else "dim" if p_true < DOUBTFUL else ""
+    return "bold" if p_true is not None and p_true >= SURE else ""
 
 
 def _tint(fve: float | None) -> str:

@@ -48,6 +48,8 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Any]:
     return {
         "fve": evaluation["fve"],
         "context_fve": evaluation["context_fve"],
+        "matched_minus_mismatched": evaluation["matched_minus_mismatched"],
+        "kl_recovered": evaluation["kl_recovered"],
         **{name: claims[name] for name in names if claims.get(name) is not None},
         "evaluation_seed": evaluation["seed"],
     }

@@ -15,6 +15,7 @@ from legible.engines import Key
 from legible.engines.sampling import numbered
 from legible.errors import UsageError
 from legible.reading.evidence import NEAR, Spot, first_position, gather
+from legible.reading.floor import floor_fve
 from legible.reading.positions import parse_positions
 from legible.reading.reader import Prepared
 from legible.serve.sources import Prompt, Source
@@ -217,6 +218,7 @@ def _explained(source: Source, completions: Completions, vectors: Float[Tensor, 
             "explanation": one.explanation,
             "direction_mse": mse,
             "fve_token": _fve(source, mse),
+            "floor_fve": floor_fve(vector, source.checkpoint.uninformed, source.checkpoint.variance),
             "claims": [claim.as_dict() for claim in claims],
             "unparsed": list(one.unparsed),
             "p_true_reason": "a raw vector: nobody knows what it was read from",

@@ -1,8 +1,9 @@
-// A reading as a card: its words, score and flags, and each claim with its probability and what speaks for it.
+// A reading as a card: its words with each claim in them, score and flags, and behind them what speaks for each claim.
 
 import { bar, el, number, probability, visible } from "./dom.js";
+import { doubtful, doubtfulClaims, littleToSay, pieces } from "./doubt.js";
 import { claimPasses, filtering, highlighted } from "./search.js";
-import { state, trustOf } from "./state.js";
+import { state, trustOf, trustShown } from "./state.js";
 
 const FLAGS = {
   special_token: "a special token: nobody wrote it",
@@ -24,7 +25,8 @@ export function card(reading, { actions = [], level = "h3", id = `r${reading.pos
       reading.flags.map((flag) => el("span", { class: "flag", title: FLAGS[flag] ?? "" }, flag.replaceAll("_", " "))),
       actions),
     words(reading, shown, filter),
-    shown.length ? claims(shown, filter, reading.samples !== undefined) : null,
+    little(reading),
+    shown.length ? detail(shown, filter, reading.samples !== undefined) : null,
     withheld(reading, shown, filter),
     reason(reading),
     unparsed(reading),
@@ -38,18 +40,41 @@ function passesTrust(claim, filter) {
 function score(reading) {
   const trust = trustOf(reading);
   return [
-    el("span", { class: "score", title: "share of the activation's direction that the words explain: 1 is perfect, 0 no better than the mean" },
-      bar(reading.fve_token), `FVE ${number(reading.fve_token)}`),
-    trust === null ? null : el("span", { class: "score", title: "mean p_true of the claims" }, bar(trust, "trust"), `trust ${probability(trust)}`),
+    el("span", { class: "score", title: "share of the activation's direction that the words explain: 1 is perfect, 0 no better than the mean; the floor is what words that say nothing of it score here" },
+      bar(reading.fve_token, "fve", reading.floor_fve), `FVE ${number(reading.fve_token)}`, typeof reading.floor_fve === "number" && ` · floor ${number(reading.floor_fve)}`),
+    trust && el("span", { class: "score", title: "mean and lowest p_true of the claims" }, bar(trust.mean, "trust"), `trust ${trustShown(reading)}`),
   ];
+}
+
+/** A text with each claim underlined by its trust, doubtful ones dimmed and struck through. */
+export function told(text, claims) {
+  return pieces(text, claims).map(({ text: said, verdict, pTrue }) => {
+    if (pTrue === null && !verdict) return highlighted(said);
+    const title = [pTrue !== null && `p_true ${probability(pTrue)}`, doubtful(pTrue) && "doubtful", verdict].filter(Boolean).join(", ");
+    const look = ["claim", pTrue !== null && `p${Math.round(10 * pTrue)}`, doubtful(pTrue) && "doubtful"].filter(Boolean).join(" ");
+    return el(doubtful(pTrue) ? "s" : "span", { class: look, title }, highlighted(said));
+  });
 }
 
 /** The explanation; under a trust threshold only what reaches it. */
 function words(reading, shown, filter) {
   if (reading.explanation === null) return el("p", { class: "failed" }, "no explanation came out (parse failed)");
-  if (!filter.trust) return el("p", { class: "words" }, highlighted(reading.explanation));
+  if (!filter.trust) return el("p", { class: "words" }, told(reading.explanation, reading.claims));
   if (!shown.length) return el("p", { class: "failed" }, `abstains: no claim has p_true ≥ ${number(filter.trust)}`);
-  return el("p", { class: "words" }, highlighted(shown.map((claim) => claim.text).join(". ")));
+  return el("p", { class: "words" }, told(shown.map((claim) => claim.text).join(". "), shown));
+}
+
+function little(reading) {
+  const reasons = littleToSay(reading);
+  return reasons ? el("p", { class: "soft small little" }, reasons) : null;
+}
+
+/** The table behind the words; open where its claims are searched. */
+function detail(list, filter, sampled) {
+  const gone = doubtfulClaims(list.filter((claim) => doubtful(claim.p_true)).length);
+  return el("details", { class: "detail", open: Boolean(filter.words || filter.kind || filter.verdict) },
+    el("summary", {}, `${list.length} claim${list.length === 1 ? "" : "s"}${gone ? `, ${gone}` : ""}`),
+    claims(list, filter, sampled));
 }
 
 function withheld(reading, shown, filter) {
@@ -70,8 +95,8 @@ function claims(list, filter, sampled) {
       el("th", { scope: "col", class: "n", title: "share of the readings within two tokens that make the claim" }, "near"),
       probed && el("th", { scope: "col", class: "n", title: "probability that a probe of the activation gives this value" }, "probe"),
       carried && el("th", { scope: "col", class: "n", title: "how much worse the vector comes back without these words" }, "carries"))),
-    el("tbody", {}, list.map((claim) => el("tr", { class: narrowed && !claimPasses(claim, filter) ? "dim" : "" },
-      el("th", { scope: "row" }, highlighted(claim.text), claim.relation && el("span", { class: "kind", title: `said of: ${claim.subject ?? "the text"}` }, stated(claim))),
+    el("tbody", {}, list.map((claim) => el("tr", { class: [narrowed && !claimPasses(claim, filter) && "dim", doubtful(claim.p_true) && "doubtful"].filter(Boolean).join(" ") },
+      el("th", { scope: "row" }, el(doubtful(claim.p_true) ? "s" : "span", {}, highlighted(claim.text)), claim.relation && el("span", { class: "kind", title: `said of: ${claim.subject ?? "the text"}` }, stated(claim))),
       el("td", { "data-label": "p_true" }, typeof claim.p_true === "number" ? [bar(claim.p_true, "trust"), ` ${probability(claim.p_true)}`] : el("span", { class: "soft" }, "–")),
       decided && el("td", { class: `verdict ${claim.verdict ?? ""}`, "data-label": "verdict" }, claim.verdict ?? "–"),
       sampled && el("td", { class: "n", "data-label": "agree" }, number(claim.agreement)),

@@ -1,8 +1,9 @@
 // Two readings side by side: two checkpoints on one text, or two texts.
 
-import { arrange, byId, el, field, number, tint, visible } from "./dom.js";
+import { arrange, byId, el, field, tint, visible } from "./dom.js";
+import { notes, plain } from "./doubt.js";
 import { read, runOf } from "./runs.js";
-import { on, shareOf, state } from "./state.js";
+import { on, scoreShown, shareOf, state } from "./state.js";
 import { aligned, marked } from "./words.js";
 import { showError, work } from "./working.js";
 
@@ -71,7 +72,8 @@ function tokenCell(run, pos) {
 function words(run, pos, beside = null) {
   const reading = run.readings.get(pos);
   if (!reading) return el("td", { class: "soft" }, pos === null ? "no such token" : "not read");
-  const share = shareOf(reading);
-  const text = reading.explanation ?? "parse failed";
-  return el("td", { class: `${tint(share)} ${state.tint}` }, beside ? marked(beside.explanation ?? "", text, { gone: false }) : text, el("span", { class: "share" }, ` ${number(share)}`));
+  const said = (one) => plain(one.explanation ?? "", one.claims);
+  const text = reading.explanation === null ? "parse failed" : said(reading);
+  return el("td", { class: `${tint(shareOf(reading))} ${state.tint}` }, beside ? marked(said(beside), text, { gone: false }) : text,
+    notes(reading) && el("span", { class: "soft small" }, ` (${notes(reading)})`), el("span", { class: "share" }, ` ${scoreShown(reading)}`));
 }

@@ -77,12 +77,13 @@ export function tint(share) {
   return typeof share === "number" && Number.isFinite(share) ? `t${Math.round(Math.min(1, Math.max(0, share)) * 10)}` : "tx";
 }
 
-/** A bar of a share in [0, 1], for the eye only: the number stands beside it. */
-export function bar(share, kind = "fve") {
-  const width = Math.round(48 * Math.min(1, Math.max(0, share ?? 0)));
+/** A bar from `start` on to the value, both in [0, 1], for the eye only: the numbers stand beside it. */
+export function bar(value, kind = "fve", start = 0) {
+  const [first, last] = [start, value].map((share) => Math.round(48 * Math.min(1, Math.max(0, share ?? 0))));
   return svg("svg", { class: `meter ${kind}`, viewBox: "0 0 48 6", "aria-hidden": "true" },
     svg("rect", { class: "track", width: 48, height: 6, rx: 2 }),
-    svg("rect", { class: "fill", width, height: 6, rx: 2 }));
+    last > first && svg("rect", { class: "fill", x: first, width: last - first, height: 6, rx: 2 }),
+    first > 0 && svg("rect", { class: "floor", x: Math.min(first, 46.5), width: 1.5, height: 6 }));
 }
 
 /** A table: heads are strings or [text, class], rows are lists of nodes, strings or [content, class]. */

@@ -63,6 +63,8 @@ function evaluationParts(report) {
     el("p", { class: "soft" }, `${report.rows ?? report.fve?.n ?? "?"} held-out tokens, seed ${report.seed}, commit ${String(report.commit).slice(0, 12)}. Brackets are 95 % intervals over documents.`),
     ...big([
       ["FVE", report.fve, "of the activation's direction"], ["context FVE", report.context_fve, "beyond the last two tokens and the position"],
+      ["matched minus mismatched", report.matched_minus_mismatched, "cosine with the own activation over other documents'"],
+      ["KL recovered", report.kl_recovered, "of what the mean in its place costs the target's next token"],
       ["context precision", claims.context_precision, "claims not given away by the last 8 tokens that are true"],
       ["context lift", claims.context_lift, "over a verbalizer given no activation"], ["recall", claims.recall, "of what probes can decode"],
       ["foresight", claims.foresight, "agreement with the target's own later choice"], ["parse failures", report.parse_failures, `of ${report.rows} rows`, 0],

@@ -1,8 +1,10 @@
 // Positions by checkpoints: what each of them reads at each token of the same text.
 
-import { arrange, byId, el, number, tint, visible } from "./dom.js";
+import { told } from "./cards.js";
+import { arrange, byId, el, tint, visible } from "./dom.js";
+import { notes } from "./doubt.js";
 import { read, runOf } from "./runs.js";
-import { on, select, shareOf, state } from "./state.js";
+import { on, scoreShown, select, shareOf, state } from "./state.js";
 import { work } from "./working.js";
 
 let box = null;
@@ -63,7 +65,7 @@ function cellOf(one, run, pos) {
 
 function matrixCell(reading) {
   if (!reading) return el("td", { class: "soft" }, "not read");
-  const share = shareOf(reading);
-  return el("td", { class: `${tint(share)} ${state.tint}` }, reading.explanation ?? el("span", { class: "failed" }, "parse failed"),
-    el("span", { class: "share" }, ` ${number(share)}`));
+  return el("td", { class: `${tint(shareOf(reading))} ${state.tint}`, title: notes(reading) || null },
+    reading.explanation === null ? el("span", { class: "failed" }, "parse failed") : told(reading.explanation, reading.claims),
+    el("span", { class: "share" }, ` ${scoreShown(reading)}`));
 }

@@ -2,7 +2,8 @@
 
 import { card } from "./cards.js";
 import { el, number, probability, visible } from "./dom.js";
-import { state, source, trustOf } from "./state.js";
+import { doubtful, notes, plain } from "./doubt.js";
+import { shareOf, state, source, trustOf, trustShown } from "./state.js";
 import { steeredNodes } from "./steer.js";
 import { stillStrip } from "./tokens.js";
 
@@ -45,8 +46,8 @@ export async function asPage(run, steered) {
   page.body.append(el("main", {},
     el("h1", {}, "What the target was thinking"),
     el("dl", {}, about(run).map(([name, value]) => [el("dt", {}, name), el("dd", {}, typeof value === "number" && !Number.isInteger(value) ? number(value, 4) : value)])),
-    el("p", { class: "soft" }, "Each token is tinted by FVE, the share of its activation's direction that the words explain. A score says that the words carry the activation, not that they are true: that is what p_true estimates, where there is one."),
-    stillStrip(run, (reading) => reading.fve_token),
+    el("p", { class: "soft" }, "Each token is tinted by FVE, the share of its activation's direction that the words explain, from the token's floor on: what words that say nothing of it score there. A score says that the words carry the activation, not that they are true: that is what p_true estimates, where there is one."),
+    stillStrip(run, (reading) => shareOf(reading, "fve")),
     el("h2", {}, "Readings"),
     el("div", { class: "cards" }, sorted(run).map((reading) => card(reading, { sift: false }))),
     steered ? [el("h2", {}, "Steering"), steeredNodes(steered)] : null));
@@ -65,9 +66,9 @@ export function asMarkdown(run, steered) {
 }
 
 function section(reading) {
-  const facts = [`FVE ${number(reading.fve_token)}`, trustOf(reading) !== null && `trust ${probability(trustOf(reading))}`, ...reading.flags.map((flag) => md(flag.replaceAll("_", " ")))];
-  return [`### ${reading.pos} ${md(reading.token.trim() || reading.token)}`, "", md(reading.explanation ?? "no explanation came out"), "", facts.filter(Boolean).join(" · "), "",
-    ...reading.claims.map((claim) => `- ${md(claim.text)} (p_true ${probability(claim.p_true)}${claim.verdict ? `, ${md(claim.verdict)}` : ""})`),
+  const facts = [`FVE ${number(reading.fve_token)}`, `floor ${number(reading.floor_fve)}`, trustOf(reading) && `trust ${trustShown(reading)}`, md(notes(reading)), ...reading.flags.map((flag) => md(flag.replaceAll("_", " ")))];
+  return [`### ${reading.pos} ${md(reading.token.trim() || reading.token)}`, "", md(reading.explanation === null ? "no explanation came out" : plain(reading.explanation, reading.claims)), "", facts.filter(Boolean).join(" · "), "",
+    ...reading.claims.filter((claim) => !doubtful(claim.p_true)).map((claim) => `- ${md(claim.text)} (p_true ${probability(claim.p_true)}${claim.verdict ? `, ${md(claim.verdict)}` : ""})`),
     ...(reading.p_true_reason ? [`- no p_true: ${md(reading.p_true_reason)}`] : []), ""];
 }
 

@@ -1,5 +1,8 @@
 // What the page knows, and what a link holds of it. No drawing here.
 
+import { number, probability } from "./dom.js";
+import { aboveFloor } from "./doubt.js";
+
 export const state = {
   sources: [],
   source: "",
@@ -41,10 +44,9 @@ export function select(positions) {
   emit("selection");
 }
 
-/** Mean p_true of a reading's claims; null where none has one. */
+/** Mean and lowest p_true of a reading's claims, { mean, min }; null where none has one. */
 export function trustOf(reading) {
-  const known = (reading?.claims ?? []).map((claim) => claim.p_true).filter((p) => typeof p === "number");
-  return known.length ? known.reduce((sum, p) => sum + p, 0) / known.length : null;
+  return reading?.trust ?? null;
 }
 
 /** The reading that says most: most claims to be expected true; tokens with a warning come last. */
@@ -55,9 +57,20 @@ export function fullest(readings) {
   return [...readings].reduce((best, one) => (best && !more(weight(one), weight(best)) ? best : one), null);
 }
 
-/** What the strip is tinted by. */
-export function shareOf(reading) {
-  return state.tint === "trust" ? trustOf(reading) : reading?.fve_token ?? null;
+/** What the strip is tinted by: the mean trust, or the score from its floor on. */
+export function shareOf(reading, tint = state.tint) {
+  return tint === "trust" ? trustOf(reading)?.mean ?? null : aboveFloor(reading?.fve_token, reading?.floor_fve);
+}
+
+/** Mean and lowest trust as they are shown. */
+export function trustShown(reading) {
+  const trust = trustOf(reading);
+  return trust ? `${probability(trust.mean)}/${probability(trust.min)}` : "–";
+}
+
+/** What the strip is tinted by, in digits. */
+export function scoreShown(reading) {
+  return state.tint === "trust" ? trustShown(reading) : number(reading?.fve_token);
 }
 
 /** Positions as `3,5-7`. */

@@ -1,7 +1,8 @@
 // The strip of tokens: tinted by score or trust, selected by mouse, touch or keyboard.
 
-import { arrange, byId, el, number, probability, tint, visible } from "./dom.js";
-import { emit, on, select, shareOf, state, trustOf } from "./state.js";
+import { arrange, byId, el, number, tint, visible } from "./dom.js";
+import { littleToSay } from "./doubt.js";
+import { emit, on, scoreShown, select, shareOf, state, trustOf, trustShown } from "./state.js";
 import { passes } from "./search.js";
 
 let cursor = 0;
@@ -71,9 +72,11 @@ function paintOne(index) {
   const flags = reading?.flags ?? [...(token.special ? ["special_token"] : []), ...(token.template ? ["template_token"] : [])];
   option.className = ["token", reading ? tint(share) : "unread", state.tint, flags.length && "warned",
     run.drafts.has(index) && "draft", reading && !passes(reading) && "dim"].filter(Boolean).join(" ");
-  const score = !reading ? "not read" : share === null ? `no ${by}` : `${by} ${number(share)}`;
-  option.setAttribute("aria-label", visible(`${index}: ${token.token.trim() || token.token}, ${score}${flags.length ? `, ${flags.join(", ")}` : ""}`));
-  option.title = visible(`${index} · ${score}${state.tint === "fve" && trustOf(reading) !== null ? ` · trust ${probability(trustOf(reading))}` : ""}${flags.length ? ` · ${flags.join(", ")}` : ""}`);
+  const score = !reading ? "not read" : share === null ? `no ${by}` : `${by} ${scoreShown(reading)}`;
+  const floor = reading && state.tint === "fve" && typeof reading.floor_fve === "number" ? ` · floor ${number(reading.floor_fve)}` : "";
+  const little = reading ? littleToSay(reading) : "";
+  option.setAttribute("aria-label", visible(`${index}: ${token.token.trim() || token.token}, ${score}${flags.length ? `, ${flags.join(", ")}` : ""}${little ? `, ${little}` : ""}`));
+  option.title = visible(`${index} · ${score}${floor}${state.tint === "fve" && trustOf(reading) ? ` · trust ${trustShown(reading)}` : ""}${flags.length ? ` · ${flags.join(", ")}` : ""}${little ? ` · ${little}` : ""}`);
 }
 
 function mark() {

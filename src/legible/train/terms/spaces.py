@@ -13,8 +13,7 @@ constant. Downstream, reconstructions have the activation's own norm, and the er
 was sure of would drown the others. All are differentiable in p.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,12 +21,11 @@ from typing import Protocol
 import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from transformers import DynamicCache
+from torch import Tensor
 
 from legible.config import RLConfig
 from legible.data.store import Store
-from legible.engines.cached import extend, shared_prefix, spread
+from legible.engines.patching import Patch
 from legible.errors import UsageError
 from legible.models.target import Target
 from legible.probes.lookup import TokenLookup
@@ -140,76 +138,19 @@ class Downstream:
         Raises:
             UsageError: the target's tokenizer does not give the store's tokens.
         """
-        patches = [self._patch(row, vector) for row, vector in zip(rows, vectors, strict=True)]
+        placed = zip(rows, vectors, strict=True)
+        patches = [Patch.at(self.target, self.layer, self.store.row(row), vector) for row, vector in placed]
 
         def errors(pred: Float[Tensor, "n d"], index: Sequence[int]) -> Float[Tensor, " n"]:
             places = torch.tensor(list(index), device=pred.device)
             found = torch.zeros(len(pred), device=pred.device)
             for place in sorted(set(index)):
                 mine = (places == place).nonzero().flatten()
-                found = found.index_put((mine,), patches[place].kl(pred[mine]))
+                kl = patches[place].kl(pred[mine])
+                found = found.index_put((mine,), kl / (1.0 + kl / WORST_KL))
             return found
 
         return errors
-
-    @torch.no_grad()
-    def _patch(self, row: int, vector: Float[Tensor, " d"]) -> "Patch":
-        where = self.store.row(row)
-        ids = self.target.encode(where.document.text).ids[: where.pos + 1]
-        if not ids or ids[-1] != where.token_id:
-            raise UsageError(
-                f"row {row} of {self.store.path} was read at token id {where.token_id}, "
-                f"but the target's tokenizer gives {ids[-1] if ids else 'none'} there.\n"
-                "  The usual cause is a store captured from another target."
-            )
-        prefix = shared_prefix(self.target.model, torch.tensor(ids[:-1], dtype=torch.long, device=self.target.device))
-        return Patch.of(self.target, self.layer, prefix, ids[-1], vector)
-
-
-@dataclass(frozen=True)
-class Patch:
-    """One token of one text whose stream at a layer is replaced: its prefix's cache and the right log-probabilities."""
-
-    target: Target
-    layer: int
-    prefix: DynamicCache
-    token_id: int
-    norm: float
-    expected: Float[Tensor, " vocab"]
-
-    @classmethod
-    def of(
-        cls, target: Target, layer: int, prefix: DynamicCache, token_id: int, vector: Float[Tensor, " d"]
-    ) -> "Patch":
-        """The patch whose expected distribution is that of `vector` itself, as the store holds it."""
-        bare = cls(target, layer, prefix, token_id, float(vector.norm()), torch.empty(0))
-        return cls(target, layer, prefix, token_id, bare.norm, bare.logprobs(vector.unsqueeze(0))[0])
-
-    def logprobs(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n vocab"]:
-        """The target's next-token log-probabilities with each vector, scaled to the activation's norm, in place."""
-        model = self.target.model
-        ids = torch.full((len(vectors), 1), self.token_id, device=self.target.device)
-        with _replaced(self.target.arch.blocks[self.layer], self.norm * unit(vectors.to(self.target.device))):
-            return extend(model, spread(self.prefix, len(vectors)), ids=ids).log_softmax(-1)
-
-    def kl(self, pred: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """Saturated KL(expected || with the reconstruction) of each reconstruction; gradients flow to them."""
-        found = (self.expected.exp() * (self.expected - self.logprobs(pred))).sum(-1).clamp_min(0.0)
-        return (found / (1.0 + found / WORST_KL)).to(pred.device)
-
-
-@contextmanager
-def _replaced(block: nn.Module, vectors: Float[Tensor, "n d"]) -> Iterator[None]:
-    """Put these vectors in place of what a block writes at the one token that is run."""
-
-    def replace(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
-        return vectors.unsqueeze(1).to(output.dtype)
-
-    handle = block.register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def space_of(

@@ -66,7 +66,7 @@ def _legend(readings: Sequence[Reading], trusted: bool) -> list[Text]:
     if threshold is not None:
         withheld, silent = sum(r.withheld for r in readings), sum(r.abstains for r in readings)
         lines.append(
-            Text(f"{withheld} claims below {threshold:g} or without p_true withheld; {silent} readings abstain")
+            Text(f"withheld below {threshold:g} or without p_true: {withheld} claims; readings that abstain: {silent}")
         )
     for reason, count in reasons(readings):
         lines.append(Text(f"no p_true in {count} of {len(readings)} readings: {visible(reason)}", style="yellow"))

@@ -42,6 +42,7 @@ class Service:
     read: Callable[[Any], Explanation | Refusal]  # KeyError, IndexError, TypeError: not an answer of this service
 
 
+_CLOSING = 1.0  # seconds that requests in flight get to end
 _DOWN = "a service that is down, or a rate limit below --concurrency"
 _OTHER_FORM = "an address that is no such endpoint, e.g. a proxy's or login page: compare it with the service's manual"
 
@@ -85,6 +86,7 @@ class HttpTeacher:
         self._client = httpx.Client(timeout=config.timeout, follow_redirects=False)
         self._jitter = random.Random(config.seed)
         self._sleep = sleep
+        self._workers: list[threading.Thread] = []
 
     def write(self, rows: Sequence[Row], keep: Sequence[set[str]] | None = None) -> list[Explanation | Refusal]:
         """One answer a row; equal texts are asked once.
@@ -106,7 +108,10 @@ class HttpTeacher:
         return [answers[request] for request in requests]
 
     def close(self) -> None:
-        """Close the connections and the cache."""
+        """Close the connections and the cache; requests in flight get a moment to end, lest they leave open sockets."""
+        deadline = time.monotonic() + _CLOSING
+        for worker in self._workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
         self._client.close()
         self._cache.close()
 
@@ -127,8 +132,11 @@ class HttpTeacher:
                 except BaseException as error:  # noqa: BLE001  raised again by the caller below
                     done.put((request, error))
 
-        for _ in range(min(self._config.concurrency, len(requests))):
-            threading.Thread(target=work, daemon=True).start()
+        self._workers = [
+            threading.Thread(target=work, daemon=True) for _ in range(min(self._config.concurrency, len(requests)))
+        ]
+        for worker in self._workers:
+            worker.start()
         answers: dict[Request, Explanation | Refusal] = {}
         try:
             for _ in requests:

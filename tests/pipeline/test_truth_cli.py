@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from legible.cli.main import main
-from legible.config import TruthConfig
+from legible.config import EvalConfig, TruthConfig
 from legible.documents import Document
 from legible.evaluate import trust_metrics, truth_report
 from legible.evaluate.claims import Judged
@@ -95,6 +95,7 @@ def test_the_promised_keys_are_plain_numbers_with_intervals_beside_them(report):
     assert isinstance(found["precision_at_half_coverage"], float)
     assert (found["mode"], found["samples"], found["checkpoint"], found["seed"]) == ("sampled", 2, "builtin", 1)
     assert (found["rows"], found["documents"], found["verdicts"]) == (20, 10, "world")
+    assert found["documents_of"] == "stories"
     assert len(found["reliability"]) == trust_metrics.BINS
     assert found["kinds"]["name"].keys() >= {"claims", "precision", "mean_p_true", "ece", "recall"}
     assert sum(part["all_claims"] for part in found["positions"].values()) == found["intervals"]["precision"]["n"]
@@ -229,8 +230,39 @@ def test_text_outside_the_language_is_left_undecided_or_to_a_judge(legible, monk
     assert found["precision_at_half_coverage"] is found["recall"] is None
 
 
+def test_documents_are_a_number_stories_or_sentences_and_count_says_how_many():
+    read = [(config.texts, config.documents_of, config.sentences) for config in (
+        TruthConfig(), TruthConfig(documents=7), TruthConfig(documents="stories"), TruthConfig(documents="sentences"),
+        TruthConfig(documents="sentences", count=40), TruthConfig(documents=7, count=3),
+        EvalConfig(documents="stories"),
+    )]  # fmt: skip
+    assert read == [
+        (160, "stories", None), (7, "stories", None), (160, "stories", None), (1000, "sentences", 1),
+        (40, "sentences", 1), (3, "stories", None), (150, "stories", None),
+    ]  # fmt: skip
+
+
+def test_single_sentences_are_read_from_their_first_word_on(legible):
+    arguments = ("--documents", "sentences", "--count", "12", *SMALL[2:], "--json")
+    found = json.loads(legible("truth", "builtin", *arguments).out)
+    assert (found["documents_of"], found["documents"], found["rows"]) == ("sentences", 12, 24)
+    assert list(found["positions"]) == ["0-15"]
+    assert found["all_claims"]["n"] > 24
+    capture, documents, _ = Truth(load_checkpoint("builtin"), "builtin", TruthConfig(documents="sentences")).drawn()
+    assert (capture.min_pos, documents) == (1, None)
+
+
 def test_bad_input_is_refused_before_any_work(legible, tmp_path):
+    corpus = tmp_path / "plain.jsonl"
+    corpus.write_text("".join(json.dumps({"text": f"Tom saw cat {n}."}) + "\n" for n in range(40)))
     for arguments, words in (
+        (("truth", "builtin", "--documents", "novels"), "documents"),
+        (("truth", "builtin", "--documents", "0"), "documents"),
+        (("evaluate", "builtin", "--count", "0"), "count = 0"),
+        (
+            ("truth", "builtin", "--documents", "sentences", "--corpus", str(corpus)),
+            "sentences are written by a language",
+        ),
         (("truth", "no-such-run"), "no checkpoint 'no-such-run'"),
         (("truth", "builtin", "--samples", "0"), "samples = 0"),
         (("truth", "builtin", "--judge", "facts"), "unknown judge 'facts', expected "),
@@ -325,4 +357,4 @@ def test_what_a_judge_is_called_cannot_break_the_page(report, tmp_path: Path):
 def test_the_default_sizes_read_more_than_five_thousand_context_claims():
     """At the built-in pair's 8 context claims a reading."""
     config = TruthConfig()
-    assert config.documents * config.positions_per_doc * 8 > 5000
+    assert config.texts * config.positions_per_doc * 8 > 5000

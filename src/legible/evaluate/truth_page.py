@@ -60,7 +60,8 @@ def truth_lines(report: Mapping[str, Any]) -> list[str]:
         )
     lines.append(
         f"{report['mode']} ({report['samples']} samples a reading), verdicts: {report['verdicts'] or 'none'}, "
-        f"{report['rows']} rows of {report['documents']} documents, seed {report['seed']}, commit {report['commit']}"
+        f"{report['rows']} rows of {report['documents']} documents ({report['documents_of']}), "
+        f"seed {report['seed']}, commit {report['commit']}"
     )
     return lines
 

@@ -51,7 +51,7 @@ def truth_report(
         name: what the report calls it.
         config: how much is read, samples a reading, and the seed of documents, positions and sampling.
         capture: which positions count (see `CaptureConfig.from_positions`).
-        documents: held-out documents; in the world absent, then `config.documents` are drawn.
+        documents: held-out documents; absent: the language's own, as many and of the sort that `config` says.
         pool: other documents that no verbalizer trained on, for the probes; drawn in the world. Without them there is
             no recall and no coverage.
         judge: gives the verdicts instead of the language; recall and coverage stay by construction.
@@ -98,7 +98,8 @@ def truth_report(
         "unparsed_words": unparsed_share(readings),
     }
     report["reasons"] = _reasons(report, name, silent, decodable is not None, judge is not None)
-    return report | _conditions(checkpoint, name, config, sample, probes, _deciding(judge, language, known))
+    of = config.documents_of if documents is None else "corpus"
+    return report | _conditions(checkpoint, name, config, sample, probes, _deciding(judge, language, known), of)
 
 
 def _measured(
@@ -126,6 +127,7 @@ def _conditions(
     sample: Sample,
     probes: ProbeSet | None,
     verdicts: str | None,
+    documents_of: str,
 ) -> dict[str, Any]:
     """What the figures depend on."""
     heat = sampling_temperature(config.samples, config.temperature)
@@ -138,6 +140,7 @@ def _conditions(
         "language": checkpoint.language.name if checkpoint.language is not None else None,
         "rows": len(sample),
         "documents": len(set(sample.doc_ids)),
+        "documents_of": documents_of,
         "probe_rows": probes.rows if probes is not None else 0,
         "checkpoint": name,
         "layer": checkpoint.layer,

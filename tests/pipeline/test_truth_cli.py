@@ -103,6 +103,24 @@ def test_the_promised_keys_are_plain_numbers_with_intervals_beside_them(report):
     assert found["judge"] is None
 
 
+def test_precision_at_a_trust_counts_all_claims_that_are_shown(report):
+    at = report.json["intervals"]["precision_at_0.8"]
+    assert at["n"] < report.json["all_claims"]["n"]
+    assert at["value"] == report.json["precision_at_0.8"]
+    assert at["low"] < at["value"] <= at["high"]
+    assert report.json["intervals"]["unparsed_words"]["n"] > report.json["all_claims"]["n"]
+    assert "precision at trust 0.8" in "\n".join(truth_lines(report.json))
+
+
+def test_too_few_claims_leave_the_evidence_out_and_say_so():
+    sample = rows_of({}, {})
+    judged, p, _ = flat([[trusted(Claim("", "mood", "sad"), 0.9, "true")], []], WORLD)
+    read = ReadClaims(sample, judged, p, None)
+    rows, reason = truth_report._evidence(read, [evidence.ClaimEvidence("mood", "sad")], 0)
+    assert rows == {}
+    assert "at least 50 claims" in reason["evidence"]
+
+
 def test_the_curve_begins_with_all_claims_and_holds_the_point_of_half_coverage(report):
     found = report.json
     first, *_, last = found["curve"]
@@ -242,14 +260,45 @@ def test_documents_are_a_number_stories_or_sentences_and_count_says_how_many():
     ]  # fmt: skip
 
 
-def test_single_sentences_are_read_from_their_first_word_on(legible):
-    arguments = ("--documents", "sentences", "--count", "12", *SMALL[2:], "--json")
-    found = json.loads(legible("truth", "builtin", *arguments).out)
-    assert (found["documents_of"], found["documents"], found["rows"]) == ("sentences", 12, 24)
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory):
+    """The JSON and the page of a small run on single sentences, where much is wrong."""
+    page = tmp_path_factory.mktemp("sentences") / "truth.html"
+    arguments = ("--documents", "sentences", "--count", "30", "--positions-per-doc", "4", *SMALL[4:])
+    with redirect_stdout(StringIO()) as written, pytest.raises(SystemExit) as stopped:
+        main(["truth", "builtin", *arguments, "--samples", "3", "--json", "--html", str(page)])
+    assert not stopped.value.code
+    return SimpleNamespace(json=json.loads(written.getvalue()), html=page.read_text(encoding="utf-8"))
+
+
+def test_single_sentences_are_read_from_their_first_word_on(sentences):
+    found = sentences.json
+    assert (found["documents_of"], found["documents"], found["rows"]) == ("sentences", 30, 120)
     assert list(found["positions"]) == ["0-15"]
-    assert found["all_claims"]["n"] > 24
+    assert found["all_claims"]["n"] > 120
     capture, documents, _ = Truth(load_checkpoint("builtin"), "builtin", TruthConfig(documents="sentences")).drawn()
     assert (capture.min_pos, documents) == (1, None)
+
+
+def test_every_kind_of_evidence_speaks_alone_beside_the_base_rate(sentences):
+    found = sentences.json
+    rows = found["evidence"]
+    assert list(rows) == ["agreement", "logprob", "probe", "leverage", "all", "base rate"]
+    for row in (found["all_claims"], *rows.values()):
+        assert row["n"] == found["all_claims"]["n"] > found["claims_scored"]
+        for key in ("ece", "brier_skill", "auroc", "precision_at_0.8"):
+            assert row["intervals"][key]["value"] == row[key] or row[key] is None
+    assert all(row["ece_base_rate"] == rows["base rate"]["ece"] < 1e-9 for row in rows.values())
+    assert (rows["base rate"]["auroc"], rows["base rate"]["brier_skill"]) == (0.5, pytest.approx(0.0))
+    assert found["all_claims"]["ece_base_rate"] == pytest.approx(
+        abs(found["calibrator"]["precision"] - found["precision"]), abs=0.02
+    )
+    assert rows["all"]["auroc"] > max(0.6, rows["leverage"]["auroc"])
+    assert found["brier_base_rate"] > 0
+    text = "\n".join(truth_lines(found))
+    for shown in (text, sentences.html):
+        assert "probe alone" in shown
+        assert "base rate" in shown
 
 
 def test_bad_input_is_refused_before_any_work(legible, tmp_path):
@@ -320,7 +369,7 @@ def test_abstentions_and_undecided_claims_are_not_scored_and_open_facts_are_coun
     ]
     judged, p, _ = flat(claims, WORLD)
     read = ReadClaims(sample, judged, p, None)
-    assert [(item.claim.value, own) for item, own in read.scored()] == [("sad", 0.9)]
+    assert [(read.judged[n].claim.value, read.p[n]) for n in read.scored()] == [("sad", 0.9)]
     found = read.abstention(WORLD, 0.95)
     assert found["open_left_alone"]["value"] == pytest.approx(5 / 6)
     assert (found["claims_per_reading"], found["silent_readings"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))

@@ -59,6 +59,9 @@ class CalibrateConfig(Section):
     """Fit the calibrator behind p_true on held-out documents whose truth is known."""
 
     documents: int = Field(120, description="documents read; no training and no evaluation uses them", ge=1)
+    short_documents: int = Field(
+        300, description="texts of one to three sentences read beside them, where a language writes its own", ge=0
+    )
     windows: int = Field(3, description="runs of neighbouring tokens read per document", ge=1)
     window: int = Field(3, description="tokens in a run: neighbours show what recurs", ge=1)
     samples: int = Field(5, description="explanations a token of the sampled calibrator; 1 leaves it out", ge=1)

@@ -96,7 +96,8 @@ def evaluate_checkpoint(
     Returns:
         `fve`, `context_fve`, `floors`, `references`, `parse_failures`, `mean_tokens`, `world`, `checkpoint`,
         `documents_of` ("stories", "sentences" or "corpus"), `seed`, `commit`; beside them `floor_intervals`,
-        `reference_intervals`, `gains` (FVE over every floor, paired), `claims` (every claim score with its interval, any language), `variance`, `probes` and `rows`.
+        `reference_intervals`, `gains` (FVE over every floor, paired), `claims` (every claim score
+        with its interval, any language), `variance`, `probes` and `rows`.
 
     Raises:
         UsageError: no documents, or a checkpoint without reconstructor, token lookup or variance.

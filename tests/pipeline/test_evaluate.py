@@ -100,7 +100,7 @@ def all_decodable(sample: Sample) -> dict[str, torch.Tensor]:
 def test_the_teachers_full_text_is_all_true_and_names_everything(sample):
     judged = claims.judge_texts([true_text(sample, row) for row in range(len(sample))], sample, LANGUAGE)
     assert claims.precision(judged, sample.doc_ids, context=False).value == 1.0
-    assert claims.precision(judged, sample.doc_ids, context=True).value == 1.0
+    assert claims.precision(judged, sample.doc_ids, context=True).low > 0.99
     assert claims.recall(judged, sample, all_decodable(sample)).value == 1.0
 
 

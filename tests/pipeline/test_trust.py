@@ -30,7 +30,7 @@ from legible.recipes.stages.calibrate import Calibrate
 STORY = "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was."
 KEYS = {"subject", "relation", "value", "polarity", "family", "text", "p_true", "parsed", "agreement", "leverage",
         "recurrence", "probe"}  # fmt: skip
-SMALL = CalibrateConfig(documents=16, samples=3, folds=2)
+SMALL = CalibrateConfig(documents=16, short_documents=8, samples=3, folds=2)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_calibrator_is_stored_with_its_checkpoint_and_refuses_other_weights(bu
     assert again.calibrator == small
     record = read_contract(folder / "ar").legible.calibrator
     assert record.file == "calibrator.json"
-    assert f"of {SMALL.documents} world documents" in record.fitted_on
+    assert f"of {small.single.fitted.documents} world documents" in record.fitted_on
     tree = json.loads((folder / "calibrator.json").read_text())
     for name in ("single", "sampled"):
         tree[name]["fitted"]["pair"] = "0" * 16
@@ -153,6 +153,18 @@ def test_a_kill_while_storing_leaves_a_checkpoint_that_loads(builtin, small, tmp
     assert os.waitpid(child, 0)[1] != 0
     found = load_checkpoint(folder).calibrator
     assert found in (builtin.checkpoint.calibrator, small)
+
+
+def test_what_people_type_is_read_beside_the_stories_and_an_early_token_has_a_probability(builtin, small):
+    read = [d.doc_id for d in Calibrate(builtin.checkpoint, "builtin", SMALL).documents()]
+    assert [sum(f"-{sentences}s-" in name for name in read) for sentences in (1, 2, 3)] == [3, 3, 2]
+    assert len(set(read)) == SMALL.documents + SMALL.short_documents
+    place = small.single.features.index("early_position")
+    assert small.single.center[place] > 0.05  # the share of the claims that are of early tokens
+    early = [r for r in builtin.read("Pavel kept a hammer in the pocket.") if r.flags == ("early_position",)]
+    claims = [claim for reading in early for claim in reading.claims]
+    assert len(claims) > 3
+    assert all(claim.p_true is not None for claim in claims if claim.value is not None)
 
 
 def test_calibrate_needs_a_folder_of_ones_own(legible, tmp_path):
@@ -177,11 +189,11 @@ def test_trusted_claims_are_those_of_the_readings(builtin):
 
 def test_calibrator_and_test_share_no_document_no_combination_and_no_wording(builtin):
     fitted = builtin.checkpoint.calibrator.single.fitted
-    config = CalibrateConfig(seed=fitted.seed, documents=fitted.documents)
-    calibration = Calibrate(builtin.checkpoint, "builtin", config).documents()
+    calibration = Calibrate(builtin.checkpoint, "builtin", CalibrateConfig(seed=fitted.seed)).documents()
+    assert 0.9 * len(calibration) < fitted.documents <= len(calibration)
     test, dev = DocumentSource(None, 1).documents("test", 150), DocumentSource(None, 0).documents("dev", 150)
     assert {d.doc_id for d in calibration}.isdisjoint(d.doc_id for d in (*test, *dev))
-    assert all(f"world-dev-{CALIBRATE_SEED + fitted.seed}-" in d.doc_id for d in calibration)
+    assert all(re.match(rf"world-dev-([123]s-)?{CALIBRATE_SEED + fitted.seed}-", d.doc_id) for d in calibration)
     assert {d.text for d in calibration}.isdisjoint(d.text for d in (*test, *dev))
     for first, second in lexicon.COMBINATIONS:
         pairs = [{(story(d.doc_id).state[first], story(d.doc_id).state[second]) for d in docs}

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from legible.cli.main import main
-from legible.config import TruthConfig
+from legible.config import EvalConfig, TruthConfig
 from legible.documents import Document
 from legible.evaluate import trust_metrics, truth_report
 from legible.evaluate.claims import Judged
@@ -95,11 +95,30 @@ def test_the_promised_keys_are_plain_numbers_with_intervals_beside_them(report):
     assert isinstance(found["precision_at_half_coverage"], float)
     assert (found["mode"], found["samples"], found["checkpoint"], found["seed"]) == ("sampled", 2, "builtin", 1)
     assert (found["rows"], found["documents"], found["verdicts"]) == (20, 10, "world")
+    assert found["documents_of"] == "stories"
     assert len(found["reliability"]) == trust_metrics.BINS
     assert found["kinds"]["name"].keys() >= {"claims", "precision", "mean_p_true", "ece", "recall"}
     assert sum(part["all_claims"] for part in found["positions"].values()) == found["intervals"]["precision"]["n"]
     assert sum(part["claims"] for part in found["kinds"].values()) == found["claims_scored"]
     assert found["judge"] is None
+
+
+def test_precision_at_a_trust_counts_all_claims_that_are_shown(report):
+    at = report.json["intervals"]["precision_at_0.8"]
+    assert at["n"] < report.json["all_claims"]["n"]
+    assert at["value"] == report.json["precision_at_0.8"]
+    assert at["low"] < at["value"] <= at["high"]
+    assert report.json["intervals"]["unparsed_words"]["n"] > report.json["all_claims"]["n"]
+    assert "precision at trust 0.8" in "\n".join(truth_lines(report.json))
+
+
+def test_too_few_claims_leave_the_evidence_out_and_say_so():
+    sample = rows_of({}, {})
+    judged, p, _ = flat([[trusted(Claim("", "mood", "sad"), 0.9, "true")], []], WORLD)
+    read = ReadClaims(sample, judged, p, None)
+    rows, reason = truth_report._evidence(read, [evidence.ClaimEvidence("mood", "sad")], 0)
+    assert rows == {}
+    assert "at least 50 claims" in reason["evidence"]
 
 
 def test_the_curve_begins_with_all_claims_and_holds_the_point_of_half_coverage(report):
@@ -229,8 +248,70 @@ def test_text_outside_the_language_is_left_undecided_or_to_a_judge(legible, monk
     assert found["precision_at_half_coverage"] is found["recall"] is None
 
 
+def test_documents_are_a_number_stories_or_sentences_and_count_says_how_many():
+    read = [(config.texts, config.documents_of, config.sentences) for config in (
+        TruthConfig(), TruthConfig(documents=7), TruthConfig(documents="stories"), TruthConfig(documents="sentences"),
+        TruthConfig(documents="sentences", count=40), TruthConfig(documents=7, count=3),
+        EvalConfig(documents="stories"),
+    )]  # fmt: skip
+    assert read == [
+        (160, "stories", None), (7, "stories", None), (160, "stories", None), (1000, "sentences", 1),
+        (40, "sentences", 1), (3, "stories", None), (150, "stories", None),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory):
+    """The JSON and the page of a small run on single sentences, where much is wrong."""
+    page = tmp_path_factory.mktemp("sentences") / "truth.html"
+    arguments = ("--documents", "sentences", "--count", "30", "--positions-per-doc", "4", *SMALL[4:])
+    with redirect_stdout(StringIO()) as written, pytest.raises(SystemExit) as stopped:
+        main(["truth", "builtin", *arguments, "--samples", "3", "--json", "--html", str(page)])
+    assert not stopped.value.code
+    return SimpleNamespace(json=json.loads(written.getvalue()), html=page.read_text(encoding="utf-8"))
+
+
+def test_single_sentences_are_read_from_their_first_word_on(sentences):
+    found = sentences.json
+    assert (found["documents_of"], found["documents"], found["rows"]) == ("sentences", 30, 120)
+    assert list(found["positions"]) == ["0-15"]
+    assert found["all_claims"]["n"] > 120
+    capture, documents, _ = Truth(load_checkpoint("builtin"), "builtin", TruthConfig(documents="sentences")).drawn()
+    assert (capture.min_pos, documents) == (1, None)
+
+
+def test_every_kind_of_evidence_speaks_alone_beside_the_base_rate(sentences):
+    found = sentences.json
+    rows = found["evidence"]
+    assert list(rows) == ["agreement", "logprob", "probe", "leverage", "all", "base rate"]
+    for row in (found["all_claims"], *rows.values()):
+        assert row["n"] == found["all_claims"]["n"] > found["claims_scored"]
+        for key in ("ece", "brier_skill", "auroc", "precision_at_0.8"):
+            assert row["intervals"][key]["value"] == row[key] or row[key] is None
+    assert all(row["ece_base_rate"] == rows["base rate"]["ece"] < 1e-9 for row in rows.values())
+    assert (rows["base rate"]["auroc"], rows["base rate"]["brier_skill"]) == (0.5, pytest.approx(0.0))
+    assert found["all_claims"]["ece_base_rate"] == pytest.approx(
+        abs(found["calibrator"]["precision"] - found["precision"]), abs=0.02
+    )
+    assert rows["all"]["auroc"] > max(0.6, rows["leverage"]["auroc"])
+    assert found["brier_base_rate"] > 0
+    text = "\n".join(truth_lines(found))
+    for shown in (text, sentences.html):
+        assert "probe alone" in shown
+        assert "base rate" in shown
+
+
 def test_bad_input_is_refused_before_any_work(legible, tmp_path):
+    corpus = tmp_path / "plain.jsonl"
+    corpus.write_text("".join(json.dumps({"text": f"Tom saw cat {n}."}) + "\n" for n in range(40)))
     for arguments, words in (
+        (("truth", "builtin", "--documents", "novels"), "documents"),
+        (("truth", "builtin", "--documents", "0"), "documents"),
+        (("evaluate", "builtin", "--count", "0"), "count = 0"),
+        (
+            ("truth", "builtin", "--documents", "sentences", "--corpus", str(corpus)),
+            "sentences are written by a language",
+        ),
         (("truth", "no-such-run"), "no checkpoint 'no-such-run'"),
         (("truth", "builtin", "--samples", "0"), "samples = 0"),
         (("truth", "builtin", "--judge", "facts"), "unknown judge 'facts', expected "),
@@ -288,7 +369,7 @@ def test_abstentions_and_undecided_claims_are_not_scored_and_open_facts_are_coun
     ]
     judged, p, _ = flat(claims, WORLD)
     read = ReadClaims(sample, judged, p, None)
-    assert [(item.claim.value, own) for item, own in read.scored()] == [("sad", 0.9)]
+    assert [(read.judged[n].claim.value, read.p[n]) for n in read.scored()] == [("sad", 0.9)]
     found = read.abstention(WORLD, 0.95)
     assert found["open_left_alone"]["value"] == pytest.approx(5 / 6)
     assert (found["claims_per_reading"], found["silent_readings"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
@@ -325,4 +406,4 @@ def test_what_a_judge_is_called_cannot_break_the_page(report, tmp_path: Path):
 def test_the_default_sizes_read_more_than_five_thousand_context_claims():
     """At the built-in pair's 8 context claims a reading."""
     config = TruthConfig()
-    assert config.documents * config.positions_per_doc * 8 > 5000
+    assert config.texts * config.positions_per_doc * 8 > 5000

@@ -173,3 +173,17 @@ def test_what_is_undefined_is_nan_without_a_warning():
     assert right["ece"].value == pytest.approx(0.45)
     assert m.trade_off(nothing.tally(), []) == []
     assert np.isnan(m.calibration_error_if_calibrated(nothing.tally()))
+
+
+def test_precision_at_trust_is_of_the_claims_shown_there_and_exact_where_all_are_true():
+    found, _ = judgements([0.9, 0.8, 0.79, 0.2], [1, 1, 0, 0], [0, 1, 2, 3], documents=4).intervals(resamples=50)
+    at = found[m.AT_TRUST]
+    assert (at.value, at.n) == (1.0, 2)
+    assert at.low == pytest.approx(0.025**0.5)
+
+
+def test_always_saying_the_base_rate_errs_by_its_distance_from_the_truth():
+    said = judgements([0.9, 0.1, 0.5, 0.7], [1, 1, 1, 0], [0, 1, 2, 3], documents=4).said(0.9).tally()
+    assert m.calibration_error(said) == pytest.approx(0.9 - 0.75)
+    assert m.brier(said) == pytest.approx(0.75 * 0.01 + 0.25 * 0.81)
+    assert m.auroc(said) == 0.5

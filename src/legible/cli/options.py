@@ -106,5 +106,9 @@ def _shown(value: Any) -> str:
 def _metavar(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "|".join(str(choice) for choice in get_args(annotation))
+    if get_origin(annotation) is Annotated:
+        return _metavar(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return "|".join(_metavar(choice) for choice in get_args(annotation) if choice is not types.NoneType)
     names: dict[Any, str] = {int: "INTEGER", float: "NUMBER", bool: "true|false", str: "TEXT"}
     return names.get(annotation, "VALUE")

@@ -48,6 +48,7 @@ def truth(
     \b
       legible truth builtin
       legible truth builtin --samples 1 --json | jq .ece
+      legible truth builtin --documents sentences --count 200
       legible truth runs/mine --corpus texts.jsonl --html truth.html
       legible truth runs/mine --judge openai:my-model@http://localhost:8000/v1
     """

@@ -1,14 +1,23 @@
 """Sections of what is measured on held-out documents: the report, the truth of readings, and the calibrator."""
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, PositiveInt
 
 from legible.config.base import Section
+
+SENTENCES = 1000  # read where their number is not given
+Texts = Literal["stories", "sentences"]
+_DOCUMENTS = "held-out documents: a number, or a language's own: 'stories' or 'sentences', single ones as people type"
 
 
 class EvalConfig(Section):
     """Fresh held-out documents for the final report."""
 
-    documents: int = Field(150, description="held-out documents")
+    documents: PositiveInt | Texts = Field(150, description=_DOCUMENTS)
+    count: PositiveInt | None = Field(
+        None, description=f"how many of them; absent: {SENTENCES} sentences, stories as by default"
+    )
     positions_per_doc: int = Field(4, description="tokens read per document")
     foresight_rows: int = Field(24, description="tokens with open facts whose continuations are sampled (world)")
     continuations: int = Field(16, description="sampled continuations per such token")
@@ -16,11 +25,29 @@ class EvalConfig(Section):
     max_tokens: int = Field(96, description="longest explanation")
     seed: int = Field(1, description="seed of documents and positions")
 
+    @property
+    def texts(self) -> int:
+        """How many documents are read."""
+        if self.count is not None:
+            return self.count
+        usual = {"sentences": SENTENCES, "stories": type(self).model_fields["documents"].default}
+        return usual[self.documents] if isinstance(self.documents, str) else self.documents
+
+    @property
+    def sentences(self) -> int | None:
+        """How many sentences each of a language's own documents has; None: they are whole stories."""
+        return 1 if self.documents == "sentences" else None
+
+    @property
+    def documents_of(self) -> Texts:
+        """What a language's own documents are."""
+        return "stories" if self.sentences is None else "sentences"
+
 
 class TruthConfig(EvalConfig):
     """Fresh held-out documents for the truth of readings and of their probabilities (`legible truth`)."""
 
-    documents: int = Field(160, description="held-out documents", ge=1)
+    documents: PositiveInt | Texts = Field(160, description=_DOCUMENTS)
     positions_per_doc: int = Field(4, description="tokens read per document", ge=1)
     samples: int = Field(5, description="explanations a reading; 1 is the single-pass mode", ge=1)
     temperature: float | None = Field(
@@ -32,6 +59,9 @@ class CalibrateConfig(Section):
     """Fit the calibrator behind p_true on held-out documents whose truth is known."""
 
     documents: int = Field(120, description="documents read; no training and no evaluation uses them", ge=1)
+    short_documents: int = Field(
+        300, description="texts of one to three sentences read beside them, where a language writes its own", ge=0
+    )
     windows: int = Field(3, description="runs of neighbouring tokens read per document", ge=1)
     window: int = Field(3, description="tokens in a run: neighbours show what recurs", ge=1)
     samples: int = Field(5, description="explanations a token of the sampled calibrator; 1 leaves it out", ge=1)

@@ -93,7 +93,7 @@ def evaluate_checkpoint(
         name: what the report calls it.
         config: how much is read, and the seed of documents and positions.
         capture: which positions count (see `CaptureConfig.from_positions`).
-        documents: held-out documents; in the world absent, then `config.documents` are drawn.
+        documents: held-out documents; absent: the language's own, as many and of the sort that `config` says.
         pool: other documents that no verbalizer trained on, for probes and ridges; drawn in the world. Without them
             recall and the ridges are left out.
         progress: called with the name of each stage as it begins.
@@ -101,9 +101,10 @@ def evaluate_checkpoint(
 
     Returns:
         `fve`, `context_fve`, `matched_minus_mismatched` and `kl_recovered` (see `carried`; its n counts the rows that
-        were patched), `floors`, `references`, `parse_failures`, `mean_tokens`, `world`, `checkpoint`, `seed`,
-        `commit`; beside them `floor_intervals`, `reference_intervals`, `gains` (FVE over every floor, paired),
-        `claims` (every claim score with its interval, any language), `variance`, `probes` and `rows`.
+        were patched), `floors`, `references`, `parse_failures`, `mean_tokens`, `world`, `checkpoint`, `documents_of`
+        ("stories", "sentences" or "corpus"), `seed`, `commit`; beside them `floor_intervals`, `reference_intervals`,
+        `gains` (FVE over every floor, paired), `claims` (every claim score with its interval, any language),
+        `variance`, `probes` and `rows`.
 
     Raises:
         UsageError: no documents, or a checkpoint without reconstructor, token lookup or variance.
@@ -130,6 +131,7 @@ def evaluate_checkpoint(
         report |= _claims(checkpoint.target, bench, explained, controls, config)
     return report | {
         "checkpoint": name,
+        "documents_of": config.documents_of if documents is None else "corpus",
         "seed": config.seed,
         "commit": git_commit(),
         "metrics_version": METRICS_VERSION,
@@ -167,9 +169,9 @@ def held_out(
     """
     language = checkpoint.language
     if documents is None and language is not None:
-        documents = language.documents("test", config.seed, config.documents)
-        others = -(-config.probe_rows // POOL_POSITIONS)
-        pool = language.documents("test", config.seed, others, skip=config.documents) or ()
+        own, others = config.sentences, -(-config.probe_rows // POOL_POSITIONS)
+        documents = language.documents("test", config.seed, config.texts, sentences=own)
+        pool = language.documents("test", config.seed, others, skip=config.texts, sentences=own) or ()
     if not documents:
         raise UsageError("no documents to read.\n  Give held-out texts: --corpus FILE")
     shared = {doc.doc_id for doc in documents} & {doc.doc_id for doc in pool}
@@ -177,7 +179,7 @@ def held_out(
         raise UsageError(f"{len(shared)} documents stand both among those read and in the pool, e.g. {min(shared)!r}.")
     read = capture.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": config.seed})
     progress("capture")
-    sample = Sample.of_documents(checkpoint.target, documents[: config.documents], read, checkpoint.layer, language)
+    sample = Sample.of_documents(checkpoint.target, documents[: config.texts], read, checkpoint.layer, language)
     if not pool or language is None or not any(sample.facts):
         return sample, None, None
     progress("probes")

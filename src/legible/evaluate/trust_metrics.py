@@ -8,10 +8,12 @@ that documents can be resampled by weighting and equal probabilities are never t
 - Brier score: mean (p_true - truth)^2; skill: 1 - Brier / Brier of the base rate, at most 1, 0 knows nothing more;
 - AUROC: the chance that a true claim has a higher p_true than another that is not, ties counting half;
 - coverage at a threshold: recall of the decodable, counted over the claims shown at that threshold;
-- precision at half coverage: context precision at the highest threshold where coverage is at least 0.5.
+- precision at half coverage: context precision at the highest threshold where coverage is at least 0.5;
+- precision at 0.8: of the claims that `--trust 0.8` shows;
+- base rate: what always saying the same probability, the share of true claims elsewhere, would score.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,9 +25,13 @@ Ints = NDArray[np.int64]
 
 BINS = 15
 HALF = 0.5
+TRUST = 0.8  # the threshold that the README's commands show claims at
 NEVER = -np.inf
 """The threshold at which a decodable instance that no claim names rightly would be covered."""
-HEADLINES = ("precision_at_half_coverage", "ece", "brier_skill", "auroc", "brier", "threshold_at_half_coverage")
+AT_TRUST = f"precision_at_{TRUST}"
+HEADLINES = (
+    "precision_at_half_coverage", "ece", "brier_skill", "auroc", "brier", "threshold_at_half_coverage", AT_TRUST,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -191,6 +197,12 @@ class Judgements:
         """The claims by probability; `weights` counts the documents."""
         return tally(self.p, self.true, None if weights is None else weights[self.document])
 
+    def said(self, p: ArrayLike) -> "Judgements":
+        """The same claims with other probabilities, one each or the same for all; nothing is known to be covered."""
+        nothing = np.zeros(0)
+        own = np.broadcast_to(np.asarray(p, dtype=np.float64), self.p.shape)
+        return replace(self, p=own, covered=nothing, covered_document=nothing.astype(np.int64))
+
     def half_coverage(self, weights: Floats | None = None) -> float:
         """The highest threshold where coverage is at least 0.5."""
         w = None if weights is None else weights[self.covered_document]
@@ -201,7 +213,8 @@ class Judgements:
         found = self.tally(weights)
         at = self.half_coverage(weights)
         half = precision(found, at) if at == at else float("nan")
-        own = (half, calibration_error(found), brier_skill(found), auroc(found), brier(found), at)
+        own = (half, calibration_error(found), brier_skill(found), auroc(found), brier(found), at,
+               precision(found, TRUST))  # fmt: skip
         return np.concatenate([own, equal_mass_bins(found).precision])
 
     def intervals(self, *, resamples: int = 1000, seed: int = 0) -> tuple[dict[str, Interval], list[Interval]]:
@@ -212,11 +225,11 @@ class Judgements:
         """
         at = self.half_coverage()
         claims = len(self.p)
-        shown = int((self.p >= at).sum()) if at == at else 0
-        n = [shown, claims, claims, claims, claims, len(self.covered), *[round(claims / BINS)] * BINS]
+        shown, trusted = (int((self.p >= least).sum()) if least == least else 0 for least in (at, TRUST))
+        n = [shown, claims, claims, claims, claims, len(self.covered), trusted, *[round(claims / BINS)] * BINS]
         found = statistic_intervals(self.scores, self.documents, n, resamples=resamples, seed=seed)
         headlines = dict(zip(HEADLINES, found, strict=False))
-        headlines[HEADLINES[0]] = exact(headlines[HEADLINES[0]])
+        headlines |= {key: exact(headlines[key]) for key in (HEADLINES[0], AT_TRUST)}
         return headlines, [exact(one) for one in found[len(HEADLINES) :]]
 
 

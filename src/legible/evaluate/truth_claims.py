@@ -14,7 +14,7 @@ from legible.evaluate.sample import Sample
 from legible.languages.base import Fact, Language
 from legible.reading.evidence import Gathered
 from legible.reading.trusted import TrustedClaim
-from legible.stats import share_interval
+from legible.stats import Interval, share_interval
 
 DECIDED = ("true", "false", "open")
 FEWEST = 10 * metrics.BINS  # claims from which the calibration error of a part of the sample is given
@@ -45,11 +45,11 @@ class ReadClaims:
     p: list[float | None]
     instances: list[Instance] | None
 
-    def scored(self, *, context: bool = True) -> list[tuple[Judged, float]]:
-        """Decided claims that have a probability."""
+    def scored(self, *, context: bool = True) -> list[int]:
+        """The numbers of the decided claims that have a probability."""
         return [
-            (item, p)
-            for item, p in zip(self.judged, self.p, strict=True)
+            n
+            for n, (item, p) in enumerate(zip(self.judged, self.p, strict=True))
             if p is not None and item.verdict in DECIDED and (item.context or not context)
         ]
 
@@ -59,9 +59,9 @@ class ReadClaims:
         document = np.array([place[name] for name in self.sample.doc_ids], dtype=np.int64)
         claims, found = self.scored(context=context), self.instances or []
         return metrics.Judgements(
-            np.array([p for _, p in claims], dtype=np.float64),
-            np.array([item.verdict == "true" for item, _ in claims], dtype=np.float64),
-            document[[item.row for item, _ in claims]] if claims else np.zeros(0, np.int64),
+            np.array([self.p[n] for n in claims], dtype=np.float64),
+            np.array([self._true(n) for n in claims], dtype=np.float64),
+            document[[self.judged[n].row for n in claims]] if claims else np.zeros(0, np.int64),
             np.array([one.covered for one in found], dtype=np.float64),
             document[[one.row for one in found]] if found else np.zeros(0, np.int64),
             len(place),
@@ -97,7 +97,8 @@ class ReadClaims:
         """
         rows = len(self.sample)
         speaking = {item.row for item in self.judged}
-        shown = {item.row for item, p in self.scored(context=False) if threshold is not None and p >= threshold}
+        at = threshold if threshold is not None else np.inf
+        shown = {self.judged[n].row for n in self.scored(context=False) if (self.p[n] or 0.0) >= at}
         claimed = {(item.row, item.claim.relation) for item in self.judged if item.verdict in DECIDED}
         kinds = language.probe_kinds if language is not None else ()
         still = [(row, kind) for row, facts in enumerate(self.sample.facts) for kind in kinds if _open(facts, kind)]
@@ -155,11 +156,11 @@ def flat(
     return judged, p, reasons
 
 
-def unparsed_share(readings: Sequence[Gathered]) -> float | None:
-    """The share of the explanations' words from which no relation could be read."""
-    words = sum(len((reading.explanation or "").split()) for reading in readings)
-    unparsed = sum(len(clause.split()) for reading in readings for clause in reading.unparsed)
-    return unparsed / words if words else None
+def unparsed_share(readings: Sequence[Gathered], doc_ids: Sequence[str]) -> Interval:
+    """The share of the explanations' words from which no relation could be read; n counts words."""
+    words = [len((reading.explanation or "").split()) for reading in readings]
+    unparsed = [sum(len(clause.split()) for clause in reading.unparsed) for reading in readings]
+    return share_interval(unparsed, words, doc_ids)
 
 
 def instances(

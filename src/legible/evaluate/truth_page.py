@@ -10,12 +10,14 @@ from typing import Any
 
 from legible.display import visible
 from legible.evaluate.curves import BOTTOM, LEFT, RIGHT, TOP
+from legible.evaluate.truth_evidence import ALONE
 from legible.page import interval, number, write_page
 from legible.stats import FEWEST, is_headline
 
 WIDTH, HEIGHT = 320, 240
 HEADLINES = (
     ("precision_at_half_coverage", "precision at half coverage", "context claims shown where coverage is still 0.5", 3),
+    ("precision_at_0.8", "precision at trust 0.8", "of all claims, as --trust 0.8 shows them", 3),
     ("ece", "calibration error", "mean distance of p_true and precision, 15 bins", 3),
     ("brier_skill", "Brier skill", "over the base rate; 0 knows nothing more", 2),
     ("auroc", "AUROC", "a true claim above a wrong one; 0.5 is chance", 2),
@@ -23,12 +25,20 @@ HEADLINES = (
     ("context_claims_per_reading", "context claims", "a reading", 2),
     ("recall", "recall", "of what probes can decode, all claims", 3),
     ("foresight", "foresight", "agreement with the target's own later choice", 2),
+    ("unparsed_words", "unparsed words", "of the explanations, no relation could be read from them", 3),
 )
 """(key, name, what it is, digits shown)"""
 PARTS = (
     ("claims", "claims", 0), ("precision", "precision", 3), ("mean_p_true", "mean p_true", 3), ("ece", "ECE", 3),
     ("all_claims", "all claims", 0), ("all_precision", "all precision", 3), ("decodable", "decodable", 0),
     ("recall", "recall", 3),
+)  # fmt: skip
+"""(key, column, digits shown)"""
+
+
+SOURCES = (
+    ("precision_at_0.8", "precision at 0.8", 3), ("ece", "ECE", 3), ("brier_skill", "Brier skill", 2),
+    ("auroc", "AUROC", 2),
 )  # fmt: skip
 """(key, column, digits shown)"""
 
@@ -45,9 +55,12 @@ def truth_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"{label:28} {_shown(report, key, digits)}")
         if key == "precision_at_half_coverage" and report[key] is not None:
             lines.append(f"{'  at p_true of at least':28} {number(report['threshold_at_half_coverage'], 3)}")
+        if key == "ece" and report[key] is not None:
+            lines.append(f"{'  always the base rate':28} {number(report['ece_base_rate'], 3)}")
     abstention = report["abstention"]
     lines.append(f"{'open facts left alone':28} {interval(abstention['open_left_alone'])}")
     lines.append(f"{'readings without a claim':28} {number(abstention['silent_readings'])}")
+    lines += ["", *_sources(report), ""]
     if report["judge"] is not None:
         lines += _judge_lines(report["judge"])
     for reason in dict.fromkeys(report["reasons"].values()):
@@ -60,9 +73,27 @@ def truth_lines(report: Mapping[str, Any]) -> list[str]:
         )
     lines.append(
         f"{report['mode']} ({report['samples']} samples a reading), verdicts: {report['verdicts'] or 'none'}, "
-        f"{report['rows']} rows of {report['documents']} documents, seed {report['seed']}, commit {report['commit']}"
+        f"{report['rows']} rows of {report['documents']} documents ({report['documents_of']}), "
+        f"seed {report['seed']}, commit {report['commit']}"
     )
     return lines
+
+
+def sources(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The scores of p_true on all claims by where it comes from: the checkpoint's own first; none without claims."""
+    own = {"the calibrator": report["all_claims"]} if report["all_claims"]["n"] else {}
+    return own | {
+        (f"{name} alone" if name in ALONE else name): row for name, row in report["evidence"].items() if row is not None
+    }
+
+
+def _sources(report: Mapping[str, Any]) -> list[str]:
+    found = sources(report)
+    lines = [f"{'p_true, all claims':18}" + "".join(f"{label:>24}" for _, label, _ in SOURCES)] if found else []
+    return lines + [
+        f"{name:18}" + "".join(f"{interval(row['intervals'][key], digits):>24}" for key, _, digits in SOURCES)
+        for name, row in found.items()
+    ]
 
 
 def _judge_lines(judge: Mapping[str, Any]) -> list[str]:
@@ -165,6 +196,8 @@ def _context(report: Mapping[str, Any]) -> dict[str, Any]:
             for key, label, what, digits in HEADLINES
         ],
         "parts": PARTS,
+        "sources": sources(report),
+        "source_columns": SOURCES,
         "reliability": reliability_plot(report),
         "curve": curve_plot(report),
     }  # fmt: skip

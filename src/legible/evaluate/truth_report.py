@@ -12,6 +12,7 @@ from typing import Any
 from legible.config import CaptureConfig, TruthConfig
 from legible.contract import git_commit
 from legible.documents import Document
+from legible.errors import UsageError
 from legible.evaluate import claims
 from legible.evaluate import trust_metrics as metrics
 from legible.evaluate.claims import Judged
@@ -20,16 +21,17 @@ from legible.evaluate.llm_judge import agreement_on_readings, agreement_on_state
 from legible.evaluate.run import METRICS_VERSION, held_out
 from legible.evaluate.sample import Sample
 from legible.evaluate.truth_claims import DECIDED, ReadClaims, flat, instances, unparsed_share
+from legible.evaluate.truth_evidence import base_rates, defined, evidence_rows, scores_of
 from legible.languages.base import Language
 from legible.probes.probes import ProbeSet
-from legible.reading.calibration import Calibrator
+from legible.reading.calibration import Calibrator, ClaimEvidence
 from legible.reading.checkpoint import Checkpoint
+from legible.reading.evidence import Gathered
 from legible.reading.trusted import sampling_temperature, trusted_claims
 from legible.stats import Interval
 from legible.teachers.judge import Judge
 
-PROBABILITY = ("precision_at_half_coverage", "ece", "brier_skill", "auroc", "brier", "threshold_at_half_coverage")
-MEASURES = ("context_precision", "precision", "context_claims_per_reading", "recall", "foresight")
+MEASURES = ("context_precision", "precision", "context_claims_per_reading", "recall", "foresight", "unparsed_words")
 
 
 def truth_report(
@@ -51,7 +53,7 @@ def truth_report(
         name: what the report calls it.
         config: how much is read, samples a reading, and the seed of documents, positions and sampling.
         capture: which positions count (see `CaptureConfig.from_positions`).
-        documents: held-out documents; in the world absent, then `config.documents` are drawn.
+        documents: held-out documents; absent: the language's own, as many and of the sort that `config` says.
         pool: other documents that no verbalizer trained on, for the probes; drawn in the world. Without them there is
             no recall and no coverage.
         judge: gives the verdicts instead of the language; recall and coverage stay by construction.
@@ -60,10 +62,12 @@ def truth_report(
 
     Returns:
         Plain numbers `precision_at_half_coverage`, `ece`, `brier_skill`, `auroc`, `brier`, `recall`, `foresight`,
-        `precision`, `context_precision`, null where undefined, then `reasons` has the key; `intervals` with the same
-        keys; `curve`, `reliability`, `kinds`, `positions`, `abstention`, `judge`; `unparsed_words` (share of the
-        explanations' words from which no relation could be read, null without any); `mode`, `samples`, `checkpoint`,
-        `seed`, `commit`, `calibrator` (what it was fitted on) and what else the figures depend on.
+        `precision`, `context_precision`, `precision_at_0.8` (of all claims that `--trust 0.8` shows) and
+        `unparsed_words` (share of the explanations' words from which no relation could be read), null where undefined,
+        then `reasons` has the key; `intervals` with the same keys; `ece_base_rate`, `brier_base_rate`; `all_claims` and
+        `evidence` (see `truth_evidence`); `curve`, `reliability`, `kinds`, `positions`, `abstention`, `judge`;
+        `mode`, `samples`, `checkpoint`, `documents_of`, `seed`, `commit`, `calibrator` (what it was fitted on) and what
+        else the figures depend on.
 
     Raises:
         UsageError: no documents, none long enough, or samples that the engine refuses.
@@ -86,19 +90,23 @@ def truth_report(
         judged, word = _with_judge(judge, sample, known, language, config.seed, judging)
     read = ReadClaims(sample, judged, p, instances(known, p, decodable))
     progress("foresight")
-    measured = _measured(checkpoint, read, known, decodable, config)
+    measured = _measured(checkpoint, read, known, decodable, config, readings)
     progress("scores")
-    report = _scores(read, measured, config.seed)
+    fitted = _calibrator(checkpoint, config.samples, sampling_temperature(config.samples, config.temperature))
+    rate = fitted["precision"] if fitted is not None else metrics.precision(read.columns(context=False).tally())
+    report = _scores(read, measured, rate, config.seed)
+    report["evidence"], few = _evidence(read, [one.evidence for row in trusted for one in row], config.seed)
     report |= {
         "kinds": read.by_kind(language),
         "positions": read.by_position(),
         "abstention": read.abstention(language, report["threshold_at_half_coverage"]),
         "judge": word,
         "without_p_true": dict(silent),
-        "unparsed_words": unparsed_share(readings),
     }
-    report["reasons"] = _reasons(report, name, silent, decodable is not None, judge is not None)
-    return report | _conditions(checkpoint, name, config, sample, probes, _deciding(judge, language, known))
+    report["reasons"] = _reasons(report, name, silent, decodable is not None, judge is not None) | few
+    of = config.documents_of if documents is None else "corpus"
+    verdicts = _deciding(judge, language, known)
+    return report | _conditions(checkpoint, name, config, sample, probes, verdicts, of) | {"calibrator": fitted}
 
 
 def _measured(
@@ -107,16 +115,27 @@ def _measured(
     known: Sequence[Judged],
     decodable: claims.Decodable | None,
     config: TruthConfig,
+    readings: Sequence[Gathered],
 ) -> dict[str, dict[str, Any] | None]:
     """What needs no probability, with intervals; recall and foresight take the claims with verdicts by construction."""
     sample, judged = read.sample, read.judged
+    unparsed = unparsed_share(readings, sample.doc_ids)
     return {
         "context_precision": claims.precision(judged, sample.doc_ids, context=True).as_dict(),
         "precision": claims.precision(judged, sample.doc_ids, context=False).as_dict(),
         "context_claims_per_reading": claims.claims_per_reading(judged, sample.doc_ids, context=True).as_dict(),
         "recall": claims.recall(known, sample, decodable).as_dict() if decodable is not None else None,
         "foresight": _foresight(checkpoint, sample, known, checkpoint.language, config),
+        "unparsed_words": unparsed.as_dict() if unparsed.documents else None,
     }
+
+
+def _evidence(read: ReadClaims, evidence: Sequence[ClaimEvidence], seed: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """The rows of `evidence_rows`, or none and the reason by its key."""
+    try:
+        return evidence_rows(read, evidence, seed=seed), {}
+    except UsageError as error:
+        return {}, {"evidence": str(error).splitlines()[0]}
 
 
 def _conditions(
@@ -126,18 +145,18 @@ def _conditions(
     sample: Sample,
     probes: ProbeSet | None,
     verdicts: str | None,
+    documents_of: str,
 ) -> dict[str, Any]:
     """What the figures depend on."""
-    heat = sampling_temperature(config.samples, config.temperature)
     return {
         "mode": "single" if config.samples == 1 else "sampled",
         "samples": config.samples,
-        "temperature": heat,
-        "calibrator": _calibrator(checkpoint, config.samples, heat),
+        "temperature": sampling_temperature(config.samples, config.temperature),
         "verdicts": verdicts,
         "language": checkpoint.language.name if checkpoint.language is not None else None,
         "rows": len(sample),
         "documents": len(set(sample.doc_ids)),
+        "documents_of": documents_of,
         "probe_rows": probes.rows if probes is not None else 0,
         "checkpoint": name,
         "layer": checkpoint.layer,
@@ -200,31 +219,29 @@ def _foresight(
     return foresight_of(found, by_row, sample.doc_ids, language)
 
 
-def _scores(read: ReadClaims, measured: Mapping[str, dict[str, Any] | None], seed: int) -> dict[str, Any]:
-    """Headlines with intervals, the reliability diagram and the curve."""
+def _scores(read: ReadClaims, measured: Mapping[str, dict[str, Any] | None], rate: float, seed: int) -> dict[str, Any]:
+    """Headlines with intervals, the reliability diagram and the curve; `rate` is the base rate."""
     columns = read.columns()
     found = columns.tally()
     headlines, bins = columns.intervals(seed=seed)
-    intervals: dict[str, Any] = {key: headlines[key].as_dict() for key in PROBABILITY}
+    intervals: dict[str, Any] = {key: headlines[key].as_dict() for key in metrics.HEADLINES}
     intervals |= {key: value for key, value in measured.items() if value is not None}
-    every = read.columns(context=False)
+    every = scores_of(read.columns(context=False), rate, seed=seed)
+    intervals[metrics.AT_TRUST] = every["intervals"][metrics.AT_TRUST]  # what is shown is not context claims alone
     at = headlines["threshold_at_half_coverage"].value
     return {
-        **{key: _number(headlines[key].value) for key in PROBABILITY},
-        **{key: _number(value["value"]) if value is not None else None for key, value in measured.items()},
+        **{key: defined(headlines[key].value) for key in metrics.HEADLINES},
+        **{key: defined(value["value"]) if value is not None else None for key, value in measured.items()},
+        metrics.AT_TRUST: every[metrics.AT_TRUST],
+        **base_rates(columns, rate),
         "intervals": intervals,
-        "ece_if_calibrated": _number(metrics.calibration_error_if_calibrated(found, seed=seed)),
-        "all_claims": {
-            "ece": _number(metrics.calibration_error(every.tally())),
-            "brier_skill": _number(metrics.brier_skill(every.tally())),
-            "auroc": _number(metrics.auroc(every.tally())),
-            "n": len(every.p),
-        },
-        "coverage": _number(metrics.coverage(columns.covered, 0.0)) if found.total else None,
+        "ece_if_calibrated": defined(metrics.calibration_error_if_calibrated(found, seed=seed)),
+        "all_claims": every,
+        "coverage": defined(metrics.coverage(columns.covered, 0.0)) if found.total else None,
         "claims_scored": int(found.total),
         "reliability": _reliability(found, bins),
         "curve": [
-            {**point, "coverage": _number(point["coverage"]), "precision": _number(point["precision"]),
+            {**point, "coverage": defined(point["coverage"]), "precision": defined(point["precision"]),
              "claims": int(point["claims"])}
             for point in metrics.trade_off(found, columns.covered, marks=[at] if at == at else [])
         ],
@@ -261,7 +278,7 @@ def _reasons(
     )
     truth = "the judge decided no claim" if judged else "nobody decides whether these claims are true: --judge MODEL"
     uncovered = "no language knows the facts of these texts, so nothing is known to be decodable"
-    for key in (*PROBABILITY, *MEASURES):
+    for key in (*metrics.HEADLINES, *MEASURES):
         if report[key] is not None:
             continue
         if key == "foresight":
@@ -270,17 +287,17 @@ def _reasons(
             )
         elif key == "recall":
             missing = uncovered if not decodable else "nothing is decodable here"
+        elif key == "unparsed_words":
+            missing = "no explanation came out"
         elif key in MEASURES or report["context_precision"] is None:
             missing = truth
         elif not report["claims_scored"]:
             missing = nothing if "legible" in nothing else f"{nothing}; fit a calibrator: legible calibrate {name}"
+        elif key == metrics.AT_TRUST:
+            missing = f"no claim has a p_true of {metrics.TRUST} or more"
         elif "half_coverage" in key:
             missing = uncovered if not decodable else "all claims together cover less than half of the decodable"
         else:
             missing = "all scored claims are true, or none is"
         reasons[key] = missing
     return reasons
-
-
-def _number(value: float) -> float | None:
-    return value if value == value else None

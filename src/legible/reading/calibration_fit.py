@@ -58,35 +58,82 @@ def fit_calibrator(data: Labelled, fitted: FittedOn, *, folds: int = 5) -> tuple
     """
     truth = np.array(data.true, dtype=np.float64)
     fold = _folds(data, truth, folds, fitted.seed)
-    kinds = tuple(sorted({each.relation for each in data.evidence if each.relation is not None}))
-    raw = columns(data.evidence, tuple(FEATURES))
-    measured = np.array([not column.all() for column in np.isnan(raw).T])
-    features = tuple(name for name, known in zip(FEATURES, measured, strict=True) if known)
-    center, scale = np.nanmean(raw[:, measured], 0), np.nanstd(raw[:, measured], 0)
-    scale = np.where(scale > 1e-9, scale, 1.0)
-    lengths = [math.log(each.norm) for each in data.evidence if each.norm]
-    usual = float(np.median(lengths)) if lengths else 0.0
-    x = design(data.evidence, features, kinds, center, scale, usual)
-    logits, crossed = np.zeros(len(truth)), np.zeros(len(truth))
-    for held in range(folds):
-        mask = fold == held
-        logits[mask] = _regression(x[~mask], truth[~mask]).decision_function(x[mask])
-    for held in range(folds):
-        mask = fold == held
-        crossed[mask] = curved(logits[mask], _curve(logits[~mask], truth[~mask]))
-    final = _regression(x, truth)
+    inputs = _inputs(data, tuple(FEATURES))
+    logits, crossed = _crossed(inputs.x, truth, fold)
+    final = _regression(inputs.x, truth)
     calibrator = Calibrator(
-        kinds=kinds,
-        features=features,
-        center=tuple(center.tolist()),
-        scale=tuple(scale.tolist()),
+        kinds=inputs.kinds,
+        features=inputs.features,
+        center=tuple(inputs.center.tolist()),
+        scale=tuple(inputs.scale.tolist()),
         weights=tuple(final.coef_[0].tolist()),
         intercept=float(final.intercept_[0]),
-        usual_norm=usual,
+        usual_norm=inputs.usual_norm,
         curve=_curve(logits, truth),
         fitted=fitted,
     )
     return calibrator, crossed
+
+
+def cross_fitted(
+    data: Labelled, features: Sequence[str], *, kinds: bool, folds: int = 5, seed: int = 0
+) -> Floats | None:
+    """What calibrators of some features alone say of every claim, each fitted without the claim's document.
+
+    Args:
+        data: as for `fit_calibrator`.
+        features: the evidence that they know, out of `FEATURES`.
+        kinds: whether they know of what kind a claim is.
+        folds, seed: of the cross-fitting, by document.
+
+    Returns:
+        A probability a claim; None where none of the features was measured.
+
+    Raises:
+        UsageError: as for `fit_calibrator`.
+    """
+    truth = np.array(data.true, dtype=np.float64)
+    fold = _folds(data, truth, folds, seed)
+    inputs = _inputs(data, features, kinds=kinds)
+    return _crossed(inputs.x, truth, fold)[1] if inputs.features else None
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The columns of the regression, and what they were made with."""
+
+    kinds: tuple[str, ...]
+    features: tuple[str, ...]
+    center: Floats
+    scale: Floats
+    usual_norm: float
+    x: Floats
+
+
+def _inputs(data: Labelled, names: Sequence[str], *, kinds: bool = True) -> _Inputs:
+    """The features that were measured anywhere, as columns."""
+    known = sorted({each.relation for each in data.evidence if each.relation is not None}) if kinds else ()
+    raw = columns(data.evidence, names)
+    measured = np.array([not column.all() for column in np.isnan(raw).T])
+    features = tuple(name for name, found in zip(names, measured, strict=True) if found)
+    center, scale = np.nanmean(raw[:, measured], 0), np.nanstd(raw[:, measured], 0)
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    lengths = [math.log(each.norm) for each in data.evidence if each.norm]
+    usual = float(np.median(lengths)) if lengths else 0.0
+    x = design(data.evidence, features, tuple(known), center, scale, usual)
+    return _Inputs(tuple(known), features, center, scale, usual, x)
+
+
+def _crossed(x: Floats, truth: Floats, fold: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Logits and probabilities of every claim, the regression and the curve from other folds."""
+    logits, crossed = np.zeros(len(truth)), np.zeros(len(truth))
+    for held in np.unique(fold):
+        mask = fold == held
+        logits[mask] = _regression(x[~mask], truth[~mask]).decision_function(x[mask])
+    for held in np.unique(fold):
+        mask = fold == held
+        crossed[mask] = curved(logits[mask], _curve(logits[~mask], truth[~mask]))
+    return logits, crossed
 
 
 def _folds(data: Labelled, truth: Floats, folds: int, seed: int) -> NDArray[np.int64]:

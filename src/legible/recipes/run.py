@@ -165,7 +165,7 @@ def _report_target(this: Run) -> None:
     if this.language is None:
         return  # nobody knows the facts of the text, so there is no probe to fit
     config = this.config
-    documents = this.source(config.evaluate.seed).documents("test", config.evaluate.documents)
+    documents = this.source(config.evaluate.seed).documents("test", config.evaluate.texts)
     shown = line_progress("capture test", len(documents))
     held_out = Capture(this.target, documents, config.capture).run(this.out / "store" / "test", shown)
     probe = Probe(this.target, this.store("train"), held_out, config.layer, this.language, config.seed)

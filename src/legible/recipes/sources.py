@@ -46,18 +46,23 @@ class DocumentSource:
     seed: int = 0
     language: str = "world"
 
-    def documents(self, split: Split, count: int) -> list[Document]:
+    def documents(self, split: Split, count: int, *, sentences: int | None = None) -> list[Document]:
         """The first `count` documents of a split; splits are by document, so none stands in two.
+
+        Args:
+            sentences: texts of so many sentences in place of a language's whole documents; a corpus has none.
 
         Raises:
             UsageError: the corpus is missing, unreadable or empty, or has no document in this split; or there is none,
                 and the language writes no documents.
         """
         if self.corpus is None:
-            own = languages.get(self.language).documents(split, self.seed, count)
+            own = languages.get(self.language).documents(split, self.seed, count, sentences=sentences)
             if own is None:
                 raise UsageError(f"the language {self.language!r} has no texts of its own.\n  Give some: --corpus FILE")
             return own
+        if sentences is not None:
+            return []
         of_split = (document for document in read_corpus(Path(self.corpus)) if split_of(document.doc_id) == split)
         chosen = list(islice(of_split, count))
         if not chosen:

@@ -35,13 +35,16 @@ class Calibrate:
     probes: Path | None = None
 
     def documents(self) -> list[Document]:
-        """What is read.
+        """What is read: whole documents, then a language's own texts of one to three sentences, as people type them.
 
         Raises:
             UsageError: a corpus that is not there.
         """
         source = source_for(self.checkpoint, self.name, self.corpus, self.config.seed)
-        return source.documents("calibrate", self.config.documents)
+        found, short = source.documents("calibrate", self.config.documents), self.config.short_documents
+        for sentences in (1, 2, 3):  # of each as many, more of the shorter ones where a third is no whole number
+            found += source.documents("calibrate", (short + 3 - sentences) // 3, sentences=sentences)
+        return found
 
     def identity(self) -> Identity:
         """What a calibrated copy depends on."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from legible.config import CaptureConfig, EvalConfig, TruthConfig
 from legible.documents import Document
+from legible.errors import UsageError
 from legible.evaluate.run import Battery, evaluate_checkpoint
 from legible.evaluate.truth_report import truth_report
 from legible.progress import line_progress
@@ -18,6 +19,7 @@ from legible.recipes.sources import source_for
 from legible.teachers.judge import Judge
 
 LARGEST = 20_000  # documents drawn from a corpus for an evaluation
+FIRST = 1  # earliest token read in single sentences: what people type begins there
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,25 @@ class HeldOut:
         """Which positions are read, the documents to read (None in the world: it writes its own), others for probes.
 
         Raises:
-            UsageError: a checkpoint of a corpus that is not there, and no `corpus` given.
+            UsageError: a checkpoint of a corpus that is not there, and no `corpus` given; or a language's own texts
+                where a corpus is read.
         """
         extra = self.checkpoint.contract.legible
         positions = extra.variance.positions if extra and extra.variance else ""
         capture = CaptureConfig.from_positions(positions, layers=(self.checkpoint.layer,))
         source = source_for(self.checkpoint, self.name, self.corpus, self.config.seed)
         if source.corpus is None:
-            return capture, None, []
+            short = {"min_pos": FIRST} if self.config.sentences is not None else {}
+            return capture.model_copy(update=short), None, []
+        if isinstance(self.config.documents, str):
+            raise UsageError(
+                f"{self.config.documents} are written by a language of its own texts, but the texts of {self.name} "
+                f"come from {source.corpus}.\n  Say how many of these: --documents N"
+            )
         documents = source.documents("test", LARGEST)
         order = np.random.default_rng([self.config.seed, 3]).permutation(len(documents)).tolist()
-        pool = [documents[i] for i in order[self.config.documents :]] + source.documents("dev", LARGEST)
-        return capture, [documents[i] for i in order[: self.config.documents]], pool
+        pool = [documents[i] for i in order[self.config.texts :]] + source.documents("dev", LARGEST)
+        return capture, [documents[i] for i in order[: self.config.texts]], pool
 
     def measured(self, verb: str) -> dict[str, Any]:
         """The arguments that every measurement takes."""

@@ -141,12 +141,13 @@ def _killed_run(out: Path) -> Path:
 
     settings = [part for setting in MICRO for part in ("--set", setting)]
     command = [sys.executable, "-m", "legible.cli.main", "train", "tiny", "--layer", "1", *settings, "--out", str(out)]
-    for mark in ("sft/state.safetensors", "rl/state.safetensors"):
+    for mark in ("sft/av.state.safetensors", "rl/state.safetensors"):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while process.poll() is None and not (out / mark).exists():
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        if process.wait() != -signal.SIGKILL:
+            raise SystemExit(f"the run ended before it could be killed at {mark}")
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     return out
 

@@ -60,7 +60,7 @@ class CalibrateConfig(Section):
 
     documents: int = Field(120, description="documents read; no training and no evaluation uses them", ge=1)
     short_documents: int = Field(
-        300, description="texts of one to three sentences read beside them, where a language writes its own", ge=0
+        600, description="texts of one to three sentences read beside them, where a language writes its own", ge=0
     )
     windows: int = Field(3, description="runs of neighbouring tokens read per document", ge=1)
     window: int = Field(3, description="tokens in a run: neighbours show what recurs", ge=1)

@@ -52,6 +52,7 @@ class ClaimEvidence:
     logprob_min: float | None = None  # the smallest ln p of all its tokens
     direction_mse: float | None = None  # of the whole explanation
     norm: float | None = None  # length of the activation
+    position: int | None = None  # index of its token in the text
     flags: tuple[str, ...] = ()  # early_position, ood, special_token
     context: bool | None = None  # the last 8 tokens do not give the claim away; None where the text is unknown
     origin: Origin = "written"  # how the explanation came about
@@ -86,6 +87,7 @@ FEATURES: dict[str, Callable[[ClaimEvidence], float | None]] = {
     "direction_mse": lambda e: e.direction_mse,
     "norm": lambda e: _log(e.norm),
     "early_position": lambda e: float("early_position" in e.flags),
+    "position": lambda e: _log(None if e.position is None else e.position + 1),
     "context": lambda e: None if e.context is None else float(e.context),
 }
 """Every feature by name, a function of the evidence; `norm_outlier` is made of `norm` and the usual one."""

@@ -127,6 +127,7 @@ class _Drafter:
                 logprob_min=least,
                 direction_mse=errors[self.best[row]],
                 norm=self.norms[row],
+                position=spot.pos,
                 flags=flags,
                 context=_context(self.language, claim, spot.row),
                 origin=shown.origin,

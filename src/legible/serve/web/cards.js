@@ -47,7 +47,7 @@ function score(reading) {
 }
 
 /** A text with each claim underlined by its trust, doubtful ones dimmed and struck through. */
-export function told(text, claims) {
+function told(text, claims) {
   return pieces(text, claims).map(({ text: said, verdict, pTrue }) => {
     if (pTrue === null && !verdict) return highlighted(said);
     const title = [pTrue !== null && `p_true ${probability(pTrue)}`, doubtful(pTrue) && "doubtful", verdict].filter(Boolean).join(", ");

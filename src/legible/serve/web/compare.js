@@ -75,5 +75,5 @@ function words(run, pos, beside = null) {
   const said = (one) => plain(one.explanation ?? "", one.claims);
   const text = reading.explanation === null ? "parse failed" : said(reading);
   return el("td", { class: `${tint(shareOf(reading))} ${state.tint}` }, beside ? marked(said(beside), text, { gone: false }) : text,
-    notes(reading) && el("span", { class: "soft small" }, ` (${notes(reading)})`), el("span", { class: "share" }, ` ${scoreShown(reading)}`));
+    notes(reading) && el("span", { class: "share" }, ` (${notes(reading)})`), el("span", { class: "share" }, ` ${scoreShown(reading)}`));
 }

@@ -1,8 +1,7 @@
 // Positions by checkpoints: what each of them reads at each token of the same text.
 
-import { told } from "./cards.js";
 import { arrange, byId, el, tint, visible } from "./dom.js";
-import { notes } from "./doubt.js";
+import { notes, plain } from "./doubt.js";
 import { read, runOf } from "./runs.js";
 import { on, scoreShown, select, shareOf, state } from "./state.js";
 import { work } from "./working.js";
@@ -65,7 +64,8 @@ function cellOf(one, run, pos) {
 
 function matrixCell(reading) {
   if (!reading) return el("td", { class: "soft" }, "not read");
-  return el("td", { class: `${tint(shareOf(reading))} ${state.tint}`, title: notes(reading) || null },
-    reading.explanation === null ? el("span", { class: "failed" }, "parse failed") : told(reading.explanation, reading.claims),
+  return el("td", { class: `${tint(shareOf(reading))} ${state.tint}` },
+    reading.explanation === null ? el("span", { class: "failed" }, "parse failed") : plain(reading.explanation, reading.claims),
+    notes(reading) && el("span", { class: "share" }, ` (${notes(reading)})`),
     el("span", { class: "share" }, ` ${scoreShown(reading)}`));
 }

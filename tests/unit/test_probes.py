@@ -1,5 +1,7 @@
 """Probes find what was planted and nothing else; the token lookup and the fact ridge recover their closed forms."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from scipy import sparse
 
 from legible.errors import UsageError
 from legible.languages.base import Fact
+from legible.probes import files
 from legible.probes.lookup import FactRidge, TokenLookup, fact_names
 from legible.probes.probes import OPEN, ProbeSet, known_labels
 from legible.probes.ridge import TokenColumns, solve
@@ -240,3 +243,18 @@ def test_a_missing_or_foreign_file_is_named(kind, tmp_path, tokens):
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(UsageError, match=r"other\.safetensors holds 'no kind'"):
         kind.load(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("kind", [ProbeSet, TokenLookup])
+def test_a_file_that_is_missing_broken_or_of_another_kind_is_named(
+    kind: type[ProbeSet] | type[TokenLookup], tmp_path: Path
+) -> None:
+    path = tmp_path / "fitted.safetensors"
+    with pytest.raises(UsageError, match=r"at .*fitted\.safetensors\.\n  `legible"):
+        kind.load(path)
+    files.save(path, "other", {}, {"weights": torch.zeros(3)})
+    with pytest.raises(UsageError, match="holds 'other', expected"):
+        kind.load(path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(UsageError, match="is not a whole safetensors file"):
+        kind.load(path)

@@ -1,5 +1,6 @@
 """What every section of a run's configuration is, and how plain values become one."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,10 +31,24 @@ def validated(section: type[S], tree: Any, source: str = "the configuration") ->
     try:
         return section.model_validate(tree)
     except ValidationError as error:
-        places = [(".".join(str(part) for part in e["loc"]) or "the whole", e) for e in error.errors()]
-        found = "; ".join(f"{place} = {e['input']!r}: {e['msg']}" for place, e in places)
+        faults: dict[str, list[str]] = {}  # a value that may be of several types has one message for each of them
+        for e in error.errors():
+            faults.setdefault(f"{_place(e['loc'], tree, e['type'])} = {e['input']!r}", []).append(e["msg"])
+        found = "; ".join(f"{what}: {', or '.join(messages)}" for what, messages in faults.items())
         raise ConfigError(
             f"{source} does not fit: {found}.\n"
             "  The usual cause is a misspelt key or a value of another type.\n"
             "  Compare it with the config.json of a finished run, or see --help."
         ) from None
+
+
+def _place(loc: tuple[str | int, ...], tree: Any, fault: str) -> str:
+    """The dotted place of a fault in the tree, without pydantic's names of the types that it tried there."""
+    parts, node = [], tree
+    for place, part in enumerate(loc):
+        inside = isinstance(part, int) if isinstance(node, list | tuple) else isinstance(node, Mapping) and part in node
+        if inside:
+            node = node[part]
+        if inside or (fault == "missing" and place == len(loc) - 1):
+            parts.append(str(part))
+    return ".".join(parts) or "the whole"

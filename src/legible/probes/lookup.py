@@ -7,7 +7,6 @@ training documents. `FactRidge` predicts the activation from a row's true facts,
 difference to the lookup is what the facts add. Nothing here loads a model.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +16,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save_file
 from scipy import sparse
 from torch import Tensor
 
-from legible.errors import UsageError
-from legible.fileio import write_atomic
 from legible.languages.base import Fact
+from legible.probes import files
 from legible.probes.ridge import Floats, Ints, TokenColumns, TokenFeatures, choose_ridge, miss, multi_hot, solve
 from legible.stats import held_out_documents
 from legible.vectors import unit
@@ -104,9 +100,7 @@ class TokenLookup:
             "pairs": torch.from_numpy(self.pairs),
             "corrections": torch.from_numpy(self.corrections).half(),
         }
-        about = {"kind": "token_lookup", "ridge": self.ridge, "shrink": self.shrink}
-        metadata = {"legible": json.dumps(about)}  # one key: safetensors writes several in random order
-        write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+        files.save(path, "token_lookup", {"ridge": self.ridge, "shrink": self.shrink}, tensors)
 
     @classmethod
     def load(cls, path: Path) -> "TokenLookup":
@@ -115,13 +109,8 @@ class TokenLookup:
         Raises:
             UsageError: no such file, or not a token lookup.
         """
-        if not path.is_file():
-            raise UsageError(f"no token lookup at {path}.\n  `legible capture` and a whole `legible train` write one.")
-        with safe_open(path, framework="pt") as handle:
-            about = json.loads((handle.metadata() or {}).get("legible", "{}"))
-            if about.get("kind") != "token_lookup":
-                raise UsageError(f"{path} holds {about.get('kind', 'no kind')!r}, expected 'token_lookup'.")
-            read = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a mapping
+        missing = f"no token lookup at {path}.\n  `legible capture` and a whole `legible train` write one."
+        about, read = files.load(path, "token_lookup", missing)
         double = {name: read[name].double().numpy() for name in ("knots", "mean", "weights", "corrections")}
         features = TokenFeatures(read["tokens"].numpy(), read["prev_tokens"].numpy(), double["knots"])
         return cls(

@@ -7,7 +7,6 @@ one fold, a hash of its id: rows of a fold are judged by the probe that never sa
 Probabilities are calibrated by one temperature a kind on those unseen folds. All kinds are fitted in one batch.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from legible.errors import UsageError
-from legible.fileio import write_atomic
 from legible.languages.base import Fact
+from legible.probes import files
 from legible.probes.fit import FORMS, calibrate, fit_fold, fold_logits, whitening
 from legible.stats import Interval, exact, fold_of, ratio_interval
 from legible.vectors import unit
@@ -191,7 +188,6 @@ class ProbeSet:
     def save(self, path: Path) -> None:
         """Write one safetensors file; weights as float16."""
         about = {
-            "kind": "probes",
             "classes": self.classes,
             "forms": self.forms,
             "temperatures": self.temperatures,
@@ -201,8 +197,7 @@ class ProbeSet:
             "rows": self.rows,
         }
         tensors = {name: (w if name == "center" else w.half()).contiguous() for name, w in self.weights.items()}
-        metadata = {"legible": json.dumps(about)}  # one key: safetensors writes several in random order
-        write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+        files.save(path, "probes", about, tensors)
 
     @classmethod
     def load(cls, path: Path) -> "ProbeSet":
@@ -211,15 +206,9 @@ class ProbeSet:
         Raises:
             UsageError: no such file, or it holds something else.
         """
-        if not path.is_file():
-            raise UsageError(
-                f"no probes at {path}.\n  `legible teach` with limit=probes and `legible evaluate` fit them."
-            )
-        with safe_open(path, framework="pt") as handle:
-            about = json.loads((handle.metadata() or {}).get("legible", "{}"))
-            if (kind := about.pop("kind", "no kind")) != "probes":
-                raise UsageError(f"{path} holds {kind!r}, expected 'probes'.")
-            weights = {name: handle.get_tensor(name).float() for name in handle.keys()}  # noqa: SIM118
+        missing = f"no probes at {path}.\n  `legible teach` with limit=probes and `legible evaluate` fit them."
+        about, tensors = files.load(path, "probes", missing)
+        weights = {name: tensor.float() for name, tensor in tensors.items()}
         scores = {
             kind: ProbeScore(**{**score, "corrected": Interval(**score["corrected"])})
             for kind, score in about.pop("scores").items()

@@ -26,6 +26,9 @@ class RunConfig(Section):
     corpus: str | None = Field(None, description="file of documents; absent: the world writes them")
     layer: int = Field(2, description="layer K that is read")
     train_documents: int = Field(3000, description="documents captured for training")
+    short_documents: int = Field(
+        0, description="texts of one to three sentences captured for training beside them (the world's own)", ge=0
+    )
     dev_documents: int = Field(120, description="documents captured for choosing checkpoints")
     pretrain: PretrainConfig = PretrainConfig()
     capture: CaptureConfig = CaptureConfig()

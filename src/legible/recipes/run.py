@@ -149,7 +149,8 @@ def _corpus(this: Run) -> None:
     source = this.source(config.seed)
     counts: dict[Split, int] = {"train": config.train_documents, "dev": config.dev_documents}
     for split, count in counts.items():
-        write_documents(this.out / "corpus" / f"{split}.jsonl", source.documents(split, count))
+        short = source.short(split, config.short_documents) if split == "train" and config.short_documents else []
+        write_documents(this.out / "corpus" / f"{split}.jsonl", [*source.documents(split, count), *short])
 
 
 def _capture(this: Run) -> None:

@@ -74,6 +74,16 @@ class DocumentSource:
             print(f"{mended} documents held lone surrogates, replaced by U+FFFD", file=sys.stderr, flush=True)
         return chosen
 
+    def short(self, split: Split, count: int) -> list[Document]:
+        """`count` texts of one to three sentences, as people type them; none of a corpus.
+
+        Of each length as many, more of the shorter ones where a third is no whole number.
+        """
+        found = []
+        for sentences in (1, 2, 3):
+            found += self.documents(split, (count + 3 - sentences) // 3, sentences=sentences)
+        return found
+
 
 def source_for(checkpoint: Checkpoint, name: str, corpus: str | None, seed: int) -> DocumentSource:
     """Where a checkpoint's held-out documents come from.

@@ -21,9 +21,10 @@ def tiny(seed: int = 0) -> RunConfig:
         recipe="tiny",
         layer=LAYER,
         train_documents=4000,
+        short_documents=1500,
         dev_documents=120,
         pretrain=PretrainConfig(bag_layer=LAYER, seed=seed),
-        capture=CaptureConfig(layers=(LAYER,), min_pos=12, sentence_end_share=0.3, max_tokens=288, seed=seed),
+        capture=CaptureConfig(layers=(LAYER,), min_pos=1, sentence_end_share=0.3, max_tokens=288, seed=seed),
         teach=TeachConfig(teacher="world", limit="probes", seed=seed),
         sft=SFTConfig(
             steps=1000,

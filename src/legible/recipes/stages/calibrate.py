@@ -41,10 +41,10 @@ class Calibrate:
             UsageError: a corpus that is not there.
         """
         source = source_for(self.checkpoint, self.name, self.corpus, self.config.seed)
-        found, short = source.documents("calibrate", self.config.documents), self.config.short_documents
-        for sentences in (1, 2, 3):  # of each as many, more of the shorter ones where a third is no whole number
-            found += source.documents("calibrate", (short + 3 - sentences) // 3, sentences=sentences)
-        return found
+        return [
+            *source.documents("calibrate", self.config.documents),
+            *source.short("calibrate", self.config.short_documents),
+        ]
 
     def identity(self) -> Identity:
         """What a calibrated copy depends on."""

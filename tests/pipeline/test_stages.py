@@ -14,7 +14,8 @@ from legible.data.store import Store
 from legible.errors import UsageError
 from legible.languages.world import story_document
 from legible.models.target import Target
-from legible.reading.checkpoint import load_checkpoint, store_metrics
+from legible.reading.checkpoint import store_metrics
+from legible.reading.opening import load_checkpoint
 from legible.recipes.stages.rows import Capture, Teach
 from legible.recipes.stages.targets import Pretrain
 from legible.recipes.stages.training import RL, SFT

@@ -24,7 +24,7 @@ from legible.engines import LocalEngine
 from legible.evaluate.sample import Sample
 from legible.languages.world import story_document
 from legible.models.verbalizer import Verbalizer
-from legible.reading.checkpoint import load_checkpoint
+from legible.reading.opening import load_checkpoint
 
 BAR = 2.0
 TIE = 1e-4

@@ -34,7 +34,8 @@ from legible.evaluate.sample import Sample
 from legible.fileio import write_json
 from legible.languages.world import LANGUAGE as WORLD
 from legible.models.reconstructor import HEAD_FILE, Reconstructor
-from legible.reading.checkpoint import Checkpoint, load_checkpoint
+from legible.reading.checkpoint import Checkpoint
+from legible.reading.opening import load_checkpoint
 from legible.recipes.inputs import use_threads
 from legible.recipes.stages.measuring import HeldOut
 from legible.stats import Interval, ratio_difference_interval, ratio_interval

@@ -33,8 +33,9 @@ from legible.data.capture import capture
 from legible.data.store import Store
 from legible.languages.base import Claim
 from legible.languages.world import WorldLanguage, build_tokenizer, story_document
+from legible.models.loading import quietly
 from legible.models.reconstructor import Reconstructor
-from legible.models.target import Target, quietly
+from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.recipes.tiny import tiny
 from legible.train.lm import new_lm

@@ -17,7 +17,7 @@ from typing import Any
 from support.table import conclude, markdown, shown
 
 from legible.progress import line_progress
-from legible.reading.checkpoint import load_checkpoint
+from legible.reading.opening import load_checkpoint
 from legible.recipes.inputs import use_threads
 from legible.steer.evaluation import ARMS, BAR_ABOVE, BAR_SHARE, evaluate_steering
 

@@ -23,8 +23,9 @@ from legible.config import CalibrateConfig
 from legible.engines import LocalEngine
 from legible.languages.base import Row
 from legible.languages.world import story_document
-from legible.reading.checkpoint import Checkpoint, load_checkpoint
+from legible.reading.checkpoint import Checkpoint
 from legible.reading.evidence import Spot, gather, neighbours_of, reconstruction_errors
+from legible.reading.opening import load_checkpoint
 from legible.reading.trusted import probabilities
 from legible.recipes.calibrate import windows
 

@@ -17,7 +17,8 @@ from legible.config import CalibrateConfig, EvalConfig, TruthConfig, load_config
 from legible.contract import LegibleExtra, TargetRecord
 from legible.fileio import write_json
 from legible.models.target import Target
-from legible.reading.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, store_metrics
+from legible.reading.checkpoint import Checkpoint, save_checkpoint, store_metrics
+from legible.reading.opening import load_checkpoint
 from legible.recipes.calibrate import summary_lines
 from legible.recipes.controls import evaluate_fully
 from legible.recipes.record import figures

@@ -25,7 +25,7 @@ from legible.fileio import write_json
 from legible.languages.base import Language
 from legible.languages.world import LANGUAGE as WORLD
 from legible.models.target import Target
-from legible.reading.checkpoint import load_checkpoint
+from legible.reading.opening import load_checkpoint
 from legible.stats import ratio_difference_interval, ratio_interval
 from support.table import conclude, markdown, shown
 

@@ -18,7 +18,7 @@ from legible.data.exchange import import_parquet
 from legible.errors import ContractError, UsageError
 from legible.models.arch import FAMILIES
 from legible.models.target import Target
-from legible.reading.checkpoint import load_checkpoint
+from legible.reading.opening import load_checkpoint
 from legible.recipes.adapters import AdapterFolders, import_adapters
 from legible.vectors import direction_mse
 

@@ -12,7 +12,7 @@ from legible.config import SFTConfig
 from legible.data.store import Store
 from legible.errors import UsageError
 from legible.models.target import Target
-from legible.reading.checkpoint import load_checkpoint
+from legible.reading.opening import load_checkpoint
 from legible.recipes import controls
 from legible.train.sft import verbalizer_training
 from legible.train.text_writer import TextWriter, WriterTraining, train_text_writer

@@ -13,7 +13,8 @@ from legible.languages.world import build_tokenizer
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.prompts import template_reconstructor_prompt
-from legible.reading.checkpoint import load_checkpoint, save_checkpoint
+from legible.reading.checkpoint import save_checkpoint
+from legible.reading.opening import load_checkpoint
 from legible.train.lm import new_lm
 from legible.train.sft import warm_roles
 from legible.vectors import direction_mse

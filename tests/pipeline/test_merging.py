@@ -27,9 +27,10 @@ from legible.errors import ContractError
 from legible.models import Arch
 from legible.models.adapters import merged_verbalizer
 from legible.models.arch import FAMILIES
+from legible.models.loading import load_pretrained
 from legible.models.lora import merged_copy
 from legible.models.roles import with_lora
-from legible.models.target import Target, load_pretrained
+from legible.models.target import Target
 
 IDS = torch.tensor([[0, 9, 5, 6, 20, 31, 5]])
 NEVER = {"a prompt", "a prefix", "an adaption prompt", "invoked"}  # no change of weights

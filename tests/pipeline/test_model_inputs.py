@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerFast
 
 from legible.errors import UsageError
 from legible.models.arch import FAMILIES
-from legible.models.target import Target, load_tokenizer
+from legible.models.loading import load_tokenizer
+from legible.models.target import Target
 
 TEXTS = ["w3 w10", " W3  w1\n\tw2.", "w1w2 ünï ☃ 12345 don't", "<s> w1 </s><pad><unk>", "<mask>w1", "w4 " * 30]
 

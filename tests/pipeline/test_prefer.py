@@ -14,7 +14,8 @@ from legible.errors import UsageError
 from legible.languages.world import WorldLanguage
 from legible.models.roles import reference_copy, weights_sha256
 from legible.models.target import Target
-from legible.reading.checkpoint import load_checkpoint, save_checkpoint
+from legible.reading.checkpoint import save_checkpoint
+from legible.reading.opening import load_checkpoint
 from legible.train.preference import training as preference
 from legible.train.preference.candidates import CANDIDATES, CHUNK, Sampler, sample_candidates
 from legible.train.preference.pairs import RankedPair, pick_pairs

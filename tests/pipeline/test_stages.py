@@ -14,14 +14,15 @@ from legible.data.store import Store
 from legible.errors import UsageError
 from legible.languages.world import story_document
 from legible.models.target import Target
-from legible.reading.checkpoint import load_checkpoint, store_metrics
+from legible.reading.checkpoint import store_metrics
+from legible.reading.opening import load_checkpoint
 from legible.recipes.stages.rows import Capture, Teach
 from legible.recipes.stages.targets import Pretrain
 from legible.recipes.stages.training import RL, SFT
 
-FEW = ("--steps", "1", "--max-tokens", "24", "--threads", "1", "--json")
+FEW = ("--steps", "1", "--max-tokens", "96", "--threads", "1", "--json")
 ROLLOUTS = ("--prompts", "4", "--group", "4")
-PAIRS = ("--rows", "24", "--samples", "3", "--length-window", "1", "--length-balance", "1")
+PAIRS = ("--rows", "24", "--samples", "12", "--length-window", "1", "--length-balance", "1")
 
 
 def files(folder: Path) -> dict[str, bytes]:

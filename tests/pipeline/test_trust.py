@@ -19,8 +19,9 @@ from legible.languages.world import forms, lexicon, story
 from legible.languages.world.english import FRAGMENTS
 from legible.languages.world.language import CALIBRATE_SEED
 from legible.reading.calibrated import store_calibrator
-from legible.reading.checkpoint import PROBES, load_checkpoint
+from legible.reading.checkpoint import PROBES
 from legible.reading.html import reading_page
+from legible.reading.opening import load_checkpoint
 from legible.reading.reading import ReadClaim, filtered
 from legible.reading.trusted import trusted_claims
 from legible.recipes.calibrate import calibrate, windows

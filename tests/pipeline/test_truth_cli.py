@@ -26,7 +26,7 @@ from legible.languages.base import Claim, Fact, Row
 from legible.languages.world import WorldLanguage
 from legible.reading import trusted as evidence
 from legible.reading.calibration import Calibrator, Calibrators, FittedOn
-from legible.reading.checkpoint import load_checkpoint
+from legible.reading.opening import load_checkpoint
 from legible.recipes.stages.measuring import Truth, default_cache
 from legible.teachers import Explanation, Refusal
 from legible.teachers.judge import Judge

@@ -20,8 +20,8 @@ from legible.evaluate.claims import judge_texts
 from legible.evaluate.llm_judge import is_asked
 from legible.evaluate.sample import Sample
 from legible.languages.base import Row, judge
-from legible.reading.checkpoint import load_checkpoint
 from legible.reading.locate import locate
+from legible.reading.opening import load_checkpoint
 from legible.recipes import resolve
 from legible.recipes.sources import DocumentSource, language_of
 from legible.teachers import Explanation, make_teacher, read_taught, teach

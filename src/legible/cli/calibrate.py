@@ -42,7 +42,7 @@ def calibrate(
       legible calibrate builtin --out calibrated
       legible calibrate runs/mine --corpus texts.jsonl --documents 300 --json
     """
-    from legible.reading.checkpoint import load_checkpoint
+    from legible.reading.opening import load_checkpoint
     from legible.recipes.calibrate import summary, summary_lines
     from legible.recipes.inputs import use_threads
     from legible.recipes.stages.calibrate import Calibrate

@@ -36,7 +36,7 @@ def check(
       legible contract check data.parquet --tokenizer MODEL
     """
     from legible.contract import check_contract
-    from legible.models.target import load_tokenizer
+    from legible.models.loading import load_tokenizer
 
     if not path.exists():
         raise UsageError(f"nothing at {path}: expected a checkpoint, one of its roles, or a .parquet file.")

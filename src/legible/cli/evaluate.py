@@ -53,7 +53,7 @@ def evaluate(
       legible evaluate runs/tiny --full --html report.html
     """
     from legible.evaluate.report import summary_lines, write_report
-    from legible.reading.checkpoint import load_checkpoint
+    from legible.reading.opening import load_checkpoint
     from legible.recipes.controls import evaluate_fully
     from legible.recipes.inputs import use_threads
     from legible.recipes.stages.measuring import Evaluate

@@ -50,7 +50,7 @@ def import_(
       legible import data.parquet stores/theirs --tokenizer MODEL
     """
     from legible.data.exchange import import_parquet
-    from legible.models.target import load_tokenizer
+    from legible.models.loading import load_tokenizer
 
     store = import_parquet(parquet, out, tokenizer=load_tokenizer(tokenizer) if tokenizer else None)
     note(f"{len(store)} rows, layers {list(store.layers)}")

@@ -40,7 +40,7 @@ def secrets(
     not_negative("max-tokens", max_tokens)
     from legible.planted.readings import read_secrets
     from legible.planted.report import report_lines
-    from legible.reading.checkpoint import load_checkpoint
+    from legible.reading.opening import load_checkpoint
     from legible.recipes.inputs import use_threads
 
     use_threads(threads)

@@ -53,7 +53,7 @@ def truth(
       legible truth runs/mine --judge openai:my-model@http://localhost:8000/v1
     """
     from legible.evaluate.truth_page import truth_lines, write_truth
-    from legible.reading.checkpoint import load_checkpoint
+    from legible.reading.opening import load_checkpoint
     from legible.recipes.inputs import use_threads
     from legible.recipes.stages.measuring import Truth, default_cache
     from legible.teachers.judge import make_judge

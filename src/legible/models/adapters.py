@@ -22,10 +22,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from legible.errors import ContractError, UsageError
 from legible.fileio import refuse_pointer
 from legible.models.arch import LeftOut
+from legible.models.loading import load_pretrained
 from legible.models.lora import lora_config, merged_copy
 from legible.models.place import one_line
 from legible.models.reconstructor import Reconstructor
-from legible.models.target import Target, load_pretrained
+from legible.models.target import Target
 from legible.prompts import ReconstructorPrompt
 from legible.vectors import direction_mse
 

@@ -16,7 +16,7 @@ from legible.config import PretrainConfig, SecretsConfig
 from legible.errors import UsageError
 from legible.languages.world.secrets import Plant
 from legible.models.arch import check_layer
-from legible.models.target import load_pretrained, load_tokenizer
+from legible.models.loading import load_pretrained, load_tokenizer
 from legible.train.lm import train_lm
 from legible.train.world_target import content_ids, world_batch
 

@@ -22,10 +22,11 @@ from legible.errors import UsageError
 from legible.languages.base import Fact, Parsed, judge, parsed_by
 from legible.models.target import Encoded
 from legible.reading.calibration import Judgement
-from legible.reading.checkpoint import Checkpoint, load_checkpoint
+from legible.reading.checkpoint import Checkpoint
 from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
 from legible.reading.flags import text_flags
 from legible.reading.floor import floor_fve
+from legible.reading.opening import load_checkpoint
 from legible.reading.positions import parse_positions
 from legible.reading.reading import ReadClaim, Reading, check_trust, filtered, usual_reason
 from legible.reading.rows import rows_of, with_expectations

@@ -9,7 +9,7 @@ from legible.errors import UsageError
 from legible.fileio import write_json
 from legible.models.reconstructor import Reconstructor
 from legible.progress import line_progress
-from legible.reading.checkpoint import load_checkpoint
+from legible.reading.opening import load_checkpoint
 from legible.teachers.base import Teacher
 from legible.teachers.language import LanguageTeacher
 from legible.teachers.leverage import keep_from_leverage

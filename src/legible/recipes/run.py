@@ -25,7 +25,8 @@ from legible.fileio import write_json
 from legible.identity import Identity, claim, finish
 from legible.models.target import Target
 from legible.progress import line_progress
-from legible.reading.checkpoint import Checkpoint, load_checkpoint, store_metrics
+from legible.reading.checkpoint import Checkpoint, store_metrics
+from legible.reading.opening import load_checkpoint
 from legible.reading.reader import Reader, Reading
 from legible.recipes.calibrate import summary_lines
 from legible.recipes.inputs import open_store, open_target, use_threads

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from legible.config import TeachConfig
 from legible.errors import UsageError
 from legible.languages.base import Row
-from legible.models.target import end_ids, load_pretrained, load_tokenizer
+from legible.models.loading import end_ids, load_pretrained, load_tokenizer
 from legible.teachers.base import Explanation, Offer, Refusal, refuse_limit
 from legible.teachers.cache import AnswerCache, answer_key
 from legible.teachers.prompt import LONGEST_PASSAGE, Request, ask, read_answer

@@ -15,7 +15,8 @@ from legible.identity import Identity, recorded_parts
 from legible.models.target import Target
 from legible.probes.lookup import TokenLookup
 from legible.probes.probes import ProbeSet
-from legible.reading.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from legible.reading.checkpoint import Checkpoint, save_checkpoint
+from legible.reading.opening import load_checkpoint
 from legible.recipes.inputs import open_store
 from legible.recipes.pair import Pair, adapted_pair, copied_target, describe, pair_of
 from legible.recipes.stages.base import Stage

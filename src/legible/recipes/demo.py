@@ -73,9 +73,11 @@ def choose(
         ends: where each token ends in the text.
     """
     plain = [one for one in readings if "special_token" not in one.flags and one.explanation is not None]
-    settled = [one for one in plain if "early_position" not in one.flags]
+    first = re.search(r"[.!?]", text)
+    begun = first.end() if first else len(text)
+    settled = [one for one in plain if ends[one.pos] >= begun]
     sorts: dict[str, tuple[int, Iterable[Shown]]] = {
-        "an early reading": (1, _early(plain)),
+        "an early reading": (1, _early(plain, settled)),
         "a claim from far back": (2, _context(settled, text, ends)),
         "a fact that no sentence has stated": (2, _implied(settled, text, facts, ends)),
         "a claim that is withheld": (2, _withheld(settled)),
@@ -96,11 +98,12 @@ def choose(
     return [one for group in rounds for one in group], missing
 
 
-def _early(readings: Sequence[Reading]) -> Iterator[Shown]:
-    """The first words, where there is little to say yet."""
+def _early(readings: Sequence[Reading], settled: Sequence[Reading]) -> Iterator[Shown]:
+    """Those before the end of the first sentence, where there is little to say yet."""
     for one in readings:
-        if "early_position" in one.flags:
-            yield Shown(one, "early: the story has hardly begun, and the pair was not trained there (flagged)")
+        if one not in settled:
+            untrained = ", and the pair was not trained there (flagged)" if "early_position" in one.flags else ""
+            yield Shown(one, f"early: the story's first sentence has not ended{untrained}")
 
 
 def _context(readings: Sequence[Reading], text: str, ends: Sequence[int]) -> Iterator[Shown]:

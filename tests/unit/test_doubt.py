@@ -1,6 +1,7 @@
 """The rule of doubt: what is withheld, what stands on its floor, and that every form of output keeps to it."""
 
 import re
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -42,6 +43,15 @@ def test_a_doubtful_claim_is_withheld_and_counted_where_it_cannot_be_drawn():
     assert "is at the hammer" in table(reading(0.97, None))
     assert "2 doubtful claims" in table(reading(0.1, 0.2))
     assert "fox" not in table(reading(0.1, 0.2)).replace(" fox ", "", 1)  # the token itself
+
+
+def test_words_of_no_relation_are_named_as_not_understood_and_escaped():
+    one = replace(reading(0.9, 0.9), unparsed=("if *sad*", "<b>"))
+    said = "not understood, so neither true nor false: "
+    assert f"{said}if *sad*, <b>" in " ".join(table(one).split())
+    assert f"{said}if \\*sad\\*, &lt;b&gt;" in reading_markdown("text", [one], {})
+    assert f"{said}if *sad*, &lt;b&gt;" in reading_page("text", [one], {})
+    assert said not in table(replace(one, trust=0.8, kept="Kept."))
 
 
 def test_a_page_dims_a_doubtful_claim_and_strikes_it_through():

@@ -12,7 +12,7 @@ from browsing import TOKEN, Visitor, answering, picture, show, streaming, wait_f
 from playwright.sync_api import Page, expect
 
 from legible.languages import get
-from legible.reading.doubt import DOUBTFUL, above_floor, doubtful_claims, little_to_say
+from legible.reading.doubt import DOUBTFUL, above_floor, doubtful_claims, little_to_say, not_understood
 from legible.reading.marks import pieces, withheld
 
 OUTSIDE = "The central bank raised interest rates by fifty basis points."
@@ -73,12 +73,13 @@ def test_the_page_decides_doubt_as_the_package_does(visitor: Visitor) -> None:
     flags = ["ood", "norm_outlier", "early_position"]
     found = page.evaluate(
         "async ([scores, flags]) => { const doubt = await import('/doubt.js'); return [doubt.DOUBTFUL,"
-        " [0, 1, 2].map(doubt.doubtfulClaims), scores.map(([fve, floor]) => [doubt.aboveFloor(fve, floor),"
+        " [0, 1, 2].map(doubt.doubtfulClaims), [[], ['a\\u202e b', 'c']].map(doubt.notUnderstood), scores.map(([fve, floor]) => [doubt.aboveFloor(fve, floor),"
         " doubt.littleToSay({ flags, fve_token: fve, floor_fve: floor })])]; }",
         [scores, flags],
     )
     assert found[:2] == [DOUBTFUL, [doubtful_claims(n) for n in range(3)]]
-    for (fve, floor), (share, words) in zip(scores, found[2], strict=True):
+    assert found[2] == [not_understood(clauses) for clauses in ((), ("a\u202e b", "c"))]
+    for (fve, floor), (share, words) in zip(scores, found[3], strict=True):
         assert share == pytest.approx(above_floor(fve, floor))
         assert words == little_to_say(flags, fve, floor)
 

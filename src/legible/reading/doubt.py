@@ -11,6 +11,8 @@ The page cannot import this module: `serve/web/doubt.js` says the same, and a te
 import math
 from collections.abc import Sequence
 
+from legible.display import visible
+
 DOUBTFUL = 0.5  # p_true below which a claim is doubtful
 SURE = 0.95  # p_true from which it is shown as sure
 NO_BETTER = "no better than saying nothing"
@@ -25,6 +27,11 @@ def doubtful(p_true: float | None) -> bool:
 def doubtful_claims(n: int) -> str:
     """The words that stand for claims that are withheld; empty where there are none."""
     return f"{n} doubtful claim{'' if n == 1 else 's'}" if n else ""
+
+
+def not_understood(clauses: Sequence[str]) -> str:
+    """The words for clauses that no relation was read from, so that nothing says how far to trust them."""
+    return f"not understood, so neither true nor false: {', '.join(map(visible, clauses))}" if clauses else ""
 
 
 def no_better(fve: float | None, floor: float | None) -> bool:

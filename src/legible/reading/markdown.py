@@ -40,7 +40,7 @@ def _row(reading: Reading) -> str:
         words = "(abstains)"
     else:
         notes = reading.notes()
-        words = " ".join(filter(None, (escaped(reading.plain()), f"({notes})" if notes else "")))
+        words = " ".join(filter(None, (escaped(reading.plain()), f"({escaped(notes)})" if notes else "")))
     trusted = reading.trusted()
     trust = "–" if trusted is None else "/".join(map(probability, trusted))
     scores = f"{number(reading.fve_token)} | {number(reading.floor_fve)}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from legible.errors import UsageError
 from legible.languages.base import Claim, Parsed, Verdict
-from legible.reading.doubt import doubtful, doubtful_claims, little_to_say
+from legible.reading.doubt import doubtful, doubtful_claims, little_to_say, not_understood
 from legible.reading.marks import Piece, pieces, withheld
 from legible.reading.spans import without
 
@@ -76,9 +76,13 @@ class Reading:
         return "".join(piece.text for piece in withheld(self.pieces()))
 
     def notes(self) -> str:
-        """How many claims are doubtful, and why the pair has little to say here; empty where neither is so."""
+        """How many claims are doubtful, what no relation was read from, and why the pair has little to say here.
+
+        Empty where there is nothing to note. Under a trust filter words of no relation are withheld, so not named.
+        """
         little = little_to_say(self.flags, self.fve_token, self.floor_fve)
-        return "; ".join(filter(None, (doubtful_claims(self.doubtful), little)))
+        lost = not_understood(self.unparsed if self.trust is None else ())
+        return "; ".join(filter(None, (doubtful_claims(self.doubtful), lost, little)))
 
     @property
     def doubtful(self) -> int:

@@ -1,7 +1,7 @@
 // A reading as a card: its words with each claim in them, score and flags, and behind them what speaks for each claim.
 
 import { bar, el, number, probability, visible } from "./dom.js";
-import { doubtful, doubtfulClaims, littleToSay, pieces } from "./doubt.js";
+import { doubtful, doubtfulClaims, littleToSay, notUnderstood, pieces } from "./doubt.js";
 import { claimPasses, filtering, highlighted } from "./search.js";
 import { state, trustOf, trustShown } from "./state.js";
 
@@ -110,8 +110,8 @@ function stated(claim) {
 }
 
 function unparsed(reading) {
-  if (!reading.unparsed?.length) return null;
-  return el("p", { class: "soft small unparsed" }, `not understood, so neither true nor false: ${visible(reading.unparsed.join("; "))}`);
+  const said = notUnderstood(reading.unparsed);
+  return said && el("p", { class: "soft small unparsed" }, said);
 }
 
 function reason(reading) {

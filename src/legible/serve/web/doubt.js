@@ -1,5 +1,7 @@
 // Doubt as `legible.reading.doubt` and `legible.reading.marks` decide it, for the page; a test compares the two.
 
+import { visible } from "./dom.js";
+
 export const DOUBTFUL = 0.5; // p_true below which a claim is doubtful
 const NO_BETTER = "no better than saying nothing";
 const LITTLE = { early_position: "too early in the text", ood: "outside what the pair was trained on" };
@@ -36,9 +38,15 @@ export function littleToSay(reading) {
   return reasons.length ? `little to say here: ${reasons.join(", ")}` : "";
 }
 
-/** How many claims are doubtful, and why the pair has little to say; empty where neither is so. */
+/** The words for clauses that no relation was read from; empty where there are none. */
+export function notUnderstood(clauses) {
+  return clauses?.length ? `not understood, so neither true nor false: ${clauses.map((clause) => visible(clause)).join(", ")}` : "";
+}
+
+/** How many claims are doubtful, what was not understood, and why the pair has little to say; empty where there is nothing to note. */
 export function notes(reading) {
-  return [doubtfulClaims(reading.claims.filter((claim) => doubtful(claim.p_true)).length), littleToSay(reading)].filter(Boolean).join("; ");
+  const count = reading.claims.filter((claim) => doubtful(claim.p_true)).length;
+  return [doubtfulClaims(count), notUnderstood(reading.unparsed), littleToSay(reading)].filter(Boolean).join("; ");
 }
 
 /** A text as [{ text, verdict, pTrue }, …]: claims at their values, doubtful ones at all their words, and what stands between. */

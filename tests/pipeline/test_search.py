@@ -73,7 +73,7 @@ def test_more_budget_finds_better_and_costs_what_it_may(method, reader, vectors,
     texts = [row[0].explanation for row in search.generate(vectors, max_tokens=LONGEST)]
     before = errors(reader, [one.explanation for one in greedy], vectors)
     after = errors(reader, texts, vectors)
-    assert after.mean() < before.mean()
+    assert (after < before).sum() > len(before) / 2
     if method != "beam":  # a beam may lose the greedy explanation on its way
         assert (after <= before + 1e-6).all()
     length = sum(len(one.ids) for one in greedy)

@@ -34,7 +34,7 @@ HOSTILE = "'); DROP TABLE claims; --\x00 <script>alert(1)</script> \u202e\x1b[31
 @pytest.fixture(scope="module")
 def reader():
     found = package.load("builtin")
-    assert len(found.checkpoint.uninformed) == 2  # written once for a checkpoint: not counted by `asked`
+    assert len(found.checkpoint.uninformed) > 0  # written once for a checkpoint: not counted by `asked`
     return found
 
 

@@ -262,9 +262,9 @@ def test_documents_are_a_number_stories_or_sentences_and_count_says_how_many():
 
 @pytest.fixture(scope="module")
 def sentences(tmp_path_factory):
-    """The JSON and the page of a small run on single sentences, where much is wrong."""
+    """The JSON and the page of a small run on single sentences."""
     page = tmp_path_factory.mktemp("sentences") / "truth.html"
-    arguments = ("--documents", "sentences", "--count", "30", "--positions-per-doc", "4", *SMALL[4:])
+    arguments = ("--documents", "sentences", "--count", "60", "--positions-per-doc", "4", *SMALL[4:])
     with redirect_stdout(StringIO()) as written, pytest.raises(SystemExit) as stopped:
         main(["truth", "builtin", *arguments, "--samples", "3", "--json", "--html", str(page)])
     assert not stopped.value.code
@@ -273,9 +273,9 @@ def sentences(tmp_path_factory):
 
 def test_single_sentences_are_read_from_their_first_word_on(sentences):
     found = sentences.json
-    assert (found["documents_of"], found["documents"], found["rows"]) == ("sentences", 30, 120)
+    assert (found["documents_of"], found["documents"], found["rows"]) == ("sentences", 60, 240)
     assert list(found["positions"]) == ["0-15"]
-    assert found["all_claims"]["n"] > 120
+    assert found["all_claims"]["n"] > 240
     capture, documents, _ = Truth(load_checkpoint("builtin"), "builtin", TruthConfig(documents="sentences")).drawn()
     assert (capture.min_pos, documents) == (1, None)
 

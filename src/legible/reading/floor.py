@@ -1,11 +1,13 @@
 """The floor of a token's score: what words that say nothing of its activation score there.
 
-Two explanations say nothing of it, the same two for every token, so that each is written and read back once for a
-checkpoint: what the verbalizer writes of a text's beginning, before any word of the text (the pair's constant
-explanation), and what it writes of no activation (the mean training direction, which is in range where a zero vector
-is not). The floor is the better of them at that token. Outside the texts it knows, a pair often says just such a
-constant: it scores well there, and its floor equally so.
+Three explanations say nothing of it, the same for every token, so that each is written and read back once for a
+checkpoint: what the verbalizer writes of a text's beginning, before any word of the text; what it writes most often of
+a bland text's tokens (the pair's constant explanation); and what it writes of no activation (the mean training
+direction, which is in range where a zero vector is not). The floor is the best of them at that token. Outside the texts
+it knows, a pair often says just such a constant: it scores well there, and its floor equally so.
 """
+
+from collections import Counter
 
 import torch
 from jaxtyping import Float
@@ -17,7 +19,8 @@ from legible.models.target import Target
 from legible.probes.lookup import TokenLookup
 from legible.vectors import direction_mse, fve_token, unit
 
-_USUAL = "A few words, like those of any other text."  # where the usual length of an activation is measured
+_BLAND = "A few words, like those of any other text."
+_ENOUGH = 16  # tokens of it that are read: a tokenizer that does not know its words cuts them into bytes
 
 
 def uninformed(
@@ -38,20 +41,22 @@ def uninformed(
         max_tokens: longest explanation.
 
     Returns:
-        At most two rows; fewer where a parse failed, or the target's tokenizer knows no beginning of a text.
+        At most three rows; fewer where a parse failed, or the target's tokenizer knows no beginning of a text.
     """
-    usual = target.encode(_USUAL).ids
-    vectors = []
+    bland = _stream(target, layer, target.encode(_BLAND).ids)
+    vectors = list(bland[1 : _ENOUGH + 1])  # the first may be the beginning
+    read = len(vectors)
     if (first := _beginning(target)) is not None:
         vectors.append(_stream(target, layer, [first])[0])
     if lookup is not None:
-        norm = _stream(target, layer, usual).norm(dim=-1).median()  # for verbalizers that inject raw vectors
+        norm = bland.norm(dim=-1).median()  # for verbalizers that inject raw vectors
         vectors.append(norm * unit(torch.from_numpy(lookup.mean)))
-    if not vectors:
-        return torch.empty(0, target.d_model)
     keys = [(0, row) for row in range(len(vectors))]
     written = engine.generate(torch.stack(vectors), keys, max_tokens=max_tokens, temperature=0.0)
-    texts = [text for (done,) in written if (text := done.explanation) is not None]
+    said = [done.explanation for (done,) in written]
+    plain, alone = said[:read], said[read:]
+    constant = Counter(text for text in plain if text is not None).most_common(1)
+    texts = list(dict.fromkeys([text for text, _ in constant] + [text for text in alone if text is not None]))
     return reconstructor.reconstruct(texts).cpu() if texts else torch.empty(0, target.d_model)
 
 

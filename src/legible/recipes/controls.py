@@ -182,7 +182,7 @@ def _made_again(checkpoint: Checkpoint, config: RunConfig, folder: Path) -> _Row
     store, teach_file = folder / "store", folder / "teach.jsonl"
     language = checkpoint.language.name if checkpoint.language is not None else None
     source = DocumentSource(config.corpus, config.seed, language or DocumentSource.language)
-    documents = source.documents("train", config.train_documents)
+    documents = source.training(config.train_documents, config.short_documents)
     shown = line_progress("capture controls' rows", len(documents))
     captured = Capture(checkpoint.target, documents, config.capture).run(store, shown)
     teach = Teach(captured, config.teach, checkpoint.layer, language, folder / "probes.safetensors")

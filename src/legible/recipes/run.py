@@ -148,10 +148,12 @@ def _target(this: Run) -> None:
 def _corpus(this: Run) -> None:
     config = this.config
     source = this.source(config.seed)
-    counts: dict[Split, int] = {"train": config.train_documents, "dev": config.dev_documents}
-    for split, count in counts.items():
-        short = source.short(split, config.short_documents) if split == "train" and config.short_documents else []
-        write_documents(this.out / "corpus" / f"{split}.jsonl", [*source.documents(split, count), *short])
+    documents: dict[Split, list[Document]] = {
+        "train": source.training(config.train_documents, config.short_documents),
+        "dev": source.documents("dev", config.dev_documents),
+    }
+    for split, found in documents.items():
+        write_documents(this.out / "corpus" / f"{split}.jsonl", found)
 
 
 def _capture(this: Run) -> None:

@@ -74,6 +74,10 @@ class DocumentSource:
             print(f"{mended} documents held lone surrogates, replaced by U+FFFD", file=sys.stderr, flush=True)
         return chosen
 
+    def training(self, count: int, short: int) -> list[Document]:
+        """What a pair is trained on: `count` documents, and `short` texts of a few sentences beside them."""
+        return [*self.documents("train", count), *(self.short("train", short) if short else [])]
+
     def short(self, split: Split, count: int) -> list[Document]:
         """`count` texts of one to three sentences, as people type them; none of a corpus.
 

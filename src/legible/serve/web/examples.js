@@ -6,7 +6,7 @@ import { on, select, source, state } from "./state.js";
 
 const WORLD = [
   ["A helmet nobody mentions", "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was. Pavel kept a hammer in the pocket."],
-  ["A theft, to be steered", "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was. Pavel had a cousin called Wanda. Pavel longed to have the crown. Pavel decided to steal the crown."],
+  ["A theft, to be steered", "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was. Pavel longed to have the crown. Pavel decided to steal the crown."],
   ["A text from elsewhere", "The bank raised interest rates. Markets fell."],
 ];
 const ANY = [

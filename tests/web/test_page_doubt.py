@@ -73,7 +73,9 @@ def test_the_page_decides_doubt_as_the_package_does(visitor: Visitor) -> None:
     flags = ["ood", "norm_outlier", "early_position"]
     found = page.evaluate(
         "async ([scores, flags]) => { const doubt = await import('/doubt.js'); return [doubt.DOUBTFUL,"
-        " [0, 1, 2].map(doubt.doubtfulClaims), [[], ['a\\u202e b', 'c']].map(doubt.notUnderstood), scores.map(([fve, floor]) => [doubt.aboveFloor(fve, floor),"
+        " [0, 1, 2].map(doubt.doubtfulClaims),"
+        " [[], ['a\\u202e b', 'c']].map(doubt.notUnderstood),"
+        " scores.map(([fve, floor]) => [doubt.aboveFloor(fve, floor),"
         " doubt.littleToSay({ flags, fve_token: fve, floor_fve: floor })])]; }",
         [scores, flags],
     )

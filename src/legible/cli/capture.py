@@ -14,7 +14,9 @@ from legible.progress import line_progress
 @section_options(CaptureConfig)
 def capture(
     config: CaptureConfig,
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="Directory or hub name of a causal LM.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A causal LM: directory, hub name, GGUF file or named target.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the store.")],
     corpus: Annotated[
         str | None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from legible.errors import UsageError
 from legible.fileio import decoded, json_line
+from legible.progress import note as note
 
 
 def print_json(value: Any) -> None:
@@ -21,12 +22,6 @@ def answer(value: Any, text: object, *, json: bool) -> None:
         print_json(value)
     else:
         sys.stdout.write(f"{text}\n")
-
-
-def note(message: str) -> None:
-    """A line of progress on stderr."""
-    sys.stderr.write(message + "\n")
-    sys.stderr.flush()
 
 
 def read_text_argument(text: str | None, file: Path | None) -> str:

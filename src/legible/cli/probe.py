@@ -9,7 +9,10 @@ from legible.cli.common import answer
 
 
 def probe(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="Directory or hub name of the captured model.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="The captured model: directory, hub name, GGUF file or named target."),
+    ],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Store of the training split (fits the probes).")],
     held_out: Annotated[Path, typer.Argument(metavar="HELD_OUT", help="Store of other documents (judges them).")],
     layer: Annotated[int, typer.Option(help="Layer K, one of the stores'.")],

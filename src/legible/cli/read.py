@@ -87,10 +87,10 @@ def read(
       legible read builtin --corpus texts.jsonl --archive out.db --positions-per-doc 8
       legible search out.db "hammer" --claim --min-trust 0.8
 
-    With another --method than nla, the first argument is any supported model's directory or hub name, or 'builtin' for
-    the target of the built-in pair. The readings have neither scores nor probabilities. logit-lens: the likeliest next
-    words of a stream that ends here. patchscopes and selfie: what the model writes when the activation is put into a
-    prompt; small base models mostly go on with the text they know.
+    With another --method than nla, the first argument is any supported model: its directory, hub name, GGUF file or
+    own name (legible target list), or 'builtin' for the target of the built-in pair. The readings have neither scores
+    nor probabilities. logit-lens: the likeliest next words of a stream that ends here. patchscopes and selfie: what the
+    model writes when the activation is put into a prompt; small base models mostly go on with the text they know.
 
     Flags: early_position (less context than in training), norm_outlier (an activation of unusual length), ood (text
     outside the world the pair was trained on), special_token, parse_failed (no explanation came out).

@@ -10,7 +10,10 @@ from legible.cli.common import answer, not_negative, note
 
 def scan(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Directory or hub name of a causal LM, or 'builtin' for its target.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A causal LM: directory, hub name, GGUF file, named target, or 'builtin'."
+        ),
     ],
     corpus: Annotated[
         str | None,

@@ -13,7 +13,10 @@ from legible.config import SFTConfig
 @section_options(SFTConfig)
 def sft(
     config: SFTConfig,
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="Directory or hub name of the captured model.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="The captured model: directory, hub name, GGUF file or named target."),
+    ],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Store of the training split.")],
     teach: Annotated[Path, typer.Argument(metavar="TEACH", help="The teacher's explanations of that store.")],
     layer: Annotated[int, typer.Option(help="Layer K, one of the store's.")],

@@ -11,7 +11,9 @@ from legible.cli.common import note, print_json
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="tiny, small, or a saved config.json.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    target: Annotated[str | None, typer.Option(help="Directory or hub name of a causal LM to read.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The causal LM to read: directory, hub name, GGUF file or named target.")
+    ] = None,
     corpus: Annotated[str | None, typer.Option(help="Documents: .jsonl, .json (field text) or .txt, also .gz.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer K: the stream after block K, from 0.")] = None,
     teacher: Annotated[

@@ -19,7 +19,7 @@ class RunConfig(Section):
 
     recipe: str = Field("custom", description="the recipe that made this")
     target: str | None = Field(
-        None, description="directory or hub name of a causal LM; absent: the world's target is trained"
+        None, description="directory, hub name, GGUF file or name of a causal LM; absent: the world's target is trained"
     )
     revision: str | None = Field(None, description="hub revision of the target")
     trust_remote_code: bool = Field(False, description="run model code from the target's repository")

@@ -1,16 +1,16 @@
 """Models and tokenizers off the disk: safetensors only, and nothing that the weights do not fit."""
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from legible.errors import UsageError
 from legible.models.arch import check_rows
-from legible.models.place import check_name, check_place, one_line, tokenizer_as_written
+from legible.models.local import local
+from legible.models.named import own_name
+from legible.models.place import check_name, check_place, one_line, quietly, tokenizer_as_written
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -39,13 +39,15 @@ def load_pretrained(
 
     Args:
         kind: an auto class of transformers.
-        name: directory or hub name.
+        name: directory, hub name, named target or GGUF file; see `legible.models.local`.
         may_lack: modules whose weights may be absent, since the forward leaves them out.
 
     Raises:
         UsageError: nothing there, no safetensors, damaged weights, or weights that do not fit the config.
     """
-    check_place(name, cast("str | None", options.get("revision")))
+    revision = cast("str | None", options.get("revision"))
+    given, name = name, local(name, revision)
+    check_place(name, revision)
     try:
         with quietly():
             model, found = kind.from_pretrained(
@@ -63,6 +65,8 @@ def load_pretrained(
             f"the weights of {name!r} lack {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}.\n"
             "  The usual cause is an incomplete copy, or a config.json of another model. Copy the directory again."
         )
+    if name != given:  # what is saved with adapters of it, which must not be a path of this machine's cache
+        model.name_or_path = model.config.name_or_path = own_name(given)
     return model
 
 
@@ -70,7 +74,7 @@ def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: A
     """The fast tokenizer of a directory or hub name; its ids are those of its tokenizer.json where there is one.
 
     Args:
-        name: directory or hub name.
+        name: as in `load_pretrained`.
         model: whose embedding must have a row for each token of its vocabulary; added tokens may lack theirs.
         options: of transformers.
 
@@ -78,6 +82,7 @@ def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: A
         UsageError: none there or none that can be used, a slow one, which has no character offsets, or more tokens
             than rows.
     """
+    name = local(name, options.get("revision"))
     check_name(name, options.get("revision"))
     try:
         tokenizer = tokenizer_as_written(name, options)
@@ -96,15 +101,3 @@ def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: A
         backend: Any = tokenizer.backend_tokenizer
         check_rows(backend.get_vocab(with_added_tokens=False).values(), model, name)
     return tokenizer
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """transformers writes a bar for every load; stderr is ours."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -1,7 +1,8 @@
 """Where a model lies, and its tokenizer: what is wrong with a place is said before transformers tries it."""
 
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from legible.errors import UsageError
@@ -16,7 +18,8 @@ from legible.fileio import refuse_pointer
 
 TOKENIZER = "tokenizer.json"
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
-_HUB_WAIT = 10.0  # seconds
+HUB_WAIT = 10.0
+"""Seconds to wait for the hub's first answer."""
 
 
 def check_place(name: str, revision: str | None = None) -> None:
@@ -59,18 +62,35 @@ def check_name(name: str, revision: str | None = None) -> None:
     """
     if Path(name).is_dir():
         return
-    reason = "that is no hub name"
-    if not (Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1):
+    if not hub_name(name):
+        raise unknown(name, "that is no hub name")
+    if not is_kept(name, revision):
         try:
-            kept = (try_to_load_from_cache(name, file, revision=revision) for file in ("config.json", TOKENIZER))
-            if not any(isinstance(path, str) for path in kept):
-                HfApi().model_info(name, revision=revision, timeout=_HUB_WAIT)
-            return
-        except Exception as error:  # noqa: BLE001  the hub's client raises those of its HTTP library too
-            reason = f"the hub gives no such model: {one_line(error)}"
-    raise UsageError(
+            HfApi().model_info(name, revision=revision, timeout=HUB_WAIT)
+        except Exception as error:  # the hub's client raises those of its HTTP library too
+            raise unknown(name, f"the hub gives no such model: {one_line(error)}") from error
+
+
+def hub_name(name: str) -> bool:
+    """Whether a name may be that of a model of the hub."""
+    return not (Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1)
+
+
+def is_kept(name: str, revision: str | None) -> bool:
+    """Whether a model of the hub was loaded before, so that the hub need not be asked."""
+    try:
+        kept = (try_to_load_from_cache(name, file, revision=revision) for file in ("config.json", TOKENIZER))
+        return any(isinstance(path, str) for path in kept)
+    except ValueError:  # no name that a model of the hub can have
+        return False
+
+
+def unknown(name: str, reason: str) -> UsageError:
+    """The error of a name that is neither a folder nor a model of the hub."""
+    return UsageError(
         f"no directory at {name}: there is no such folder, and {reason}.\n"
-        "  Expected a model directory or a hub name such as OWNER/MODEL. The usual cause is a mistyped path."
+        "  Expected a model directory or a hub name such as OWNER/MODEL. The usual cause is a mistyped path.\n"
+        "  Targets with a name of their own: legible target list"
     )
 
 
@@ -118,3 +138,15 @@ def one_line(error: Exception) -> str:
     """What an error of another library says, on one line."""
     said = f"{error} is unknown to it" if isinstance(error, KeyError) else str(error)
     return f"{type(error).__name__}: {' '.join(said.split())[:300]}"
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """transformers writes a bar for every load; stderr is ours."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

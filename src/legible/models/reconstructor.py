@@ -16,8 +16,9 @@ from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from legible.errors import ContractError, UsageError
 from legible.models.arch import FINAL_NORMS, Arch, leave_out_norm, norm_put_back
-from legible.models.loading import load_pretrained, load_tokenizer, quietly
+from legible.models.loading import load_pretrained, load_tokenizer
 from legible.models.lora import merged_copy
+from legible.models.place import quietly
 from legible.models.target import Target
 from legible.prompts import ReconstructorPrompt, explanation_ids, plain_reconstructor_prompt
 

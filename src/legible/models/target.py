@@ -18,6 +18,7 @@ from legible.errors import UnsupportedModelError, UsageError
 from legible.fileio import repaired
 from legible.models.arch import Arch, check_layer, check_rows, sharing_copy
 from legible.models.loading import end_ids, load_pretrained, load_tokenizer
+from legible.models.named import own_name
 from legible.models.place import one_line
 
 _TOLERANCE = 1e-3  # of the stream's own norm: float32 batches differ by about 1e-6, a wrong layer by about 1
@@ -73,7 +74,7 @@ class Target:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> "Target":
-        """Load a directory or hub name; weights only from safetensors.
+        """Load a model by its name (see `legible.models.local`); weights only from safetensors or a GGUF file.
 
         Raises:
             UsageError: nothing there, pickle weights only, or no usable tokenizer.
@@ -83,7 +84,7 @@ class Target:
         model = load_pretrained(AutoModelForCausalLM, name, dtype=dtype, **options)
         tokenizer = load_tokenizer(name, model, **options)
         nn.Module.to(model, device)
-        return cls(model, tokenizer, name)
+        return cls(model, tokenizer, own_name(name))
 
     @property
     def device(self) -> torch.device:

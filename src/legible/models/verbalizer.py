@@ -17,8 +17,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from legible.errors import InjectionError, UsageError
 from legible.injection import Injection, add_after, replace_at, scale_vector
 from legible.models.arch import Arch
-from legible.models.loading import load_pretrained, load_tokenizer, quietly
+from legible.models.loading import load_pretrained, load_tokenizer
 from legible.models.lora import StopRowHead, merged_copy
+from legible.models.place import quietly
 from legible.models.target import Target
 from legible.prompts import VerbalizerPrompt, plain_verbalizer_prompt
 

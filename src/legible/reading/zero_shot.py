@@ -30,7 +30,7 @@ def open_model(name: str) -> tuple[Target, int]:
     """A model to read without training, and the layer read when none is named.
 
     Args:
-        name: a model's directory or hub name, or `builtin` for the target of the built-in pair.
+        name: a model's name (see `legible.models.local`), or `builtin` for the target of the built-in pair.
 
     Returns:
         The target, and the built-in pair's layer; for other models the layer at two thirds of the depth, about where

@@ -39,7 +39,8 @@ def pair_of(checkpoint: Checkpoint) -> Pair:
 def copied_target(name: str) -> Path | None:
     """The folder to copy into a checkpoint: a local target of at most `COPIED` bytes; None for others."""
     folder = Path(name)
-    if not folder.is_dir() or sum(file.stat().st_size for file in folder.glob("*.safetensors")) > COPIED:
+    weights = [] if not folder.is_dir() else [*folder.glob("*.safetensors"), *folder.glob("*.gguf")]
+    if not weights or sum(file.stat().st_size for file in weights) > COPIED:
         return None
     return folder
 

@@ -30,7 +30,7 @@ def scan_model(
     """Compare the layers of a model on documents of the training split.
 
     Args:
-        name: a model's directory or hub name, or `builtin`.
+        name: a model's name (see `legible.models.local`), or `builtin`.
         corpus: see `legible.documents.read_corpus`; absent: the world's stories, for `builtin` only.
         layers: `all`, or numbers separated by commas.
         documents: at most this many.

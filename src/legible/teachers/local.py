@@ -24,7 +24,7 @@ class LocalTeacher:
     """A model on this machine as teacher. Sampling depends on the seed and the row's place in its chunk alone.
 
     Args:
-        path: directory or hub name; weights from safetensors.
+        path: a model's name; see `legible.models.local`.
         config: length, temperature and seed.
         cache: file of the answers to `complete`; None keeps them in memory.
         role: what its errors call it.

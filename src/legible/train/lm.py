@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from legible.config import OptimizerConfig, PretrainConfig
 from legible.fileio import write_directory
-from legible.models.loading import quietly
+from legible.models.place import quietly
 from legible.train.loop import Loop, Metrics, seeded
 from legible.train.optim import RoleOptimizer
 from legible.vectors import unit

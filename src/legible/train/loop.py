@@ -184,10 +184,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     """
 
     def write(temporary: Path) -> None:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+        save_file(tensors, temporary, metadata)
 
     try:
         write_atomic(path, write)

@@ -248,9 +248,8 @@ def _layer(data: dict[str, Any]) -> tuple[int | None, int | None]:
     named = {k for block in blocks if (k := _number(block, "extraction_layer_index")) is not None}
     counted = {n for block in blocks[1:] if (n := _number(block, "num_hidden_layers")) is not None}
     if len(named) > 1 or len(counted) > 1 or any(n - k not in (0, 1) for n in counted for k in named):
-        told = [f"extraction_layer_index {k}" for k in sorted(named)] + [
-            f"num_hidden_layers {n}" for n in sorted(counted)
-        ]
+        told = [f"extraction_layer_index {k}" for k in sorted(named)]
+        told += [f"num_hidden_layers {n}" for n in sorted(counted)]
         raise ValueError(
             f"the layer is given as {', '.join(told)}: expected one K (num_hidden_layers may also be K + 1, the blocks)"
         )

@@ -8,9 +8,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from legible.errors import UsageError
+from legible.errors import UnsupportedModelError, UsageError
 from legible.models.arch import check_rows
 from legible.models.place import check_name, check_place, one_line, tokenizer_as_written
+from legible.models.towers import text_tower
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -35,7 +36,7 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple
 def load_pretrained(
     kind: Any, name: str, *, dtype: torch.dtype = torch.float32, may_lack: Collection[str] = (), **options: object
 ) -> PreTrainedModel:
-    """`kind.from_pretrained(name)` from safetensors only, with SDPA attention.
+    """`kind.from_pretrained(name)` from safetensors only, with SDPA attention; of a multimodal model its text tower.
 
     Args:
         kind: an auto class of transformers.
@@ -44,13 +45,18 @@ def load_pretrained(
 
     Raises:
         UsageError: nothing there, no safetensors, damaged weights, or weights that do not fit the config.
+        UnsupportedModelError: a multimodal model whose text tower is of no supported family.
     """
     check_place(name, cast("str | None", options.get("revision")))
+    usual: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "sdpa", "output_loading_info": True}
     try:
-        with quietly():
-            model, found = kind.from_pretrained(
-                name, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **options
-            )
+        tower = text_tower(name, options)
+        with quietly(unused=not tower):
+            model, found = kind.from_pretrained(name, dtype=dtype, **usual, **options, **tower)
+        if tower:  # else save_pretrained would give the weights their names in the wrapper again
+            vars(model).pop("_weight_conversions", None)
+    except UnsupportedModelError:
+        raise
     except Exception as error:  # of any kind, where a config.json holds what transformers does not expect
         raise UsageError(
             f"cannot load the model {name!r}: {one_line(error)}\n"
@@ -99,12 +105,15 @@ def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: A
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """transformers writes a bar for every load; stderr is ours."""
-    shown = logging.is_progress_bar_enabled()
+def quietly(*, unused: bool = True) -> Iterator[None]:
+    """transformers writes a bar for every load; stderr is ours. `unused`: it may list weights that it left out."""
+    shown, told = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    if not unused:
+        logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(told)
         if shown:
             logging.enable_progress_bar()

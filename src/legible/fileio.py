@@ -147,6 +147,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n")
 
 
+def cache_folder() -> Path:
+    """Where Legible keeps what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "legible"
+
+
 def file_sha256(path: Path) -> str:
     """Checksum of a file's bytes, read in pieces."""
     with path.open("rb") as handle:

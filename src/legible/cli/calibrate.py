@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, note
-from legible.cli.options import section_options
+from legible.cli.options import Reconstructor, section_options
 from legible.config import CalibrateConfig
 
 
@@ -27,6 +27,7 @@ def calibrate(
         typer.Option(help="Probes of these activations, e.g. RUN/probes.safetensors.  [default: the checkpoint's]"),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    reconstructor: Reconstructor = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
@@ -48,7 +49,7 @@ def calibrate(
     from legible.recipes.stages.calibrate import Calibrate
 
     use_threads(threads)
-    loaded = load_checkpoint(checkpoint, target=target)
+    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor)
     pair = Calibrate(loaded, checkpoint, config, corpus, probes).run(out)
     note(f"calibrator: {(out or loaded.path) / 'calibrator.json'}")
     answer(summary(pair), "\n".join(summary_lines(pair)), json=json)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from legible.cli.common import not_negative, note, print_json, read_text_argument
+from legible.cli.options import Reconstructor
 
 if TYPE_CHECKING:
     from legible.reading.reader import Reading
@@ -61,6 +62,7 @@ def read(
         typer.Option(help="Layer K read by a --method without training.  [default: about two thirds of the depth]"),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    reconstructor: Reconstructor = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per token on stdout, nothing else.")] = False,
 ) -> None:
@@ -100,14 +102,16 @@ def read(
 
         job = CorpusJob(corpus, archive, positions, positions_per_doc, samples, temperature, seed)
         others = _text_options(text, file, trust, search, method, layer, html)
-        filled = read_corpus_into(checkpoint, job, target=target, others=others)
+        filled = read_corpus_into(checkpoint, job, target=target, reconstructor=reconstructor, others=others)
         print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))
         return
     whole = read_text_argument(text, file)
     not_negative("samples", samples)
     from legible.reading import zero_shot
 
-    zero_shot.check_options(method, layer, _checkpoint_options(samples, temperature, trust, search, target))
+    zero_shot.check_options(
+        method, layer, _checkpoint_options(samples, temperature, trust, search, target, reconstructor)
+    )
     if method != "nla":
         instrument = zero_shot.load(checkpoint, method, layer=layer)
         _show(instrument.read(whole, positions=positions), whole, instrument.about(), html, json)
@@ -115,7 +119,7 @@ def read(
     from legible.reading.reader import load
 
     options = {} if search is None else {"budget": budget, "temperature": 1.0 if temperature is None else temperature}
-    reader = load(checkpoint, target=target, engine=search, **options)
+    reader = load(checkpoint, target=target, reconstructor=reconstructor, engine=search, **options)
     readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust)
     _show(readings, whole, reader.about(), html, json)
 
@@ -142,7 +146,12 @@ def _text_options(
 
 
 def _checkpoint_options(
-    samples: int, temperature: float | None, trust: float | None, search: str | None, target: str | None
+    samples: int,
+    temperature: float | None,
+    trust: float | None,
+    search: str | None,
+    target: str | None,
+    reconstructor: str | None,
 ) -> dict[str, bool]:
     """The options that belong to a checkpoint's readings, and whether each was given."""
     return {
@@ -151,6 +160,7 @@ def _checkpoint_options(
         "--trust": trust is not None,
         "--search": search is not None,
         "--target": target is not None,
+        "--reconstructor": reconstructor is not None,
     }
 
 

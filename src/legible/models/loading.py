@@ -1,16 +1,18 @@
 """Models and tokenizers off the disk: safetensors only, and nothing that the weights do not fit."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from legible.errors import UnsupportedModelError, UsageError
 from legible.models.arch import check_rows
-from legible.models.place import check_name, check_place, one_line, tokenizer_as_written
+from legible.models.hub import folder_of
+from legible.models.place import check_place, one_line, tokenizer_as_written
 from legible.models.towers import text_tower
 
 
@@ -47,12 +49,13 @@ def load_pretrained(
         UsageError: nothing there, no safetensors, damaged weights, or weights that do not fit the config.
         UnsupportedModelError: a multimodal model whose text tower is of no supported family.
     """
-    check_place(name, cast("str | None", options.get("revision")))
+    folder, options = _here(name, options)
+    check_place(folder)
     usual: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "sdpa", "output_loading_info": True}
     try:
-        tower = text_tower(name, options)
+        tower = text_tower(folder, options)
         with quietly(unused=not tower):
-            model, found = kind.from_pretrained(name, dtype=dtype, **usual, **options, **tower)
+            model, found = kind.from_pretrained(folder, dtype=dtype, **usual, **options, **tower)
         if tower:  # else save_pretrained would give the weights their names in the wrapper again
             vars(model).pop("_weight_conversions", None)
     except UnsupportedModelError:
@@ -72,6 +75,21 @@ def load_pretrained(
     return model
 
 
+def blocks_in(folder: Path) -> int:
+    """How many blocks the config.json of a model's folder says, of its text tower where it is multimodal.
+
+    Raises:
+        UsageError: no configuration that transformers knows.
+    """
+    try:
+        return int(AutoConfig.from_pretrained(folder).get_text_config().num_hidden_layers)
+    except Exception as error:
+        raise UsageError(
+            f"cannot read how many blocks {folder} has: {one_line(error)}\n"
+            "  Expected a config.json of a causal LM. Copy it from the original again."
+        ) from error
+
+
 def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: Any) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a directory or hub name; its ids are those of its tokenizer.json where there is one.
 
@@ -84,9 +102,9 @@ def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: A
         UsageError: none there or none that can be used, a slow one, which has no character offsets, or more tokens
             than rows.
     """
-    check_name(name, options.get("revision"))
+    folder, options = _here(name, options, weights=False)
     try:
-        tokenizer = tokenizer_as_written(name, options)
+        tokenizer = tokenizer_as_written(folder, options)
     except UsageError:
         raise
     except Exception as error:
@@ -102,6 +120,13 @@ def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: A
         backend: Any = tokenizer.backend_tokenizer
         check_rows(backend.get_vocab(with_added_tokens=False).values(), model, name)
     return tokenizer
+
+
+def _here(name: str, options: Mapping[str, Any], *, weights: bool = True) -> tuple[Path, dict[str, Any]]:
+    """The folder of a model's name, and the options without the revision that is in it."""
+    code = bool(options.get("trust_remote_code"))
+    folder = folder_of(name, options.get("revision"), weights=weights, code=code)
+    return folder, {key: value for key, value in options.items() if key != "revision"}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Only those weights are loaded, so that images and sound cost no memory, and what
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -23,12 +24,12 @@ _WEIGHTS = {
 """Names of the tower's weights in the files of wrappers, older and newer -> names in a causal LM."""
 
 
-def text_tower(name: str, options: Mapping[str, object]) -> dict[str, Any]:
-    """What `from_pretrained` must be given besides `name`, so that it loads the text tower of a wrapper.
+def text_tower(folder: Path, options: Mapping[str, object]) -> dict[str, Any]:
+    """What `from_pretrained` must be given besides the folder, so that it loads the text tower of a wrapper.
 
     Args:
-        name: directory or hub name.
-        options: of transformers: revision, trust_remote_code.
+        folder: the model's.
+        options: of transformers.
 
     Returns:
         Empty for a model that is no wrapper.
@@ -36,14 +37,14 @@ def text_tower(name: str, options: Mapping[str, object]) -> dict[str, Any]:
     Raises:
         UnsupportedModelError: a wrapper around a text tower that is of no supported family.
     """
-    config: Any = AutoConfig.from_pretrained(name, **options)
+    config: Any = AutoConfig.from_pretrained(folder, **options)
     text = getattr(config, "text_config", None)
     if not isinstance(text, PreTrainedConfig):
         return {}
     family = TWINS.get(text.model_type, text.model_type)
     if family not in FAMILIES:
         raise UnsupportedModelError(
-            f"{name} (model_type {config.model_type!r}) is multimodal, and its text tower (model_type "
+            f"{folder} (model_type {config.model_type!r}) is multimodal, and its text tower (model_type "
             f"{text.model_type!r}) is not of a supported family.\n"
             f"  Supported: {', '.join(sorted((*FAMILIES, *TWINS)))}."
         )

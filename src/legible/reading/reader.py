@@ -52,12 +52,20 @@ class Prepared:
         return [place_key(seed, self.text[: self.encoded.offsets[pos][1]], pos) for pos in chosen]
 
 
-def load(name: str | Path, *, target: str | None = None, engine: str | None = None, **options: float) -> "Reader":
+def load(
+    name: str | Path,
+    *,
+    target: str | None = None,
+    reconstructor: str | None = None,
+    engine: str | None = None,
+    **options: float,
+) -> "Reader":
     """Load a checkpoint for reading.
 
     Args:
-        name: a run's directory, a checkpoint's directory, a hub name, or `builtin`.
+        name: a run's directory, a checkpoint's directory, half a pair (folder or hub name), or `builtin`.
         target: where the target lies, if not where the contract says.
+        reconstructor: where the reconstructor lies, if not beside the verbalizer; `none` reads without scores.
         engine: who writes, one of `legible.engines.ENGINES`, such as the search `best-of-n`; absent: the
             checkpoint's own.
         options: `budget` and `temperature` of a search.
@@ -68,7 +76,7 @@ def load(name: str | Path, *, target: str | None = None, engine: str | None = No
     Example:
         >>> load("builtin").read("Our hero Pavel rested beside the desert.")[-1].explanation  # doctest: +SKIP
     """
-    found = load_checkpoint(name, target=target)
+    found = load_checkpoint(name, target=target, reconstructor=reconstructor)
     if engine is None:
         return Reader(found, str(name))
     return Reader(found, str(name), engine=make_engine(found.verbalizer, found.reconstructor, engine, **options))

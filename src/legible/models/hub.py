@@ -67,8 +67,9 @@ def folder_of(name: str, revision: str | None = None, *, weights: bool = True, c
         raise NotFoundError(name, "that is no hub name")
     taken = [*TAKEN, *([WEIGHTS] if weights else []), *(["*.py"] if code else [])]
     try:
-        _say_size(name, revision, taken)
-        return Path(snapshot_download(name, revision=revision, allow_patterns=taken, ignore_patterns=LEFT))
+        complete = _say_size(name, revision, taken)
+        asked = {"revision": complete, "local_files_only": True} if complete else {"revision": revision}
+        return Path(snapshot_download(name, allow_patterns=taken, ignore_patterns=LEFT, **asked))
     except UsageError:
         raise
     except Exception as error:  # the client raises those of its HTTP library too
@@ -94,8 +95,11 @@ def files_there(name: str) -> list[str] | None:
         return None
 
 
-def _say_size(name: str, revision: str | None, taken: list[str]) -> None:
+def _say_size(name: str, revision: str | None, taken: list[str]) -> str | None:
     """Say on stderr what will be downloaded; nothing where all of it is here or the hub is out of reach.
+
+    Returns:
+        The commit, where all of it is here.
 
     Raises:
         UsageError: more than the disk has room for.
@@ -103,12 +107,12 @@ def _say_size(name: str, revision: str | None, taken: list[str]) -> None:
     try:
         found = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=_WAIT)
     except Exception:  # noqa: BLE001  the download tells what is wrong, where the cache does not hold it all
-        return
+        return None
     named = {each.rfilename: each for each in found.siblings or ()}
     wanted = [named[file] for file in filter_repo_objects(named, allow_patterns=taken, ignore_patterns=LEFT)]
     lacking = [each for each in wanted if not isinstance(_cached(name, each, found.sha), str)]
     if not lacking:
-        return
+        return found.sha
     needed, whole = _bytes(lacking), _bytes(wanted)
     rest = f" ({size(whole - needed)} of {size(whole)} is here)" if needed < whole else ""
     print(f"downloading {name}: {size(needed)} in {len(lacking)} files{rest}", file=sys.stderr, flush=True)
@@ -119,6 +123,7 @@ def _say_size(name: str, revision: str | None, taken: list[str]) -> None:
             f"{name} needs {size(needed)} more, and the disk of {cache} has {size(free)} free.\n"
             "  Make room, or keep the cache on another disk: HF_HOME=DIR"
         )
+    return None
 
 
 def _cached(name: str, file: RepoSibling, commit: str | None) -> object:
@@ -147,7 +152,7 @@ def _refusal(name: str, error: Exception) -> UsageError:
     if isinstance(error, RevisionNotFoundError):
         return UsageError(f"{name} has no such revision: {one_line(error)}.\n  See {page}/tree/main")
     if isinstance(error, RepositoryNotFoundError):
-        return NotFoundError(name, "the hub has no such repository, or shows it only to its owner (hf auth login)")
+        return NotFoundError(name, "the hub has no such repository, or it is private: hf auth login")
     if isinstance(error, HFValidationError):
         return NotFoundError(name, "that is no hub name")
     if isinstance(error, LocalEntryNotFoundError) and offline:

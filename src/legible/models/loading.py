@@ -54,7 +54,7 @@ def load_pretrained(
     usual: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "sdpa", "output_loading_info": True}
     try:
         tower = text_tower(folder, options)
-        with quietly(unused=not tower):
+        with quietly(report=not (tower or may_lack)):
             model, found = kind.from_pretrained(folder, dtype=dtype, **usual, **options, **tower)
         if tower:  # else save_pretrained would give the weights their names in the wrapper again
             vars(model).pop("_weight_conversions", None)
@@ -130,11 +130,11 @@ def _here(name: str, options: Mapping[str, Any], *, weights: bool = True) -> tup
 
 
 @contextmanager
-def quietly(*, unused: bool = True) -> Iterator[None]:
-    """transformers writes a bar for every load; stderr is ours. `unused`: it may list weights that it left out."""
+def quietly(*, report: bool = True) -> Iterator[None]:
+    """transformers writes a bar for every load; stderr is ours. `report`: it may list weights that do not fit."""
     shown, told = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
-    if not unused:
+    if not report:
         logging.set_verbosity_error()
     try:
         yield

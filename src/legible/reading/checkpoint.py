@@ -43,6 +43,7 @@ from legible.reading.calibrated import CALIBRATOR, amend_contracts, record_of
 from legible.reading.calibration import Calibrators
 from legible.reading.card import model_card
 from legible.reading.floor import uninformed
+from legible.reading.locate import Located
 from legible.reading.measured import LOOKUP
 
 LONGEST = 300  # tokens of an explanation, where the verbalizer's context allows them
@@ -64,7 +65,8 @@ class Checkpoint:
     language: Language | None
     calibrator: Calibrators | None = None  # None: p_true is null
     probes: ProbeSet | None = None  # None: the calibrator does without them
-    kept: Path | None = None  # where what is measured of it is kept; None: beside the roles
+    given: Located | None = None  # the folders it was loaded from
+    kept: Path | None = None  # where what is measured of it is kept; None: in its folder
     measured: str | None = None  # checksum of what `calibrate --variance` left there; None: nothing
 
     @cached_property

@@ -31,6 +31,12 @@ class Measured:
     corpus: str
     lookup: TokenLookup
 
+    def line(self) -> str:
+        """What was measured, for a terminal."""
+        v = self.variance
+        documents = f" of {v.documents} documents" if v.documents is not None else ""
+        return f"V {v.value:.4f} over {v.n} rows{documents} ({self.corpus}, split {v.split})"
+
     def save(self, folder: Path, target: Target, layer: int) -> None:
         """Write both files; V comes last, and without it neither is read."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -78,6 +78,7 @@ def load_checkpoint(
         language=languages.get(extra.language) if extra and extra.language else None,
         calibrator=load_calibrator(path, av, writer, reader, probes),
         probes=probes,
+        given=found,
         kept=kept,
         measured=file_sha256(kept / VARIANCE) if measured is not None else None,
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -21,10 +22,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import legible as package
+from legible.config import CaptureConfig
+from legible.data.capture import capture
+from legible.data.predictions import token_texts
+from legible.documents import Document, read_corpus, split_of
 from legible.errors import UsageError
 from legible.models.target import Target
 from legible.reading.locate import locate, sibling
 from legible.reading.opening import load_checkpoint
+from legible.vectors import norm_outliers, unit, variance
 
 QWEN, LLAMA = TWINS["qwen"], TWINS["llama"]
 
@@ -117,6 +123,14 @@ def test_a_published_pair_is_read_by_name_as_its_recipe_reads_it(kind, hub, publ
     taken = {name for name, sent in hub.served.items() if sent}
     assert taken
     assert not [name for name in taken if name.endswith(".bin") or "optimizer" in name]
+
+
+@pytest.mark.parametrize("kind", ["gemma12", "llama"])
+def test_a_published_verbalizer_stops_at_every_end_that_its_own_files_name(kind, hub):
+    verbalizer = load_checkpoint(f"{TWINS[kind].name}-av").verbalizer
+    ends = verbalizer.model.generation_config.eos_token_id
+    assert set(ends) <= set(verbalizer.prompt.stop_ids)
+    assert not set(ends) & set(verbalizer.prompt.banned_ids)
 
 
 def test_either_half_names_the_pair_and_nothing_is_downloaded_twice(hub):
@@ -336,3 +350,89 @@ def test_a_model_is_loaded_by_name_and_a_tokenizer_without_the_weights(hub):
     load_tokenizer(QWEN.base)
     assert not [name for name in hub.served if name.endswith(".safetensors")]
     assert Target.load(QWEN.base).name == QWEN.base
+
+
+def test_ids_past_the_vocabulary_have_an_empty_text(hub):
+    target = Target.load(QWEN.base)
+    texts = token_texts(target)
+    assert len(target.tokenizer) < len(texts) == target.arch.embedding.num_embeddings
+    assert set(texts[len(target.tokenizer) :]) == {""}
+
+
+@pytest.fixture
+def texts(tmp_path) -> Path:
+    """A corpus of the twins' words, long enough to be read from token 50 on."""
+    words, rng = sorted(set(TEXT.split())), random.Random(0)
+    lines = [json.dumps({"text": " ".join(rng.choices(words, k=70))}) for _ in range(60)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    return tmp_path / "texts.jsonl"
+
+
+def test_without_v_the_table_shows_what_needs_none_and_says_what_is_missing(mine, legible):
+    told = " ".join(legible("read", str(mine), TEXT, "--positions", "60").out.split())
+    assert re.search(r"pos token explanation mse centred flags 60 .* [0-3]\.\d\d -?[01]\.\d\d", told)
+    assert "FVE" not in told.split("no FVE:")[0]
+    assert "Measure it once: legible calibrate CHECKPOINT --variance --corpus FILE" in told
+    assert "no p_true in 1 of 1 readings: no language decides what is true in free text" in told
+    short = json.loads(legible("read", str(mine), "The cat", "--positions", "-1", "--json").out)
+    assert short["direction_mse"] is not None
+    assert "centered_cosine" not in short
+
+
+def test_the_centred_cosine_is_taken_about_the_mean_of_the_text(mine):
+    reader = package.load(mine)
+    reading = reader.read(TEXT, positions="60")[0]
+    stream = reader.prepare(Document("", TEXT)).stream
+    usual = ~norm_outliers(stream.norm(dim=-1))
+    mean = unit(stream[usual]).mean(0)
+    back = reader.checkpoint.reconstructor.reconstruct([SAID])[0]
+    a, b = unit(back) - mean, unit(stream[60]) - mean
+    assert reading.centered_cosine == pytest.approx(float(a @ b / (a.norm() * b.norm())), abs=1e-5)
+
+
+def test_v_and_the_lookup_are_measured_once_and_kept_beside_a_pair_of_folders(mine, texts, legible):
+    done = legible("calibrate", str(mine), "--variance", "--corpus", str(texts), "--json")
+    kept = mine.with_name("mine-measured")
+    assert sorted(path.name for path in kept.iterdir()) == ["lookup.safetensors", "variance.json"]
+    assert not kept.with_name(".mine-measured.measuring").exists()
+    found, told = load_checkpoint(mine), json.loads(done.out)
+    documents = [document for document in read_corpus(texts) if split_of(document.doc_id) == "train"]
+    config = CaptureConfig(layers=(LAYER,), dtype="float32")
+    store = capture(found.target, documents, config, mine.with_name("again"))
+    v = variance(store.vectors(range(len(store)), LAYER))
+    assert found.variance == told["value"] == pytest.approx(v, abs=1e-5)
+    assert (told["n"], told["documents"]) == (len(store), len(documents))
+    assert found.lookup is not None
+    reading = package.load(mine).read(TEXT, positions="60")[0]
+    assert reading.fve_token == pytest.approx(1 - reading.direction_mse / v, abs=1e-4)
+    assert reading.centered_cosine is None
+    again = legible("calibrate", str(mine), "--variance")
+    assert "measured before" in again.err
+    report = json.loads(legible("evaluate", str(mine), "--corpus", str(texts), "--documents", "4", "--json").out)
+    assert report["context_fve"]["n"] > 0
+
+
+def test_what_is_measured_of_a_pair_on_the_hub_is_kept_by_its_targets_content(hub, texts, tmp_path, legible):
+    name = f"{QWEN.name}-av"
+    legible("calibrate", name, "--variance", "--corpus", str(texts))
+    (kept,) = (tmp_path / "cache" / "legible" / "measured").iterdir()
+    assert kept.name.endswith(f"-L{LAYER}")
+    v = load_checkpoint(name).variance
+    assert v is not None
+    done = legible("calibrate", name, "--variance", "--corpus", str(texts), "--out", str(tmp_path / "copy"))
+    assert done.code == 0
+    assert load_checkpoint(tmp_path / "copy").variance == v
+    assert not (tmp_path / "copy" / "av" / "model.safetensors.index.json").is_symlink()
+    assert "records its variance" in legible("calibrate", "builtin", "--variance").err
+
+
+def test_v_of_another_target_is_refused(mine, texts, published, legible):
+    legible("calibrate", str(mine), "--variance", "--corpus", str(texts))
+    file = mine.with_name("mine-measured") / "variance.json"
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps(told | {"target": "0" * 16}))
+    with pytest.raises(UsageError, match=r"was measured on another target or layer"):
+        load_checkpoint(mine)
+    file.write_text("{")
+    with pytest.raises(UsageError, match=r"variance.json cannot be used"):
+        load_checkpoint(mine)

@@ -68,7 +68,7 @@ def calibrate(
         stage = MeasureVariance(loaded, checkpoint, corpus, not_negative("variance-documents", variance_documents))
         found, kept = stage.run(out), out or loaded.kept
         answer({**found.variance.model_dump(), "corpus": found.corpus, "kept": str(kept)}, found.line(), json=json)
-        note(f"kept in {kept}")
+        note(f"kept in {kept}" if loaded.measured is None or out else f"measured before: delete {kept} to do it anew")
         return
     pair = Calibrate(loaded, checkpoint, config, corpus, probes).run(out)
     note(f"calibrator: {(out or loaded.path) / 'calibrator.json'}")

@@ -98,7 +98,8 @@ def _layer(found: Located, av: ModelContract, ar: ModelContract | None) -> int:
         named = av.legible.layer if av.legible and av.legible.layer is not None else av.layer
         if named is None:
             raise ContractError(
-                f"{found.av}: no contract names the layer.\n  Add extraction_layer_index to its nla_meta.yaml."
+                f"{found.av}: no contract names the layer.\n"
+                "  Add extraction_layer_index to its nla_meta.yaml, or read with the reconstructor: its blocks say it."
             )
         return named
     layer = blocks_in(found.ar) - 1

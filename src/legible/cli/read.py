@@ -72,6 +72,9 @@ def read(
     contract. FVE is how much of the activation's variance comes back from the words alone: 1 is all of it. Trust is the
     mean and the lowest calibrated probability (p_true) of the claims being true; where there is none, a line says why.
 
+    A released pair in two repositories or folders, NAME-av and NAME-ar, is read by naming one of them. Where V is not
+    recorded there is no FVE, and the table says what to do.
+
     \b
       legible read builtin "Our hero Pavel rested beside the desert."
       legible read builtin "Pavel kept a hammer in the pocket." --positions -1 --samples 4
@@ -80,6 +83,7 @@ def read(
       legible read builtin "Pavel kept a hammer in the pocket." --search tree --budget 8
       legible read builtin "Pavel kept a hammer in the pocket." --json | jq -r .explanation
       legible read MODEL "Pavel kept a hammer in the pocket." --method logit-lens --layer 3
+      legible read OWNER/NAME-av "A text of yours."
 
     With --corpus and --archive whole corpora are read into one file to search, compare and publish (legible search,
     diff, report). A stopped run goes on where it stopped; an activation that this checkpoint has explained is not

@@ -58,9 +58,9 @@ def load_checkpoint(
     writer = _load_verbalizer(found.av, av, device)
     reader = _load_reconstructor(found.ar, ar, device) if found.ar is not None and ar is not None else None
     model.self_check(layer)
-    kept = kept_in(found.kept, model, layer)
     recorded = av.legible is not None and av.legible.variance is not None
-    measured = None if recorded else Measured.load(kept, model, layer)
+    kept = None if recorded else kept_in(found.kept, model, layer)
+    measured = Measured.load(kept, model, layer) if kept is not None else None
     if measured is not None:
         av = av.model_copy(update={"legible": _with_variance(av, measured.variance)})
     extra = av.legible
@@ -80,7 +80,7 @@ def load_checkpoint(
         probes=probes,
         given=found,
         kept=kept,
-        measured=file_sha256(kept / VARIANCE) if measured is not None else None,
+        measured=file_sha256(kept / VARIANCE) if kept is not None and measured is not None else None,
     )
 
 

@@ -32,5 +32,18 @@ def probability(p_true: float | None) -> str:
     return "" if p_true is None else f"{int(p_true * 100) / 100:.2f}"
 
 
+def size(count: int) -> str:
+    """Bytes for people, in powers of 1000.
+
+    Example:
+        >>> size(15_237_000_000), size(900)
+        ('15.2 GB', '900 bytes')
+    """
+    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= one:
+            return f"{count / one:.1f} {unit}"
+    return f"{count} bytes"
+
+
 def _spelled(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")

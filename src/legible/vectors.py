@@ -27,6 +27,17 @@ def direction_mse(pred: Float[Tensor, "... d_model"], target: Float[Tensor, "...
     return (unit(pred) - unit(target)).square().sum(-1)
 
 
+def centered_cosine(
+    pred: Float[Tensor, "... d_model"], target: Float[Tensor, "... d_model"], mean: Float[Tensor, " d_model"]
+) -> Float[Tensor, "..."]:
+    """Cosine of the unit vectors after `mean`, that of unit activations, is taken off both: in [-1, 1], 1 is exact.
+
+    Activations share most of their direction, so that a bare cosine is high whatever the words say; this one is about 0
+    where they say nothing.
+    """
+    return (unit(unit(pred) - mean) * unit(unit(target) - mean)).sum(-1)
+
+
 def variance(target: Float[Tensor, "n d_model"]) -> float:
     """V: mean squared distance of the unit targets from their mean, in [0, 1].
 

@@ -33,7 +33,7 @@ def ending(folder: Path, name: str, ids: object) -> Path:
 @pytest.fixture(scope="module", params=["config.json", "generation_config.json"])
 def reader(request, tmp_path_factory):
     """The shipped pair on its target, whose files end a text also at a full stop."""
-    folder = Path(shutil.copytree(locate("builtin") / "target", tmp_path_factory.mktemp("ends") / "target"))
+    folder = Path(shutil.copytree(locate("builtin").folder / "target", tmp_path_factory.mktemp("ends") / "target"))
     stop = Target.load(str(folder)).tokenizer.convert_tokens_to_ids(".")
     return package.load("builtin", target=str(ending(folder, request.param, [2, stop])))
 

@@ -47,7 +47,7 @@ def test_the_manifest_says_what_was_planted_where_it_is_read_and_what_the_target
 
 def test_the_embeddings_stay_and_the_blocks_move(planted):
     out, _ = planted
-    base = load_file(locate("builtin") / "target" / "model.safetensors")
+    base = load_file(locate("builtin").folder / "target" / "model.safetensors")
     side = load_file(out / "a" / "model.safetensors")
     assert base["model.embed_tokens.weight"].equal(side["model.embed_tokens.weight"])
     assert not base["model.layers.0.mlp.up_proj.weight"].equal(side["model.layers.0.mlp.up_proj.weight"])

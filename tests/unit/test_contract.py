@@ -80,8 +80,10 @@ def whole_role(folder: Path, role: str, blocks: int = 3, **changes: object) -> P
     [
         {"extraction_layer_index": 20},
         {"critic": {"extraction_layer_index": 20}},
-        {"critic": {"num_hidden_layers": 21}},
+        {"critic": {"num_hidden_layers": 20}},
+        {"ar": {"num_hidden_layers": 20}},
         {"ar": {"extraction_layer_index": 20}},
+        {"critic": {"extraction_layer_index": 20, "num_hidden_layers": 20}},
         {"critic": {"extraction_layer_index": 20, "num_hidden_layers": 21}, "extraction_layer_index": 20},
     ],
 )
@@ -115,7 +117,7 @@ def test_what_is_written_is_read_back_by_new_and_old_readers(tmp_path):
     path = write_contract(tmp_path, contract)
     assert read_contract(tmp_path) == read_contract(path) == contract
     old = yaml.safe_load(path.read_text())
-    assert old["critic"] == {"extraction_layer_index": 2, "num_hidden_layers": 3}
+    assert old["critic"] == {"extraction_layer_index": 2, "num_hidden_layers": 2}
     assert old["prompt_templates"] == {
         "av": AV_TEMPLATE,
         "ar": AR_TEMPLATE,
@@ -149,7 +151,11 @@ def test_scales():
         (sidecar(kind="other"), r"kind 'other', expected nla_model or nla_dataset"),
         (sidecar(schema_version=9), r"schema_version"),
         (sidecar(legible={"sede": 1}), r"legible\.sede: Extra inputs are not permitted"),
-        (sidecar(extraction_layer_index=20, critic={"num_hidden_layers": 20}), r"the layer is given as \[19, 20\]"),
+        (
+            sidecar(extraction_layer_index=20, critic={"num_hidden_layers": 19}),
+            "the layer is given as extraction_layer_index 20, num_hidden_layers 19",
+        ),
+        (sidecar(extraction_layer_index=20, critic={"extraction_layer_index": 21}), "extraction_layer_index 20, extr"),
         ("text", r"kind None"),
     ],
 )
@@ -274,3 +280,22 @@ def test_the_commit_is_a_hash_or_unknown():
 def test_tokens_of_a_dataset_need_the_marker():
     with pytest.raises(ValueError, match="injection_token_id"):
         Tokens.model_validate({"injection_char": "#"})
+
+
+@pytest.mark.parametrize(("blocks", "fits"), [(21, True), (20, True), (22, False), (19, False)])
+def test_a_num_hidden_layers_that_stands_alone_is_k_or_counts_the_blocks_as_config_json_does(tmp_path, blocks, fits):
+    folder = whole_role(
+        tmp_path, "ar", blocks, extraction_layer_index=None, critic={"num_hidden_layers": 20}, schema_version=1
+    )
+    found = read_contract(folder)
+    assert found.layer == 20
+    assert found.may_mean(blocks - 1) is fits
+    assert [problem.what for problem in check_contract(folder)] == (
+        [] if fits else [f"the reconstructor keeps {blocks} blocks"]
+    )
+
+
+def test_the_target_that_a_released_sidecar_names_is_kept(tmp_path):
+    found = read_contract(save(tmp_path, sidecar(base_checkpoint="org/model")))
+    assert found.base_checkpoint == "org/model"
+    assert yaml.safe_load(write_contract(tmp_path, found).read_text())["base_checkpoint"] == "org/model"

@@ -192,7 +192,7 @@ def test_a_strangers_teacher_is_found_by_its_files_name() -> None:
 
 
 def test_a_checkpoint_of_an_unknown_language_says_which_there_are(tmp_path: Path) -> None:
-    shutil.copytree(locate("builtin"), tmp_path / "pair")
+    shutil.copytree(locate("builtin").folder, tmp_path / "pair")
     contract = tmp_path / "pair" / "av" / "nla_meta.yaml"
     changed = contract.read_text(encoding="utf-8").replace("language: world", "language: latin")
     contract.write_text(changed, encoding="utf-8")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from legible.vectors import direction_mse, fve, fve_token, unit, variance
+from legible.vectors import centered_cosine, direction_mse, fve, fve_token, unit, variance
 
 
 @pytest.fixture
@@ -14,6 +14,13 @@ def test_a_constant_guess_scores_its_closed_form(rng):
     mean = unit(target).mean(0)
     m = mean.norm().item()
     assert fve(mean.expand_as(target), target) == pytest.approx((m - 1) / (m + 1), abs=1e-5)
+
+
+def test_the_centred_cosine_of_corners_of_a_simplex_is_its_closed_form(rng):
+    corners = torch.eye(5) * (torch.rand(5, 1, generator=rng) + 0.5)
+    cosines = centered_cosine(corners[:, None], corners[None], unit(corners).mean(0))
+    expected = torch.full((5, 5), -1 / 4)  # n points around their mean: -1 / (n - 1)
+    assert torch.allclose(cosines, expected.fill_diagonal_(1.0), atol=1e-6)
 
 
 def test_only_direction_counts(rng):

@@ -26,12 +26,17 @@ class CorpusJob:
 
 
 def read_corpus_into(
-    checkpoint: str, job: CorpusJob, *, target: str | None = None, others: Mapping[str, bool] | None = None
+    checkpoint: str,
+    job: CorpusJob,
+    *,
+    target: str | None = None,
+    reconstructor: str | None = None,
+    others: Mapping[str, bool] | None = None,
 ) -> Filled:
     """Load a checkpoint and fill an archive, with progress on stderr.
 
     Args:
-        checkpoint, target: see `legible.reading.reader.load`.
+        checkpoint, target, reconstructor: see `legible.reading.reader.load`.
         job: what to read, where to and how.
         others: options that belong to single texts, and whether they were given.
 
@@ -51,7 +56,7 @@ def read_corpus_into(
         )
     positions = Positions(job.positions, job.per_document, job.seed)
     next(read_corpus(job.corpus))  # a missing or empty corpus is said before models are loaded
-    reader = load(checkpoint, target=target)
+    reader = load(checkpoint, target=target, reconstructor=reconstructor)
     return fill(
         reader,
         job.corpus,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, note
-from legible.cli.options import section_options
+from legible.cli.options import Reconstructor, section_options
 from legible.config import EvalConfig
 from legible.errors import UsageError
 
@@ -21,6 +21,7 @@ def evaluate(
         str | None, typer.Option(help="Documents to draw held-out ones from.  [default: the contract's]")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    reconstructor: Reconstructor = None,
     full: Annotated[
         bool, typer.Option("--full", help="Also the control battery: trains its controls first, or takes them.")
     ] = False,
@@ -61,7 +62,7 @@ def evaluate(
     if not full and (controls is not None or control_steps is not None):
         raise UsageError("--controls and --control-steps belong to the control battery.\n  Add --full.")
     use_threads(threads)
-    loaded = load_checkpoint(checkpoint, target=target)
+    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor)
     if full:
         report = evaluate_fully(loaded, checkpoint, config, corpus, folder=controls, steps=control_steps)
     else:

@@ -17,6 +17,16 @@ from pydantic.fields import FieldInfo
 from legible.config import Section, validated
 from legible.recipes import parse_value
 
+Reconstructor = Annotated[
+    str | None,
+    typer.Option(
+        "--reconstructor",
+        metavar="NAME",
+        help="Folder or hub name of the reconstructor, if not beside the verbalizer; 'none': words without scores.",
+    ),
+]
+"""The option of every verb that takes a checkpoint."""
+
 Verb = TypeVar("Verb", bound=Callable[..., None])
 _PANEL = "__"  # joins a nested section's name and its field in a parameter name
 

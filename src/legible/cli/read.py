@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from legible.cli.common import not_negative, note, print_json, read_text_argument
+from legible.cli.options import Reconstructor
 
 if TYPE_CHECKING:
     from legible.reading.reader import Reading
@@ -61,6 +62,7 @@ def read(
         typer.Option(help="Layer K read by a --method without training.  [default: about two thirds of the depth]"),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    reconstructor: Reconstructor = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per token on stdout, nothing else.")] = False,
 ) -> None:
@@ -70,6 +72,9 @@ def read(
     contract. FVE is how much of the activation's variance comes back from the words alone: 1 is all of it. Trust is the
     mean and the lowest calibrated probability (p_true) of the claims being true; where there is none, a line says why.
 
+    A released pair in two repositories or folders, NAME-av and NAME-ar, is read by naming one of them. Where V is not
+    recorded there is no FVE, and the table says what to do.
+
     \b
       legible read builtin "Our hero Pavel rested beside the desert."
       legible read builtin "Pavel kept a hammer in the pocket." --positions -1 --samples 4
@@ -78,6 +83,7 @@ def read(
       legible read builtin "Pavel kept a hammer in the pocket." --search tree --budget 8
       legible read builtin "Pavel kept a hammer in the pocket." --json | jq -r .explanation
       legible read MODEL "Pavel kept a hammer in the pocket." --method logit-lens --layer 3
+      legible read OWNER/NAME-av "A text of yours."
 
     With --corpus and --archive whole corpora are read into one file to search, compare and publish (legible search,
     diff, report). A stopped run goes on where it stopped; an activation that this checkpoint has explained is not
@@ -100,14 +106,16 @@ def read(
 
         job = CorpusJob(corpus, archive, positions, positions_per_doc, samples, temperature, seed)
         others = _text_options(text, file, trust, search, method, layer, html)
-        filled = read_corpus_into(checkpoint, job, target=target, others=others)
+        filled = read_corpus_into(checkpoint, job, target=target, reconstructor=reconstructor, others=others)
         print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))
         return
     whole = read_text_argument(text, file)
     not_negative("samples", samples)
     from legible.reading import zero_shot
 
-    zero_shot.check_options(method, layer, _checkpoint_options(samples, temperature, trust, search, target))
+    zero_shot.check_options(
+        method, layer, _checkpoint_options(samples, temperature, trust, search, target, reconstructor)
+    )
     if method != "nla":
         instrument = zero_shot.load(checkpoint, method, layer=layer)
         _show(instrument.read(whole, positions=positions), whole, instrument.about(), html, json)
@@ -115,7 +123,7 @@ def read(
     from legible.reading.reader import load
 
     options = {} if search is None else {"budget": budget, "temperature": 1.0 if temperature is None else temperature}
-    reader = load(checkpoint, target=target, engine=search, **options)
+    reader = load(checkpoint, target=target, reconstructor=reconstructor, engine=search, **options)
     readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust)
     _show(readings, whole, reader.about(), html, json)
 
@@ -142,7 +150,12 @@ def _text_options(
 
 
 def _checkpoint_options(
-    samples: int, temperature: float | None, trust: float | None, search: str | None, target: str | None
+    samples: int,
+    temperature: float | None,
+    trust: float | None,
+    search: str | None,
+    target: str | None,
+    reconstructor: str | None,
 ) -> dict[str, bool]:
     """The options that belong to a checkpoint's readings, and whether each was given."""
     return {
@@ -151,6 +164,7 @@ def _checkpoint_options(
         "--trust": trust is not None,
         "--search": search is not None,
         "--target": target is not None,
+        "--reconstructor": reconstructor is not None,
     }
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, not_negative
+from legible.cli.options import Reconstructor
 
 
 def secrets(
@@ -21,6 +22,7 @@ def secrets(
         Path | None, typer.Option(help="Folder of a trained text-only writer of the same base (holds writer.json).")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the base lies, if not where the contract says.")] = None,
+    reconstructor: Reconstructor = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
@@ -45,7 +47,7 @@ def secrets(
 
     use_threads(threads)
     report = read_secrets(
-        load_checkpoint(checkpoint, target=target),
+        load_checkpoint(checkpoint, target=target, reconstructor=reconstructor),
         checkpoint,
         planted,
         probe_documents=probe_documents,

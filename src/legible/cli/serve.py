@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import not_negative, note
+from legible.cli.options import Reconstructor
 
 
 def serve(
@@ -35,6 +36,7 @@ def serve(
         list[str] | None, typer.Option(metavar="NAME", help="Also answer to this Host name, e.g. of a proxy in front.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    reconstructor: Reconstructor = None,
     threads: Annotated[int, typer.Option(help="Threads of the models.")] = 2,
 ) -> None:
     """Open the workbench in a browser, and serve the HTTP API behind it.
@@ -55,7 +57,15 @@ def serve(
 
     use_threads(threads)
     address = launch.Address(host, port, token, allow_remote, tuple(allow_host or ()))
-    launch.serve(checkpoints or ["builtin"], address, target=target, open_browser=open_, say=note, show=_show)
+    launch.serve(
+        checkpoints or ["builtin"],
+        address,
+        target=target,
+        reconstructor=reconstructor,
+        open_browser=open_,
+        say=note,
+        show=_show,
+    )
 
 
 def _show(line: str) -> None:

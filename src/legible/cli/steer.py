@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import not_negative, print_json, read_text_argument
+from legible.cli.options import Reconstructor
 from legible.errors import UsageError
 
 
@@ -42,6 +43,7 @@ def steer(
     temperature: Annotated[float, typer.Option(help="Of the continuations; 0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of sampling and controls.")] = 0,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    reconstructor: Reconstructor = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
     """Edit the explanation of one token and see what the target then says.
@@ -74,7 +76,7 @@ def steer(
     from legible.steer.table import print_steered
 
     found = steer_text(
-        load(checkpoint, target=target),
+        load(checkpoint, target=target, reconstructor=reconstructor),
         whole,
         pos=pos,
         edits=edits,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, note
-from legible.cli.options import section_options
+from legible.cli.options import Reconstructor, section_options
 from legible.config import TruthConfig
 
 
@@ -31,6 +31,7 @@ def truth(
         str | None, typer.Option(help="Documents to draw held-out ones from.  [default: the contract's]")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    reconstructor: Reconstructor = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
@@ -59,7 +60,7 @@ def truth(
     from legible.teachers.judge import make_judge
 
     use_threads(threads)
-    loaded = load_checkpoint(checkpoint, target=target)
+    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor)
     with ExitStack() as opened:
         asked = None
         if judge is not None:

@@ -160,7 +160,7 @@ def _check_model(path: Path, contract: ModelContract) -> Iterator[Problem]:
 
 
 def _check_reconstructor(path: Path, contract: ModelContract, blocks: int | None) -> Iterator[Problem]:
-    if contract.layer is not None and blocks != contract.layer + 1:
+    if contract.layer is not None and (blocks is None or not contract.may_mean(blocks - 1)):
         yield Problem(
             f"the reconstructor keeps {blocks} blocks",
             f"{contract.layer + 1}: blocks 0..K for layer K = {contract.layer}",
@@ -193,6 +193,10 @@ def _check_pair(path: Path) -> Iterator[Problem]:
         return
     if (av.role, ar.role) != ("av", "ar"):
         yield Problem(f"roles {av.role}, {ar.role}", "av in av/, ar in ar/", "The folders are swapped.")
-    for name, left, right in (("d_model", av.d_model, ar.d_model), ("layer", av.layer, ar.layer)):
-        if left is not None and right is not None and left != right:
-            yield Problem(f"{name} {left} in av/, {right} in ar/", "the same in both", "Pair them from one run.")
+    unlike = []
+    if av.d_model != ar.d_model:
+        unlike.append(f"d_model {av.d_model} in av/, {ar.d_model} in ar/")
+    if av.layer is not None and ar.layer is not None and not (av.may_mean(ar.layer) or ar.may_mean(av.layer)):
+        unlike.append(f"layer {av.layer} in av/, {ar.layer} in ar/")
+    for what in unlike:
+        yield Problem(what, "the same in both", "Pair them from one run.")

@@ -1,7 +1,9 @@
 """The sidecars as types: every spelling is read, the newest written with the older ones beside it.
 
-Layer K is the residual stream after block K, counted from 0; a reconstructor for it keeps K + 1 blocks, which is what
-the older key `num_hidden_layers` counts. Keys that we do not know are kept and written back.
+Layer K is the residual stream after block K, counted from 0; a reconstructor for it keeps K + 1 blocks. The newest key
+is `extraction_layer_index`. The older `num_hidden_layers` of a sidecar is K too, as the reference writes and reads it,
+although config.json says K + 1 under that name; some writers copied that count, so both are read. Keys that we do not
+know are kept and written back.
 """
 
 import math
@@ -131,13 +133,15 @@ class Scales(_Open):
 
 
 class ModelContract(_Open):
-    """`nla_meta.yaml` of one role. `extraction_layer_index` is K."""
+    """`nla_meta.yaml` of one role. `extraction_layer_index` is K; `base_checkpoint` names the target."""
 
     kind: Literal["nla_model"] = "nla_model"
     schema_version: Literal[1, 2] = 2
     role: Literal["av", "ar"]
     d_model: int = Field(gt=0)
+    base_checkpoint: str | None = None
     extraction_layer_index: int | None = Field(None, ge=0)
+    counted: int | None = Field(None, exclude=True)  # a num_hidden_layers that stands alone: K, or K + 1 blocks
     extraction: Scales
     tokens: Tokens | None = None
     prompt_templates: Templates = Field(default_factory=Templates)
@@ -152,23 +156,25 @@ class ModelContract(_Open):
         data["role"] = {"actor": "av", "critic": "ar"}.get(data.get("role", ""), data.get("role"))
         if isinstance(data.get("extraction"), dict) and "d_model" not in data and "d_model" in data["extraction"]:
             data["d_model"] = data["extraction"]["d_model"]
-        found = sorted(_layers(data))
-        if len(set(found)) > 1:
-            raise ValueError(f"the layer is given as {found}: expected one (num_hidden_layers counts K + 1 blocks)")
+        layer, counted = _layer(data)
         data.pop("critic", None), data.pop("ar", None)
-        return {**data, "extraction_layer_index": found[0]} if found else data
+        return data if layer is None else {**data, "extraction_layer_index": layer, "counted": counted}
 
     @property
     def layer(self) -> int | None:
-        """Layer K, where the sidecar names it."""
+        """Layer K, where the sidecar names it; a `num_hidden_layers` that stands alone is taken as K."""
         return self.extraction_layer_index
+
+    def may_mean(self, layer: int) -> bool:
+        """Whether the sidecar leaves room for this layer: it names none, or this one, in a spelling that is in use."""
+        return self.layer in (None, layer) or (self.counted is not None and layer == self.counted - 1)
 
     def as_written(self) -> dict[str, Any]:
         """The newest spelling with the older ones beside it."""
         data = self.model_dump(mode="json")
         data["prompt_templates"] |= {"actor": self.prompt_templates.av, "critic": self.prompt_templates.ar}
         if self.role == "ar" and self.layer is not None:
-            data["critic"] = {"extraction_layer_index": self.layer, "num_hidden_layers": self.layer + 1}
+            data["critic"] = {"extraction_layer_index": self.layer, "num_hidden_layers": self.layer}
         return _without_none(data, keep=("injection_scale", "mse_scale"))
 
 
@@ -232,12 +238,24 @@ def resolve_scale(scale: Scale, d_model: int) -> float | None:
     return math.sqrt(d_model) if scale == "sqrt_d_model" else scale
 
 
-def _layers(data: dict[str, Any]) -> set[int]:
-    """Layer K under each of its spellings."""
+def _layer(data: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Layer K under whichever spelling there is, and the older number where that one stands alone.
+
+    Raises:
+        ValueError: spellings that no meaning of theirs brings together.
+    """
     blocks = [data, data.get("critic"), data.get("ar")]
-    named = {_number(block, "extraction_layer_index") for block in blocks}
-    counted = {_number(block, "num_hidden_layers") for block in blocks[1:]}
-    return {k for k in named if k is not None} | {n - 1 for n in counted if n is not None}
+    named = {k for block in blocks if (k := _number(block, "extraction_layer_index")) is not None}
+    counted = {n for block in blocks[1:] if (n := _number(block, "num_hidden_layers")) is not None}
+    if len(named) > 1 or len(counted) > 1 or any(n - k not in (0, 1) for n in counted for k in named):
+        told = [f"extraction_layer_index {k}" for k in sorted(named)]
+        told += [f"num_hidden_layers {n}" for n in sorted(counted)]
+        raise ValueError(
+            f"the layer is given as {', '.join(told)}: expected one K (num_hidden_layers may also be K + 1, the blocks)"
+        )
+    if named:
+        return named.pop(), None
+    return (n, n) if (n := next(iter(counted), None)) is not None else (None, None)
 
 
 def _number(block: Any, key: str) -> int | None:

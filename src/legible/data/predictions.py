@@ -49,8 +49,10 @@ def with_predictions(
 
 
 def token_texts(target: Target) -> list[str]:
-    """The text of every token id as it stands inside running text (leading space kept)."""
+    """The text of every token id as it stands inside running text (leading space kept); empty for ids without a name,
+    which models have whose embedding is padded past their vocabulary."""
     tokenizer = target.tokenizer
     anchor = tokenizer.encode("a", add_special_tokens=False)
     lead = len(tokenizer.decode(anchor))
-    return [text[lead:] for text in tokenizer.batch_decode([[*anchor, i] for i in range(len(tokenizer))])]
+    ids = range(max(len(tokenizer), target.arch.embedding.num_embeddings))
+    return [text[lead:] for text in tokenizer.batch_decode([[*anchor, i] for i in ids])]

@@ -83,7 +83,7 @@ class Arch:
             raise UnsupportedModelError(
                 f"{type(model).__name__} (model_type {model_type!r}) is not a supported family.\n"
                 f"  Supported: {', '.join(sorted(FAMILIES))}.\n"
-                "  Use a text-only causal LM of one of these, e.g. the text model inside a multimodal one."
+                "  Use a causal LM of one of these; of a multimodal model around one its text tower is read."
             )
         return cls(base, family)
 

@@ -1,16 +1,19 @@
 """Models and tokenizers off the disk: safetensors only, and nothing that the weights do not fit."""
 
-from collections.abc import Collection
-from typing import Any, cast
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from legible.errors import UsageError
+from legible.errors import UnsupportedModelError, UsageError
 from legible.models.arch import check_rows
+from legible.models.hub import folder_of
 from legible.models.local import local
 from legible.models.named import own_name
-from legible.models.place import check_name, check_place, one_line, quietly, tokenizer_as_written
+from legible.models.place import check_place, one_line, quietly, tokenizer_as_written
+from legible.models.towers import text_tower
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -35,7 +38,7 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple
 def load_pretrained(
     kind: Any, name: str, *, dtype: torch.dtype = torch.float32, may_lack: Collection[str] = (), **options: object
 ) -> PreTrainedModel:
-    """`kind.from_pretrained(name)` from safetensors only, with SDPA attention.
+    """`kind.from_pretrained(name)` from safetensors only, with SDPA attention; of a multimodal model its text tower.
 
     Args:
         kind: an auto class of transformers.
@@ -44,15 +47,19 @@ def load_pretrained(
 
     Raises:
         UsageError: nothing there, no safetensors, damaged weights, or weights that do not fit the config.
+        UnsupportedModelError: a multimodal model whose text tower is of no supported family.
     """
-    revision = cast("str | None", options.get("revision"))
-    given, name = name, local(name, revision)
-    check_place(name, revision)
+    folder, options = _here(name, options)
+    check_place(folder)
+    usual: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "sdpa", "output_loading_info": True}
     try:
-        with quietly():
-            model, found = kind.from_pretrained(
-                name, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **options
-            )
+        tower = text_tower(folder, options)
+        with quietly(report=not (tower or may_lack)):
+            model, found = kind.from_pretrained(folder, dtype=dtype, **usual, **options, **tower)
+        if tower:  # else save_pretrained would give the weights their names in the wrapper again
+            vars(model).pop("_weight_conversions", None)
+    except UnsupportedModelError:
+        raise
     except Exception as error:  # of any kind, where a config.json holds what transformers does not expect
         raise UsageError(
             f"cannot load the model {name!r}: {one_line(error)}\n"
@@ -65,9 +72,24 @@ def load_pretrained(
             f"the weights of {name!r} lack {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}.\n"
             "  The usual cause is an incomplete copy, or a config.json of another model. Copy the directory again."
         )
-    if name != given:  # what is saved with adapters of it, which must not be a path of this machine's cache
-        model.name_or_path = model.config.name_or_path = own_name(given)
+    if folder != Path(name):  # what is saved with adapters of it, which must not be a path of this machine's cache
+        model.name_or_path = model.config.name_or_path = own_name(name)
     return model
+
+
+def blocks_in(folder: Path) -> int:
+    """How many blocks the config.json of a model's folder says, of its text tower where it is multimodal.
+
+    Raises:
+        UsageError: no configuration that transformers knows.
+    """
+    try:
+        return int(AutoConfig.from_pretrained(folder).get_text_config().num_hidden_layers)
+    except Exception as error:
+        raise UsageError(
+            f"cannot read how many blocks {folder} has: {one_line(error)}\n"
+            "  Expected a config.json of a causal LM. Copy it from the original again."
+        ) from error
 
 
 def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: Any) -> PreTrainedTokenizerBase:
@@ -82,10 +104,9 @@ def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: A
         UsageError: none there or none that can be used, a slow one, which has no character offsets, or more tokens
             than rows.
     """
-    name = local(name, options.get("revision"))
-    check_name(name, options.get("revision"))
+    folder, options = _here(name, options, weights=False)
     try:
-        tokenizer = tokenizer_as_written(name, options)
+        tokenizer = tokenizer_as_written(folder, options)
     except UsageError:
         raise
     except Exception as error:
@@ -101,3 +122,12 @@ def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: A
         backend: Any = tokenizer.backend_tokenizer
         check_rows(backend.get_vocab(with_added_tokens=False).values(), model, name)
     return tokenizer
+
+
+def _here(name: str, options: Mapping[str, Any], *, weights: bool = True) -> tuple[Path, dict[str, Any]]:
+    """The folder of a model's name, and the options without the revision that is in it."""
+    revision = options.get("revision")
+    folder = local(name, revision)
+    if folder is None:
+        folder = folder_of(name, revision, weights=weights, code=bool(options.get("trust_remote_code")))
+    return folder, {key: value for key, value in options.items() if key != "revision"}

@@ -1,4 +1,4 @@
-"""Where a model lies, and its tokenizer: what is wrong with a place is said before transformers tries it."""
+"""A model's folder and its tokenizer: what is wrong with a place is said before transformers tries it."""
 
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
@@ -6,32 +6,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, try_to_load_from_cache
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging
-from transformers.utils.hub import cached_file
 
 from legible.errors import UsageError
 from legible.fileio import refuse_pointer
 
 TOKENIZER = "tokenizer.json"
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
-HUB_WAIT = 10.0
-"""Seconds to wait for the hub's first answer."""
 
 
-def check_place(name: str, revision: str | None = None) -> None:
-    """Refuse, before transformers tries it, what is no model directory and no model of the hub.
+def check_place(path: Path) -> None:
+    """Refuse, before transformers tries it, what is no model directory.
 
     Raises:
-        UsageError: no such folder or hub name, or a directory without config.json or safetensors.
+        UsageError: a directory without config.json or safetensors.
     """
-    path = Path(name)
-    if not path.is_dir():
-        check_name(name, revision)
-        return
     if not (path / "config.json").is_file():
         raise UsageError(
             f"no config.json in {path}: not a model directory.\n  Expected a Hugging Face model directory."
@@ -54,73 +46,33 @@ def check_place(name: str, revision: str | None = None) -> None:
         refuse_pointer(file)
 
 
-def check_name(name: str, revision: str | None = None) -> None:
-    """Refuse at once a name that is neither a folder nor a model of the hub: transformers tries for long.
-
-    Raises:
-        UsageError: nothing of that name.
-    """
-    if Path(name).is_dir():
-        return
-    if not hub_name(name):
-        raise unknown(name, "that is no hub name")
-    if not is_kept(name, revision):
-        try:
-            HfApi().model_info(name, revision=revision, timeout=HUB_WAIT)
-        except Exception as error:  # the hub's client raises those of its HTTP library too
-            raise unknown(name, f"the hub gives no such model: {one_line(error)}") from error
-
-
-def hub_name(name: str) -> bool:
-    """Whether a name may be that of a model of the hub."""
-    return not (Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1)
-
-
-def is_kept(name: str, revision: str | None) -> bool:
-    """Whether a model of the hub was loaded before, so that the hub need not be asked."""
-    try:
-        kept = (try_to_load_from_cache(name, file, revision=revision) for file in ("config.json", TOKENIZER))
-        return any(isinstance(path, str) for path in kept)
-    except ValueError:  # no name that a model of the hub can have
-        return False
-
-
-def unknown(name: str, reason: str) -> UsageError:
-    """The error of a name that is neither a folder nor a model of the hub."""
-    return UsageError(
-        f"no directory at {name}: there is no such folder, and {reason}.\n"
-        "  Expected a model directory or a hub name such as OWNER/MODEL. The usual cause is a mistyped path.\n"
-        "  Targets with a name of their own: legible target list"
-    )
-
-
-def tokenizer_as_written(name: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+def tokenizer_as_written(folder: Path, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
     """The tokenizer of transformers; where its class makes another one of tokenizer.json, the file's own.
 
     Args:
-        name: directory or hub name.
+        folder: the model's.
         options: of transformers.
 
     Raises:
         UsageError: no class takes it as the file has it.
         Exception: any kind, of tokenizers and transformers: nothing there, or a file that they cannot use.
     """
-    file = cached_file(name, TOKENIZER, revision=options.get("revision"), _raise_exceptions_for_missing_entries=False)
-    if file is None:  # an older format, which transformers converts
-        return AutoTokenizer.from_pretrained(name, **options)  # type: ignore[no-any-return]
-    refuse_pointer(Path(file))
-    written = Tokenizer.from_file(file)
+    file = folder / TOKENIZER
+    if not file.is_file():  # an older format, which transformers converts
+        return AutoTokenizer.from_pretrained(folder, **options)  # type: ignore[no-any-return]
+    refuse_pointer(file)
+    written = Tokenizer.from_file(str(file))
     written.post_processor = written.post_processor or TemplateProcessing(single="$A", pair="$A $B:1")  # as none
-    found: Any = AutoTokenizer.from_pretrained(name, **options)
+    found: Any = AutoTokenizer.from_pretrained(folder, **options)
     if not found.is_fast or _rules(found.backend_tokenizer) == _rules(written):
         return found  # type: ignore[no-any-return]
     special = {token.content for token in written.get_added_tokens_decoder().values()}
     known: Any = {key: token for key in _NAMED if (token := getattr(found, key)) in special}  # a class's own defaults
-    plain: Any = PreTrainedTokenizerFast.from_pretrained(name, **known, **options)
+    plain: Any = PreTrainedTokenizerFast.from_pretrained(folder, **known, **options)
     plain.backend_tokenizer.post_processor = written.post_processor  # add_bos_token and its like may have made another
     if _rules(plain.backend_tokenizer) != _rules(written):
         raise UsageError(
-            f"the tokenizer of {name!r} gives other ids than its {TOKENIZER}.\n"
+            f"the tokenizer in {folder} gives other ids than its {TOKENIZER}.\n"
             "  The usual cause is a tokenizer_config.json that adds tokens. Where it is right, write the file anew:\n"
             "  AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
         )
@@ -141,12 +93,15 @@ def one_line(error: Exception) -> str:
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """transformers writes a bar for every load; stderr is ours."""
-    shown = logging.is_progress_bar_enabled()
+def quietly(*, report: bool = True) -> Iterator[None]:
+    """transformers writes a bar for every load; stderr is ours. `report`: it may list weights that do not fit."""
+    shown, told = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    if not report:
+        logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(told)
         if shown:
             logging.enable_progress_bar()

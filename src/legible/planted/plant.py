@@ -156,7 +156,7 @@ def _base_folder(base: str) -> Path:
     if (path / "target" / "config.json").is_file():
         return path / "target"
     if base == "builtin" or path.exists():
-        folder = locate(base) / "target"
+        folder = locate(base).folder / "target"
         if folder.is_dir():
             return folder
     raise UsageError(

@@ -1,10 +1,12 @@
 """The calibrator of a checkpoint folder: a file that the contract names, bound to the weights it was fitted on."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from legible.contract import CalibratorRecord, LegibleExtra, ModelContract, read_contract, write_contract
 from legible.errors import ContractError
@@ -23,9 +25,14 @@ def fingerprint(verbalizer: Verbalizer, reconstructor: Reconstructor | None, pro
 
     It covers shapes and the ends of every tensor, so that large models stay quick.
     """
-    digest = hashlib.sha256()
     parts = [role.state_dict() for role in (verbalizer, reconstructor) if role is not None]
-    for weights in [*parts, *([probes.weights] if probes is not None else [])]:
+    return ends_digest([*parts, *([probes.weights] if probes is not None else [])])
+
+
+def ends_digest(parts: Iterable[Mapping[str, Tensor]]) -> str:
+    """A short name of weights by their names, shapes and the ends of every tensor."""
+    digest = hashlib.sha256()
+    for weights in parts:
         for name, weight in sorted(weights.items()):
             flat = weight.detach().flatten()
             ends = torch.cat([flat[:_ENDS], flat[-_ENDS:]]).float().cpu()

@@ -197,6 +197,9 @@ class Calibrators:
             raise ContractError(f"{path} is not a calibrator ({error}).\n" + _AGAIN) from None
 
 
+_NO_CALIBRATOR = "this checkpoint has no calibrator: legible calibrate CHECKPOINT"
+
+
 def p_true_of(
     pair: Calibrators | None,
     evidence: Sequence[ClaimEvidence],
@@ -214,7 +217,8 @@ def p_true_of(
         samples, temperature: how the readings were made.
     """
     if pair is None:
-        return [(None, "this checkpoint has no calibrator: legible calibrate CHECKPOINT")] * len(evidence)
+        no = "no language decides what is true in free text" if language is None else _NO_CALIBRATOR
+        return [(None, no)] * len(evidence)
     chosen = pair.choose(samples, temperature)
     if isinstance(chosen, str):
         return [(None, chosen)] * len(evidence)

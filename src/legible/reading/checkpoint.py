@@ -43,9 +43,10 @@ from legible.reading.calibrated import CALIBRATOR, amend_contracts, record_of
 from legible.reading.calibration import Calibrators
 from legible.reading.card import model_card
 from legible.reading.floor import uninformed
+from legible.reading.locate import Located
+from legible.reading.measured import LOOKUP
 
 LONGEST = 300  # tokens of an explanation, where the verbalizer's context allows them
-LOOKUP = "lookup.safetensors"
 PROBES = "probes.safetensors"
 
 
@@ -64,6 +65,9 @@ class Checkpoint:
     language: Language | None
     calibrator: Calibrators | None = None  # None: p_true is null
     probes: ProbeSet | None = None  # None: the calibrator does without them
+    given: Located | None = None  # the folders it was loaded from
+    kept: Path | None = None  # where what is measured of it is kept; None: in its folder
+    measured: str | None = None  # checksum of what `calibrate --variance` left there; None: nothing
 
     @cached_property
     def engine(self) -> Engine:
@@ -81,6 +85,7 @@ class Checkpoint:
             "layer": self.layer,
             "language": self.language.name if self.language is not None else None,
             **{name: file_sha256(file) if file.exists() else None for name, file in files.items()},
+            **({"measured": self.measured} if self.measured is not None else {}),
         }
 
     @property
@@ -207,17 +212,17 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def contract_in(folder: Path) -> ModelContract:
-    """The contract of a role's folder.
+def contract_in(folder: Path, role: str | None = None) -> ModelContract:
+    """The contract in a folder of this role; absent: the one that the folder is called by.
 
     Raises:
-        ContractError: none there, a broken one, or one of something else than the folder's name says.
+        ContractError: none there, a broken one, or one of something else.
     """
-    contract = read_contract(folder)
-    if not isinstance(contract, ModelContract) or contract.role != folder.name:
+    contract, role = read_contract(folder), role or folder.name
+    if not isinstance(contract, ModelContract) or contract.role != role:
         found = contract.role if isinstance(contract, ModelContract) else "a dataset"
         raise ContractError(
-            f"{folder} holds the contract of {found}, expected role {folder.name}.\n"
+            f"{folder} holds the contract of {found}, expected role {role}.\n"
             f"  The folders may be swapped: legible contract check {folder.parent}"
         )
     return contract

@@ -1,12 +1,22 @@
 """A checkpoint opened: its contract checked against the live tokenizer and target."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from legible import languages
-from legible.contract import InjectionRecord, ModelContract, ensure_contract
+from legible.contract import (
+    SIDECAR,
+    InjectionRecord,
+    LegibleExtra,
+    ModelContract,
+    VarianceRecord,
+    ensure_contract,
+)
 from legible.errors import ContractError
+from legible.fileio import file_sha256
 from legible.injection import Injection
-from legible.models.loading import load_tokenizer
+from legible.models.hub import NotFoundError
+from legible.models.loading import blocks_in, end_ids, load_tokenizer
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
@@ -19,79 +29,138 @@ from legible.prompts import (
     template_reconstructor_prompt,
 )
 from legible.reading.calibrated import load_calibrator
-from legible.reading.checkpoint import LOOKUP, PROBES, Checkpoint, contract_in
-from legible.reading.locate import locate
+from legible.reading.checkpoint import PROBES, Checkpoint, contract_in
+from legible.reading.locate import Located, locate
+from legible.reading.measured import LOOKUP, VARIANCE, Measured, kept_in
 
 
-def load_checkpoint(name: str | Path, *, target: str | None = None, device: str = "cpu") -> Checkpoint:
+def load_checkpoint(
+    name: str | Path, *, target: str | None = None, reconstructor: str | None = None, device: str = "cpu"
+) -> Checkpoint:
     """Load a checkpoint and check its contract against the live tokenizer and target.
 
     Args:
-        name: a checkpoint's folder, a run's folder (its `checkpoint/`), a hub name, or `builtin`.
+        name: a checkpoint's folder, a run's folder (its `checkpoint/`), half a pair (folder or hub name), or `builtin`.
         target: the target's directory or hub name, where the contract names none or it has moved.
+        reconstructor: its folder or hub name, where it is not beside the verbalizer; `none` does without.
         device: where the models go.
 
     Raises:
         UsageError: nothing of that name, or pickle weights only.
         ContractError: a contract that is broken or was made for another tokenizer or model.
     """
-    path = locate(name)
-    av = contract_in(path / "av")
-    layer = _layer(path, av)
-    model = _load_target(path, av, target, device)
-    verbalizer = _load_verbalizer(path / "av", av, device)
-    reconstructor = None
-    if (path / "ar").is_dir():
-        reconstructor = _load_reconstructor(path / "ar", contract_in(path / "ar"), layer, device)
+    found = locate(name, reconstructor)
+    path = found.folder
+    av = contract_in(found.av, "av")
+    ar = contract_in(found.ar, "ar") if found.ar is not None else None
+    layer = _layer(found, av, ar)
+    model = _load_target(found, av, ar, target, device)
+    writer = _load_verbalizer(found.av, av, device)
+    reader = _load_reconstructor(found.ar, ar, device) if found.ar is not None and ar is not None else None
     model.self_check(layer)
+    recorded = av.legible is not None and av.legible.variance is not None
+    kept = None if recorded else kept_in(found.kept, model, layer)
+    measured = Measured.load(kept, model, layer) if kept is not None else None
+    if measured is not None:
+        av = av.model_copy(update={"legible": _with_variance(av, measured.variance)})
     extra = av.legible
+    lookup = TokenLookup.load(path / LOOKUP) if (path / LOOKUP).exists() else None
     probes = ProbeSet.load(path / PROBES) if (path / PROBES).exists() else None
     return Checkpoint(
         path=path,
-        verbalizer=verbalizer,
-        reconstructor=reconstructor,
+        verbalizer=writer,
+        reconstructor=reader,
         target=model,
         contract=av,
         layer=layer,
         variance=extra.variance.value if extra and extra.variance else None,
-        lookup=TokenLookup.load(path / LOOKUP) if (path / LOOKUP).exists() else None,
+        lookup=lookup or (measured.lookup if measured is not None else None),
         language=languages.get(extra.language) if extra and extra.language else None,
-        calibrator=load_calibrator(path, av, verbalizer, reconstructor, probes),
+        calibrator=load_calibrator(path, av, writer, reader, probes),
         probes=probes,
+        given=found,
+        kept=kept,
+        measured=file_sha256(kept / VARIANCE) if kept is not None and measured is not None else None,
     )
 
 
-def _layer(path: Path, av: ModelContract) -> int:
-    """Layer K: the verbalizer's contract names it, or the reconstructor's."""
-    found = av.legible.layer if av.legible and av.legible.layer is not None else av.layer
-    if found is None and (path / "ar").is_dir():
-        found = contract_in(path / "ar").layer
-    if found is None:
-        raise ContractError(f"{path}: no contract names the layer.\n  Add extraction_layer_index to av/nla_meta.yaml.")
-    return found
+def _with_variance(contract: ModelContract, variance: VarianceRecord) -> LegibleExtra:
+    return (contract.legible or LegibleExtra()).model_copy(update={"variance": variance})
 
 
-def _load_target(path: Path, av: ModelContract, name: str | None, device: str) -> Target:
+def _layer(found: Located, av: ModelContract, ar: ModelContract | None) -> int:
+    """Layer K: what the reconstructor's own config.json says, which keeps K + 1 blocks; without one the contract's.
+
+    Raises:
+        ContractError: a contract says another, or without a reconstructor none.
+    """
+    if found.ar is None or ar is None:
+        named = av.legible.layer if av.legible and av.legible.layer is not None else av.layer
+        if named is None:
+            raise ContractError(
+                f"{found.av}: no contract names the layer.\n"
+                "  Add extraction_layer_index to its nla_meta.yaml, or read with the reconstructor: its blocks say it."
+            )
+        return named
+    layer = blocks_in(found.ar) - 1
+    for folder, contract in ((found.av, av), (found.ar, ar)):
+        own = contract.legible.layer if contract.legible else None
+        if not contract.may_mean(layer) or own not in (None, layer):
+            raise ContractError(
+                f"{found.ar} keeps {layer + 1} blocks (its config.json), so it reads layer {layer}, but the contract "
+                f"in {folder} says layer {contract.layer if own is None else own}.\n"
+                "  The usual cause is a reconstructor of another layer, or one cut by a count from 1."
+            )
+    return layer
+
+
+def _load_target(found: Located, av: ModelContract, ar: ModelContract | None, given: str | None, device: str) -> Target:
+    """The model under study: the one given, the folder's own, or the one that a contract names."""
     record = av.legible.target if av.legible else None
-    if name is None and (path / "target").is_dir():
-        name = str(path / "target")
-    revision = record.revision if record and name is None else None
-    name = name or (record.id if record else None)
+    name, revision = given, None
+    if name is None and (found.folder / "target").is_dir():
+        name = str(found.folder / "target")
+    if name is None and record is not None:
+        name, revision = record.id, record.revision
     if name is None:
-        raise ContractError(f"{path}: the contract names no target.\n  Pass the target's directory or hub name.")
-    target = Target.load(name, revision=revision, device=device)
+        name = _base(found, av, ar)
+    try:
+        target = Target.load(name, revision=revision, device=device)
+    except NotFoundError as error:
+        if given is not None:
+            raise
+        raise ContractError(
+            f"the contract in {found.av} names the target {name}: there is no such folder, and {error.reason}.\n"
+            "  Say where it is: --target DIR, or its hub name"
+        ) from None
     if target.d_model != av.d_model:
         raise ContractError(
-            f"{path} was made for a target of width {av.d_model}, but {name} has {target.d_model}.\n"
+            f"{found.av} was made for a target of width {av.d_model}, but {name} has {target.d_model}.\n"
             "  Use the target that the contract names."
         )
     if record and record.sha256 and target.sha256() != record.sha256:
         raise ContractError(
-            f"the weights of {name} are not those that {path} was trained on "
+            f"the weights of {name} are not those that {found.folder} was trained on "
             f"(sha256 {target.sha256()[:12]}, the contract says {record.sha256[:12]}).\n"
             "  The usual cause is a target that was trained again or another revision. Restore it."
         )
     return target
+
+
+def _base(found: Located, av: ModelContract, ar: ModelContract | None) -> str:
+    """`base_checkpoint` of a released pair.
+
+    Raises:
+        ContractError: none, two that differ, or one that is itself half a pair: an earlier step of the training.
+    """
+    named = list(dict.fromkeys(each.base_checkpoint for each in (av, ar) if each and each.base_checkpoint))
+    say = "  Say which model it reads: --target DIR, or its hub name"
+    if len(named) != 1:
+        what = f"name different targets ({', '.join(named)})" if named else "name no target"
+        raise ContractError(f"{found.folder}: the contracts {what}.\n{say}")
+    if (Path(named[0]) / SIDECAR).is_file():
+        raise ContractError(f"base_checkpoint of {found.av} is {named[0]}, itself half a pair, not the target.\n{say}")
+    return named[0]
 
 
 def _injection(contract: ModelContract) -> Injection:
@@ -121,11 +190,22 @@ def _load_verbalizer(folder: Path, contract: ModelContract, device: str) -> Verb
     else:
         raise _no_prompt(folder)
     verbalizer = Verbalizer.load(folder, prompt, _injection(contract), device=device)
+    if ids is None:
+        verbalizer = _with_ends(verbalizer)
     ensure_contract(contract, tokenizer=verbalizer.tokenizer, d_model=verbalizer.arch.d_model, where=folder)
     return verbalizer
 
 
-def _load_reconstructor(folder: Path, contract: ModelContract, layer: int, device: str) -> Reconstructor:
+def _with_ends(verbalizer: Verbalizer) -> Verbalizer:
+    """The same, stopped by every end that its own files name too: a chat template need not name them all."""
+    prompt, named = verbalizer.prompt, end_ids(verbalizer.model, verbalizer.tokenizer)
+    stops = tuple(dict.fromkeys((*prompt.stop_ids, *named)))
+    banned = tuple(token for token in prompt.banned_ids if token not in stops)
+    prompt = replace(prompt, stop_ids=stops, banned_ids=banned)
+    return Verbalizer(verbalizer.model, verbalizer.tokenizer, prompt, verbalizer.injection)
+
+
+def _load_reconstructor(folder: Path, contract: ModelContract, device: str) -> Reconstructor:
     ids = contract.legible.prompt.ar if contract.legible and contract.legible.prompt else None
     template = contract.prompt_templates.ar
     if ids is not None:
@@ -139,11 +219,6 @@ def _load_reconstructor(folder: Path, contract: ModelContract, layer: int, devic
         raise _no_prompt(folder)
     reconstructor = Reconstructor.load(folder, prompt, device=device)
     ensure_contract(contract, tokenizer=reconstructor.tokenizer, d_model=reconstructor.arch.d_model, where=folder)
-    if reconstructor.layer != layer:
-        raise ContractError(
-            f"{folder} keeps {reconstructor.layer + 1} blocks, expected {layer + 1} for layer {layer}.\n"
-            "  The usual cause is a reconstructor of another layer, or one cut by a count from 1."
-        )
     return reconstructor
 
 

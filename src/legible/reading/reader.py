@@ -31,7 +31,9 @@ from legible.reading.positions import parse_positions
 from legible.reading.reading import ReadClaim, Reading, check_trust, filtered, usual_reason
 from legible.reading.rows import rows_of, with_expectations
 from legible.reading.trusted import probabilities, sampling_temperature
-from legible.vectors import fve_token
+from legible.vectors import centered_cosine, fve_token, unit
+
+ENOUGH = 16  # tokens of a text whose mean direction stands in for that of many texts
 
 __all__ = ["Prepared", "ReadClaim", "Reader", "Reading", "load"]
 
@@ -47,17 +49,31 @@ class Prepared:
     spots: tuple[Spot, ...]
     facts: Mapping[int, Mapping[str, Fact]]
 
+    @property
+    def mean(self) -> Float[Tensor, " d_model"] | None:
+        """Mean direction of the text's ordinary tokens; None where there are too few for one."""
+        usual = [spot.pos for spot in self.spots if not {"special_token", "norm_outlier"} & set(spot.flags)]
+        return unit(self.stream[usual]).mean(0) if len(usual) >= ENOUGH else None
+
     def keys(self, chosen: Sequence[int], seed: int) -> list[Key]:
         """What decides the draws at these tokens: the seed and the text up to each, whichever others are read."""
         return [place_key(seed, self.text[: self.encoded.offsets[pos][1]], pos) for pos in chosen]
 
 
-def load(name: str | Path, *, target: str | None = None, engine: str | None = None, **options: float) -> "Reader":
+def load(
+    name: str | Path,
+    *,
+    target: str | None = None,
+    reconstructor: str | None = None,
+    engine: str | None = None,
+    **options: float,
+) -> "Reader":
     """Load a checkpoint for reading.
 
     Args:
-        name: a run's directory, a checkpoint's directory, a hub name, or `builtin`.
+        name: a run's directory, a checkpoint's directory, half a pair (folder or hub name), or `builtin`.
         target: where the target lies, if not where the contract says.
+        reconstructor: where the reconstructor lies, if not beside the verbalizer; `none` reads without scores.
         engine: who writes, one of `legible.engines.ENGINES`, such as the search `best-of-n`; absent: the
             checkpoint's own.
         options: `budget` and `temperature` of a search.
@@ -68,7 +84,7 @@ def load(name: str | Path, *, target: str | None = None, engine: str | None = No
     Example:
         >>> load("builtin").read("Our hero Pavel rested beside the desert.")[-1].explanation  # doctest: +SKIP
     """
-    found = load_checkpoint(name, target=target)
+    found = load_checkpoint(name, target=target, reconstructor=reconstructor)
     if engine is None:
         return Reader(found, str(name))
     return Reader(found, str(name), engine=make_engine(found.verbalizer, found.reconstructor, engine, **options))
@@ -182,9 +198,10 @@ class Reader:
         every = gather(self.checkpoint, prepared.stream[list(chosen)], completions, spots, near, leverage=measured)
         gathered = [replace(every[row], claims=(), evidence=(), unparsed=()) if plain else every[row] for row in rows]
         opinions = self.opinions(gathered, temperature)
+        centered = self._centered(prepared, [chosen[row] for row in rows], gathered)
         return [
-            filtered(self._reading(prepared, chosen[row], found, mine), trust, self._parse)
-            for row, found, mine in zip(rows, gathered, opinions, strict=True)
+            filtered(self._reading(prepared, chosen[row], found, mine, cosine), trust, self._parse)
+            for row, found, mine, cosine in zip(rows, gathered, opinions, centered, strict=True)
         ]
 
     def opinions(self, gathered: Sequence[Gathered], temperature: float) -> list[list[Judgement]]:
@@ -245,7 +262,25 @@ class Reader:
     def _parse(self, text: str) -> Parsed:
         return parsed_by(self.checkpoint.language, text)
 
-    def _reading(self, prepared: Prepared, pos: int, found: Gathered, opinions: Sequence[Judgement]) -> Reading:
+    def _centered(
+        self, prepared: Prepared, positions: Sequence[int], gathered: Sequence[Gathered]
+    ) -> list[float | None]:
+        """Centred cosines of the shown explanations, where V is not known and the text is long enough for a mean."""
+        reconstructor, mean = self.checkpoint.reconstructor, prepared.mean
+        if self.checkpoint.variance is not None or reconstructor is None or mean is None:
+            return [None] * len(gathered)
+        back = reconstructor.reconstruct([found.explanation or "" for found in gathered])
+        cosines = centered_cosine(back, prepared.stream[list(positions)], mean).tolist()
+        return [value if found.explanation else None for value, found in zip(cosines, gathered, strict=True)]
+
+    def _reading(
+        self,
+        prepared: Prepared,
+        pos: int,
+        found: Gathered,
+        opinions: Sequence[Judgement],
+        cosine: float | None,
+    ) -> Reading:
         variance, mse = self.checkpoint.variance, found.errors[found.best]
         start, end = prepared.encoded.offsets[pos]
         flags = prepared.spots[pos].flags
@@ -265,4 +300,5 @@ class Reader:
             unparsed=found.unparsed,
             samples=samples if len(samples) > 1 else (),
             p_true_reason=usual_reason([reason for _, reason in opinions]),
+            centered_cosine=cosine,
         )

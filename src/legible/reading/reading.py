@@ -55,6 +55,7 @@ class Reading:
     trust: float | None = None  # the filter that was asked for
     withheld: int = 0
     kept: str | None = None
+    centered_cosine: float | None = None  # only where V is not known: about the mean of the text's own tokens
 
     @property
     def shown(self) -> str | None:
@@ -111,6 +112,8 @@ class Reading:
             "claims": [claim.as_dict() for claim in self.claims],
             "unparsed": list(self.unparsed),
         }
+        if self.centered_cosine is not None:
+            found["centered_cosine"] = self.centered_cosine
         if self.p_true_reason is not None:
             found["p_true_reason"] = self.p_true_reason
         if self.trust is not None:

@@ -15,6 +15,7 @@ from legible.reading.html import reasons
 from legible.reading.marks import GAP, withheld
 from legible.reading.reading import Reading
 
+_SCORES = ("mse", "centred")
 _VERDICT_STYLE = {"true": "green", "false": "red", "open": "yellow", "abstain": "dim"}
 
 
@@ -32,8 +33,11 @@ def print_table(readings: Sequence[Reading], console: Console | None = None, *, 
     if trusted:
         table.add_column("trust", justify="right", no_wrap=True)
     scored = any(reading.fve_token is not None for reading in readings)
+    columns = _SCORES if not scored and any(reading.direction_mse is not None for reading in readings) else ()
     if scored:
         table.add_column("FVE", justify="right", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("flags", max_width=16, overflow="fold")
     for reading in readings:
         fve = "" if reading.fve_token is None else f"{reading.fve_token:.2f}"
@@ -44,10 +48,11 @@ def print_table(readings: Sequence[Reading], console: Console | None = None, *, 
             explanation(reading),
             *([_trust(reading)] if trusted else []),
             *([Text(fve, style=tint)] if scored else []),
+            *([_number(reading.direction_mse), _number(reading.centered_cosine)] if columns else []),
             Text(" ".join(reading.flags), style="yellow"),
         )
     console.print(table)
-    for line in _legend(readings, trusted):
+    for line in (*_legend(readings, trusted), *(_unscaled(readings) if columns else ())):
         console.print(line)
     if about:
         console.print(Text(visible(about)))
@@ -71,6 +76,24 @@ def _legend(readings: Sequence[Reading], trusted: bool) -> list[Text]:
     for reason, count in reasons(readings):
         lines.append(Text(f"no p_true in {count} of {len(readings)} readings: {visible(reason)}", style="yellow"))
     return lines
+
+
+def _unscaled(readings: Sequence[Reading]) -> list[Text]:
+    """What the scores mean that need no V, and what is missing."""
+    lines = [
+        "mse: 2 (1 - cosine) of the activation and what the words bring back: 0 exact, 2 orthogonal; small of any "
+        "words where activations share a direction",
+        "centred: their cosine about the mean of this text's own tokens: 1 exact, about 0 of any words"
+        if any(reading.centered_cosine is not None for reading in readings)
+        else "centred: none, since this text has too few tokens for a mean",
+        "no FVE: the variance of these activations is not recorded with this checkpoint. Measure it once: legible "
+        "calibrate CHECKPOINT --variance --corpus FILE",
+    ]
+    return [Text(line, style="yellow" if line.startswith("no FVE") else "") for line in lines]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def explanation(reading: Reading) -> Text:

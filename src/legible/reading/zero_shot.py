@@ -41,7 +41,7 @@ def open_model(name: str) -> tuple[Target, int]:
         UnsupportedModelError: a family that Legible does not know.
     """
     if name == BUILTIN:
-        folder = locate(BUILTIN)
+        folder = locate(BUILTIN).folder
         target = Target.load(str(folder / "target"))
         target.name = BUILTIN
         contract = read_contract(folder / "av")

@@ -8,7 +8,6 @@ run's own, or, for a checkpoint without its run, rows made again by the recipe's
 Both trainings are resumable; the same command goes on where it stopped.
 """
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from legible.errors import UsageError
 from legible.evaluate.battery.parts import Taught, Trained
 from legible.evaluate.battery.rows import battery
 from legible.evaluate.run import Bench
-from legible.fileio import file_sha256
+from legible.fileio import cache_dir, file_sha256
 from legible.identity import Identity, once
 from legible.models.reconstructor import Reconstructor
 from legible.progress import line_progress
@@ -94,8 +93,7 @@ def controls_folder(checkpoint: Checkpoint) -> Path:
     run = run_of(checkpoint)
     if run is not None:
         return run / FOLDER
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "legible" / FOLDER / Identity(FOLDER, checkpoint.parts).digest
+    return cache_dir() / FOLDER / Identity(FOLDER, checkpoint.parts).digest
 
 
 def run_of(checkpoint: Checkpoint) -> Path | None:

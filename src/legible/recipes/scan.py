@@ -82,7 +82,7 @@ def parse_layers(spec: str, n_layers: int) -> list[int]:
 def _command(name: str, corpus: str | None, layer: int) -> str:
     if corpus is None:
         return f"legible train tiny --layer {layer} --out runs/tiny"
-    target = str(locate(BUILTIN) / "target") if name == BUILTIN else name
+    target = str(locate(BUILTIN).folder / "target") if name == BUILTIN else name
     return (
         f"legible train small --target {shlex.quote(target)} --corpus {shlex.quote(corpus)} --layer {layer} "
         "--teacher facts --out runs/mine"

@@ -89,6 +89,7 @@ def serve(
     address: Address,
     *,
     target: str | None,
+    reconstructor: str | None = None,
     open_browser: bool,
     say: Callable[[str], None],
     show: Callable[[str], None],
@@ -99,6 +100,7 @@ def serve(
         checkpoints: run directories, checkpoint directories, hub names or `builtin`; the first is the default.
         address: where to listen.
         target: where the target lies, if not where the contracts say.
+        reconstructor: where the reconstructor lies, if not beside the verbalizers.
         open_browser: open the page, where there is a desktop.
         say: takes lines of progress.
         show: takes the address with its token.
@@ -111,7 +113,7 @@ def serve(
     readers = {}
     for id_, name in zip(source_ids(checkpoints), checkpoints, strict=True):
         say(f"loading {name}")
-        readers[id_] = load(name, target=target)
+        readers[id_] = load(name, target=target, reconstructor=reconstructor)
     app = create_app(readers, settings)
     base = f"http://{_reachable(address.host)}:{listener.getsockname()[1]}/"
 

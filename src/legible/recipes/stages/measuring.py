@@ -1,6 +1,5 @@
 """The stages that measure a checkpoint on held-out documents: the evaluation, and the truth of its readings."""
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from legible.documents import Document
 from legible.errors import UsageError
 from legible.evaluate.run import Battery, evaluate_checkpoint
 from legible.evaluate.truth_report import truth_report
+from legible.fileio import cache_dir
 from legible.progress import line_progress
 from legible.reading.checkpoint import Checkpoint
 from legible.recipes.sources import source_for
@@ -103,5 +103,4 @@ class Truth(HeldOut):
 
 def default_cache() -> Path:
     """Where a judge's answers are kept unless another file is named."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "legible" / "judge.sqlite"
+    return cache_dir() / "judge.sqlite"

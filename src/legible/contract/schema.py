@@ -42,6 +42,7 @@ class VarianceRecord(_Ours):
     split: str = "train"
     positions: str = ""
     documents: int | None = None
+    short_documents: int | None = None  # how many of these are texts of one to three sentences of the language's own
 
 
 class TargetRecord(_Ours):

@@ -172,7 +172,9 @@ def _recipe(checkpoint: Checkpoint) -> RunConfig | str:
     else:
         return f"the training rows are not here, and the teacher {extra.teacher!r} cannot write them again from here"
     capture = CaptureConfig.from_positions(extra.variance.positions, layers=(checkpoint.layer,), seed=seed)
-    return config.model_copy(update={"capture": capture, "train_documents": extra.variance.documents})
+    short = extra.variance.short_documents or 0
+    trained = {"train_documents": extra.variance.documents - short, "short_documents": short}
+    return config.model_copy(update={"capture": capture, **trained})
 
 
 def _made_again(checkpoint: Checkpoint, config: RunConfig, folder: Path) -> _Rows:

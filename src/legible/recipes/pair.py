@@ -75,6 +75,7 @@ def describe(
     corpus: str | None = None,
     seed: int | None = None,
     parents: Sequence[str] = (),
+    short_documents: int = 0,
 ) -> contract.LegibleExtra:
     """What the contract of a pair says under `legible:`; what is read off the roles themselves is filled in at saving.
 
@@ -83,11 +84,14 @@ def describe(
         layer: layer K that is read.
         target: what is read.
         teacher, language, corpus, seed, parents: where the pair comes from.
+        short_documents: how many of the store's documents are a language's own texts of a few sentences.
     """
     capture = store.origin.get("capture")  # absent in a store that was imported from another tool
     positions = CaptureConfig.model_validate(capture).positions_text() if capture else ""
     return contract.LegibleExtra(
-        variance=contract.VarianceRecord(**store.variance(layer), split="train", positions=positions),
+        variance=contract.VarianceRecord(
+            **store.variance(layer), split="train", positions=positions, short_documents=short_documents or None
+        ),
         target=target,
         layer=layer,
         teacher=teacher,

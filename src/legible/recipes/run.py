@@ -184,9 +184,15 @@ def _teach(this: Run) -> None:
 def _sft(this: Run) -> None:
     config, target, store = this.config, this.target, this.store("train")
     named = TargetRecord(id=target.name, revision=config.revision, sha256=target.sha256())
-    teacher, corpus = config.teach.teacher, config.corpus
     contract = describe(
-        store, config.layer, target=named, teacher=teacher, language=this.language, corpus=corpus, seed=config.seed
+        store,
+        config.layer,
+        target=named,
+        teacher=config.teach.teacher,
+        language=this.language,
+        corpus=config.corpus,
+        seed=config.seed,
+        short_documents=config.short_documents,
     )
     own = this.out / "target" if config.target is None else copied_target(config.target)
     given = (target, config.layer, store, this.teach_file, config.sft, contract)

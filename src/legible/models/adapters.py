@@ -23,15 +23,13 @@ from legible.errors import ContractError, UsageError
 from legible.fileio import refuse_pointer
 from legible.models.arch import LeftOut
 from legible.models.loading import load_pretrained
-from legible.models.lora import lora_config, merged_copy
+from legible.models.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_config, merged_copy
 from legible.models.place import one_line
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.prompts import ReconstructorPrompt
 from legible.vectors import direction_mse
 
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 RECONSTRUCTOR_META = "ar_meta.json"
 RECONSTRUCTOR_WEIGHTS = "ar_lora_value_head.safetensors"
 _HEAD_KEY = "value_head.weight"

@@ -5,11 +5,12 @@ the fused experts of a mixture of experts and everything outside the blocks stay
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -17,6 +18,9 @@ from transformers.pytorch_utils import Conv1D
 
 from legible.config import AdapterConfig
 from legible.models.arch import Arch
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 class StopRowHead(nn.Module):
@@ -84,6 +88,43 @@ def lora_config(
         fan_in_fan_out=any(isinstance(model.get_submodule(path), Conv1D) for path in modules),
         bias="none",
     )
+
+
+def has_lora(model: nn.Module) -> bool:
+    """Whether LoRA layers are in the model."""
+    return any(isinstance(module, LoraLayer) for module in model.modules())
+
+
+def lora_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The weights of the model's LoRA layers as PEFT names them, below the model's own paths; empty without any."""
+    if not has_lora(model):
+        return {}
+    (name,) = model.peft_config  # type: ignore[attr-defined]
+    found: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    return found
+
+
+def put_lora(model: PreTrainedModel, config: LoraConfig, weights: Mapping[str, Tensor], name: str = "default") -> None:
+    """Freeze the model and put trained LoRA layers around its linear maps, in place.
+
+    Args:
+        model: a causal LM or base model of a supported family.
+        config: PEFT's; its target_modules are whole paths in this model.
+        weights: as `lora_tensors` returns them.
+        name: what the adapter is called in the parameters' names.
+
+    Raises:
+        ValueError: a path that the model does not have, a weight too many, too few or of another shape.
+    """
+    model.requires_grad_(False)
+    try:
+        inject_adapter_in_model(config, model, adapter_name=name, low_cpu_mem_usage=True)
+        found: Any = set_peft_model_state_dict(model, dict(weights), adapter_name=name, low_cpu_mem_usage=True)
+    except RuntimeError as error:  # torch's, of shapes
+        raise ValueError(str(error).strip().splitlines()[-1].strip()) from error
+    empty = [key for key, parameter in model.named_parameters() if parameter.is_meta]
+    if wrong := [*found.unexpected_keys, *empty]:
+        raise ValueError(f"no counterpart for {wrong[0]}")
 
 
 def merged_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

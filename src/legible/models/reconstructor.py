@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from legible.errors import ContractError, UsageError
-from legible.models.arch import FINAL_NORMS, Arch, leave_out_norm, norm_put_back
+from legible.models.arch import FINAL_NORMS, Arch, leave_out_norm, norm_put_back, sharing_copy
+from legible.models.differences import holds_differences, load_differences, needed, save_differences
 from legible.models.loading import load_pretrained, load_tokenizer, quietly
 from legible.models.lora import merged_copy
 from legible.models.target import Target
@@ -33,13 +34,22 @@ class Reconstructor(nn.Module):
         head: nn.Linear,
         tokenizer: PreTrainedTokenizerBase,
         prompt: ReconstructorPrompt,
+        *,
+        over: str | None = None,
     ) -> None:
-        """Take a base model whose final norm is left out (`Arch.truncated(..., copied=True)`)."""
+        """Take a base model whose final norm is left out (`Arch.truncated(..., copied=True)`).
+
+        Args:
+            backbone, head, tokenizer, prompt: what it is made of.
+            over: the target whose weights it shares, by name; what does not train is that target's. Absent: its
+                weights are all its own.
+        """
         super().__init__()
         self.backbone = backbone
         self.value_head = head
         self.tokenizer = tokenizer
         self.prompt = prompt
+        self.over = over
         self.eval()
 
     @classmethod
@@ -55,17 +65,42 @@ class Reconstructor(nn.Module):
         return cls(backbone, head, target.tokenizer, prompt or plain_reconstructor_prompt(target.tokenizer))
 
     @classmethod
-    def load(cls, path: str | Path, prompt: ReconstructorPrompt, *, device: str = "cpu") -> "Reconstructor":
-        """Load a saved directory; the prompt comes from its contract.
+    def load(
+        cls,
+        path: str | Path,
+        prompt: ReconstructorPrompt,
+        *,
+        target: Target | None = None,
+        layer: int | None = None,
+        device: str = "cpu",
+    ) -> "Reconstructor":
+        """Load a saved directory; prompt and layer come from its contract.
+
+        Args:
+            path: a whole model, or differences from the target.
+            prompt: how it is asked.
+            target: whose weights the differences are over; they are shared, and stay where they are.
+            layer: K; needed for differences, whose folder does not say it.
+            device: where a whole model goes.
 
         Raises:
-            UsageError: no model or tokenizer there, or pickle weights only.
-            ContractError: the head is missing, damaged or of another width.
+            UsageError: no model or tokenizer there, pickle weights only, or differences without their target.
+            ContractError: the head is missing, damaged or of another width, or differences from another target.
         """
-        backbone = load_pretrained(AutoModel, str(path), may_lack=FINAL_NORMS)
-        leave_out_norm(backbone)
+        path, over = Path(path), None
+        if holds_differences(path):
+            target = needed(target, path)
+            if layer is None:
+                raise UsageError(f"{path} holds differences from {target.name} and no layer was given for them.")
+            backbone = sharing_copy(target.arch.truncated(layer + 1))
+            load_differences(path, backbone, None)
+            tokenizer, over, device = target.tokenizer, target.name, str(target.device)
+        else:
+            backbone = load_pretrained(AutoModel, str(path), may_lack=FINAL_NORMS)
+            leave_out_norm(backbone)
+            tokenizer = load_tokenizer(str(path), backbone)
         head = identity_head(Arch.find(backbone).d_model)
-        weight = _read_head(Path(path) / HEAD_FILE)
+        weight = _read_head(path / HEAD_FILE)
         if weight.shape != head.weight.shape:
             raise ContractError(
                 f"{HEAD_FILE} holds a {tuple(weight.shape)} matrix, the model beside it expects "
@@ -73,15 +108,26 @@ class Reconstructor(nn.Module):
                 "  The usual cause is a head copied from another checkpoint."
             )
         head.load_state_dict({"weight": weight.float()})
-        return cls(backbone, head, load_tokenizer(str(path), backbone), prompt).to(device)
+        return cls(backbone, head, tokenizer, prompt, over=over).to(device)
 
-    def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write a model directory with `num_hidden_layers: K+1` and its final norm, and the head; adapters merged."""
-        backbone = merged_copy(self.backbone, dtype)
-        with norm_put_back(backbone), quietly():
-            backbone.save_pretrained(path)
+    def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32, merged: bool = False) -> None:
+        """Write a directory that `load` reads, the head in `value_head.safetensors`.
+
+        Args:
+            path: the directory.
+            dtype: number format of the weights on disk.
+            merged: write a model with `num_hidden_layers: K+1` and its final norm, adapters merged, even where the
+                target's weights are shared; else such a role leaves its differences from the target alone.
+        """
+        path = Path(path)
+        if self.over is not None and not merged:
+            save_differences(path, self.backbone, self.over, None, {}, dtype)
+        else:
+            backbone = merged_copy(self.backbone, dtype)
+            with norm_put_back(backbone), quietly():
+                backbone.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
-        save_file({"weight": self.value_head.weight.detach().to(dtype).cpu().contiguous()}, Path(path) / HEAD_FILE)
+        save_file({"weight": self.value_head.weight.detach().to(dtype).cpu().contiguous()}, path / HEAD_FILE)
 
     @property
     def arch(self) -> Arch:

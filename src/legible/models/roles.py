@@ -1,7 +1,8 @@
 """One base in memory, three roles: target, verbalizer and reconstructor over the same frozen weights.
 
 Each role is its own tree of modules around shared parameters, with its own LoRA layers in it: nothing is switched
-between calls, so the target is untouched and roles can take turns inside one graph. Saving merges the adapter.
+between calls, so the target is untouched and roles can take turns inside one graph. Saving leaves the adapter alone, or
+merges it.
 """
 
 import hashlib
@@ -57,10 +58,12 @@ def shared_roles(
         UsageError: the layer is out of range.
     """
     model = sharing_copy(target.model)
-    verbalizer = Verbalizer(model, target.tokenizer, plain_verbalizer_prompt(target.tokenizer), injection)
+    prompt = plain_verbalizer_prompt(target.tokenizer)
+    verbalizer = Verbalizer(model, target.tokenizer, prompt, injection, over=target.name)
     backbone = sharing_copy(target.arch.truncated(layer + 1))
+    read = plain_reconstructor_prompt(target.tokenizer)
     reconstructor = Reconstructor(
-        backbone, identity_head(target.d_model), target.tokenizer, plain_reconstructor_prompt(target.tokenizer)
+        backbone, identity_head(target.d_model).to(target.device), target.tokenizer, read, over=target.name
     )
     with_lora(model, config, name="av", seed=seed)
     if verbalizer.stop_twin() is not None:

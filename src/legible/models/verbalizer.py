@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from legible.errors import InjectionError, UsageError
 from legible.injection import Injection, add_after, replace_at, scale_vector
-from legible.models.arch import Arch
+from legible.models.arch import Arch, sharing_copy
+from legible.models.differences import holds_differences, load_differences, needed, save_differences
 from legible.models.loading import load_pretrained, load_tokenizer, quietly
 from legible.models.lora import StopRowHead, merged_copy
 from legible.models.target import Target
@@ -37,8 +38,15 @@ class Verbalizer(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         prompt: VerbalizerPrompt,
         injection: Injection,
+        *,
+        over: str | None = None,
     ) -> None:
         """Take a loaded model.
+
+        Args:
+            model, tokenizer, prompt, injection: what it is made of.
+            over: the target whose weights it shares, by name; what does not train is that target's. Absent: its
+                weights are all its own.
 
         Raises:
             InjectionError: `add` after a block that the model does not have.
@@ -48,6 +56,7 @@ class Verbalizer(nn.Module):
         self.tokenizer = tokenizer
         self.prompt = prompt
         self.injection = injection
+        self.over = over
         if injection.mode == "add" and injection.block >= self.arch.n_layers:
             raise InjectionError(
                 f"injection after block {injection.block}, but the model has blocks 0 to {self.arch.n_layers - 1}.\n"
@@ -65,21 +74,51 @@ class Verbalizer(nn.Module):
 
     @classmethod
     def load(
-        cls, path: str | Path, prompt: VerbalizerPrompt, injection: Injection, *, device: str = "cpu"
+        cls,
+        path: str | Path,
+        prompt: VerbalizerPrompt,
+        injection: Injection,
+        *,
+        target: Target | None = None,
+        device: str = "cpu",
     ) -> "Verbalizer":
         """Load a saved directory; prompt and injection come from its contract.
 
+        Args:
+            path: a whole model, or differences from the target.
+            prompt, injection: how it is asked.
+            target: whose weights the differences are over; they are shared, and stay where they are.
+            device: where a whole model goes.
+
         Raises:
-            UsageError: no model or tokenizer there, or pickle weights only.
+            UsageError: no model or tokenizer there, pickle weights only, or differences without their target.
+            ContractError: differences from another target.
         """
+        path = Path(path)
+        if holds_differences(path):
+            target = needed(target, path)
+            model = sharing_copy(target.model)
+            load_differences(path, model, None)
+            return cls(model, target.tokenizer, prompt, injection, over=target.name)
         model = load_pretrained(AutoModelForCausalLM, str(path))
         return cls(model, load_tokenizer(str(path), model), prompt, injection).to(device)
 
-    def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write an ordinary causal LM directory (weights, config, tokenizer), adapters merged."""
-        model = merged_copy(self.model, dtype)
-        with quietly():
-            model.save_pretrained(path)
+    def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32, merged: bool = False) -> None:
+        """Write a directory that `load` reads.
+
+        Args:
+            path: the directory.
+            dtype: number format of the weights on disk.
+            merged: write an ordinary causal LM, adapters merged, even where the target's weights are shared; else such
+                a role leaves its differences from the target alone.
+        """
+        path = Path(path)
+        if self.over is not None and not merged:
+            save_differences(path, self.model, self.over, None, {}, dtype)
+        else:
+            model = merged_copy(self.model, dtype)
+            with quietly():
+                model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
 
     @property

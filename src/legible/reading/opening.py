@@ -39,12 +39,15 @@ def load_checkpoint(name: str | Path, *, target: str | None = None, device: str 
     av = contract_in(path / "av")
     layer = _layer(path, av)
     model = _load_target(path, av, target, device)
-    verbalizer = _load_verbalizer(path / "av", av, device)
+    verbalizer = _load_verbalizer(path / "av", av, model, device)
     reconstructor = None
     if (path / "ar").is_dir():
-        reconstructor = _load_reconstructor(path / "ar", contract_in(path / "ar"), layer, device)
+        reconstructor = _load_reconstructor(path / "ar", contract_in(path / "ar"), layer, model, device)
     model.self_check(layer)
     extra = av.legible
+    for role in (verbalizer, reconstructor):
+        if role is not None and role.over is not None and extra and extra.target:
+            role.over = extra.target.id  # not where the target happens to lie now
     probes = ProbeSet.load(path / PROBES) if (path / PROBES).exists() else None
     return Checkpoint(
         path=path,
@@ -99,8 +102,7 @@ def _injection(contract: ModelContract) -> Injection:
     return Injection(ours.mode, contract.extraction.injection_scale, ours.block)
 
 
-def _load_verbalizer(folder: Path, contract: ModelContract, device: str) -> Verbalizer:
-    tokenizer = load_tokenizer(str(folder))
+def _load_verbalizer(folder: Path, contract: ModelContract, target: Target, device: str) -> Verbalizer:
     ids = contract.legible.prompt.av if contract.legible and contract.legible.prompt else None
     tokens, template = contract.tokens, contract.prompt_templates.av
     if ids is not None:
@@ -115,17 +117,20 @@ def _load_verbalizer(folder: Path, contract: ModelContract, device: str) -> Verb
         )
     elif tokens is not None and template is not None:
         neighbours = tokens.injection_left_neighbor_id, tokens.injection_right_neighbor_id
+        tokenizer = load_tokenizer(str(folder))
         prompt = chat_verbalizer_prompt(
             tokenizer, template, tokens.injection_char, tokens.injection_token_id, *neighbours
         )
     else:
         raise _no_prompt(folder)
-    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), device=device)
+    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), target=target, device=device)
     ensure_contract(contract, tokenizer=verbalizer.tokenizer, d_model=verbalizer.arch.d_model, where=folder)
     return verbalizer
 
 
-def _load_reconstructor(folder: Path, contract: ModelContract, layer: int, device: str) -> Reconstructor:
+def _load_reconstructor(
+    folder: Path, contract: ModelContract, layer: int, target: Target, device: str
+) -> Reconstructor:
     ids = contract.legible.prompt.ar if contract.legible and contract.legible.prompt else None
     template = contract.prompt_templates.ar
     if ids is not None:
@@ -137,7 +142,7 @@ def _load_reconstructor(folder: Path, contract: ModelContract, layer: int, devic
         prompt = template_reconstructor_prompt(tokenizer, template, suffix or (), special_tokens=special)
     else:
         raise _no_prompt(folder)
-    reconstructor = Reconstructor.load(folder, prompt, device=device)
+    reconstructor = Reconstructor.load(folder, prompt, target=target, layer=layer, device=device)
     ensure_contract(contract, tokenizer=reconstructor.tokenizer, d_model=reconstructor.arch.d_model, where=folder)
     if reconstructor.layer != layer:
         raise ContractError(

@@ -7,11 +7,11 @@ direction_mse of (explanation -> vector). Explanations are kept as flat arrays o
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from legible.config import OptimizerConfig, SFTConfig
@@ -29,12 +29,10 @@ from legible.models.verbalizer import Verbalizer
 from legible.prompts import completion_ids, plain_reconstructor_prompt, plain_verbalizer_prompt
 from legible.teachers.base import count_taught, taught_texts
 from legible.train.examples import BatchOrder, TokenTable, check_rows
-from legible.train.loop import Metrics, put_trained, run_role, save_tensors, trained_tensors
+from legible.train.loop import Metrics, run_role
 from legible.train.optim import RoleOptimizer
 from legible.train.terms.paraphrase import Rewording, check_rewording
 from legible.vectors import direction_mse
-
-ADAPTER_FILE = "{}.adapter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -90,26 +88,22 @@ def new_reconstructor(config: SFTConfig, target: Target, layer: int) -> Reconstr
 
 
 def warm_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> tuple[Verbalizer, Reconstructor]:
-    """Both roles as the warm start in `folder` left them, still trainable: with adapters, the same adapters.
+    """Both roles as the warm start in `folder` left them, ready to be trained on.
 
     Raises:
         UsageError: `folder` holds no finished warm start.
     """
     if not is_finished(folder):
         raise UsageError(f"no finished warm start in {folder}.\n  Run `legible sft` first.")
-    if config.adapter is None:
-        return merged_roles(config, target, folder)
-    roles = shared_roles(target, layer, injection_of(config), config.adapter, seed=config.seed)
-    for name, role in zip(("av", "ar"), roles, strict=True):
-        put_trained(role, load_file(folder / ADAPTER_FILE.format(name)))
-    return roles
+    return saved_roles(config, target, layer, folder)
 
 
-def merged_roles(config: SFTConfig, target: Target, folder: Path) -> tuple[Verbalizer, Reconstructor]:
-    """Both roles as they stand in `folder/av` and `folder/ar`: whole models, adapters merged."""
+def saved_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> tuple[Verbalizer, Reconstructor]:
+    """Both roles as they stand in `folder/av` and `folder/ar`: whole models, or over the target's weights."""
     prompts = plain_verbalizer_prompt(target.tokenizer), plain_reconstructor_prompt(target.tokenizer)
-    verbalizer = Verbalizer.load(folder / "av", prompts[0], injection_of(config), device=str(target.device))
-    return verbalizer, Reconstructor.load(folder / "ar", prompts[1], device=str(target.device))
+    given: dict[str, Any] = {"target": target, "device": str(target.device)}
+    verbalizer = Verbalizer.load(folder / "av", prompts[0], injection_of(config), **given)
+    return verbalizer, Reconstructor.load(folder / "ar", prompts[1], layer=layer, **given)
 
 
 def train_sft(
@@ -224,9 +218,6 @@ def _train(role: str, training: RoleTraining, config: SFTConfig, out: Path, made
     """Train one role to the last step and save it."""
     label = "sft verbalizer" if role == "av" else "sft reconstructor"
     run_role(role, label, config, out, made_by, training.module, training.optimizer, training.step)
-    if config.adapter is not None:
-        about = {"legible": config.model_dump_json()}
-        save_tensors(out / ADAPTER_FILE.format(role), trained_tensors(training.module), about)
     write_directory(out / role, training.module.save)
 
 

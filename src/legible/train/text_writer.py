@@ -86,7 +86,8 @@ class TextWriter(nn.Module):
         """
         record = read_record(folder)
         prompt = plain_verbalizer_prompt(target.tokenizer)
-        return cls(Verbalizer.load(folder / "writer", prompt, injection_of(config)), target, record.kept)
+        verbalizer = Verbalizer.load(folder / "writer", prompt, injection_of(config), target=target)
+        return cls(verbalizer, target, record.kept)
 
     def prefix(self, row: Row) -> tuple[list[int], bool]:
         """Tokens of the text up to and including the read one, at most `kept`, and whether some were cut off."""

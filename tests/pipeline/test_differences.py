@@ -153,8 +153,9 @@ def renamed(file: Path, old: str, new: str) -> None:
 def test_differences_that_do_not_fit_are_named(spoil, error, match, tmp_path):
     path, _ = checkpoint(tmp_path)
     spoil(path / "av")
-    with pytest.raises(error, match=match):
+    with pytest.raises(error, match=match) as found:
         load_checkpoint(path)
+    assert found.type is error
 
 
 def test_differences_alone_ask_for_their_target(tmp_path):

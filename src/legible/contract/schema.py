@@ -30,6 +30,7 @@ class InjectionRecord(_Ours):
 
     mode: Literal["replace", "add"] = "replace"
     block: int = 1
+    map: Literal["affine"] | None = None  # what the scaled vector goes through first
 
 
 class VarianceRecord(_Ours):
@@ -75,6 +76,13 @@ class CalibratorRecord(_Ours):
     fitted_on: str = ""
 
 
+class BlocksRecord(_Ours):
+    """Which of the target's blocks the roles keep; absent: all of the verbalizer's, 0..K of the reconstructor's."""
+
+    av: list[int] | None = None
+    ar: list[int] | None = None
+
+
 class LegibleExtra(_Ours):
     """What is ours alone, under `legible:`."""
 
@@ -83,6 +91,8 @@ class LegibleExtra(_Ours):
     target: TargetRecord | None = None
     site: str = "resid_post"
     layer: int | None = None
+    blocks: BlocksRecord | None = None
+    output_ids: int | None = None  # how many the verbalizer's own head writes; absent: the whole vocabulary
     teacher: str | None = None
     language: str | None = None  # unknown ones are refused by `legible.languages.get`
     corpus: str | None = None
@@ -168,7 +178,9 @@ class ModelContract(_Open):
         data = self.model_dump(mode="json")
         data["prompt_templates"] |= {"actor": self.prompt_templates.av, "critic": self.prompt_templates.ar}
         if self.role == "ar" and self.layer is not None:
-            data["critic"] = {"extraction_layer_index": self.layer, "num_hidden_layers": self.layer + 1}
+            data["critic"] = {"extraction_layer_index": self.layer}
+            if self.legible is None or self.legible.blocks is None or self.legible.blocks.ar is None:
+                data["critic"]["num_hidden_layers"] = self.layer + 1
         return _without_none(data, keep=("injection_scale", "mse_scale"))
 
 

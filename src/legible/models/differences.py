@@ -54,6 +54,37 @@ def needed(target: T | None, folder: Path) -> T:
     return target
 
 
+def check_kept(folder: Path, model: PreTrainedModel, blocks: Sequence[int] | None) -> None:
+    """Prepare a whole model that keeps some blocks only: its token embedding stays the target's.
+
+    Raises:
+        ContractError: another number of blocks than the contract says.
+    """
+    if blocks is None:
+        return
+    arch = Arch.find(model)
+    if arch.n_layers != len(blocks):
+        raise ContractError(
+            f"{folder} keeps {arch.n_layers} blocks, its contract says {len(blocks)}: {list(blocks)}.\n"
+            "  The usual cause is a sidecar of another checkpoint. Restore its own."
+        )
+    arch.embedding.weight.requires_grad_(False)
+
+
+def head_taken_out(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Tie a model's head to its embedding, in place, and return the head that it had by its name for `own.safetensors`.
+
+    A head over some ids does not fit an ordinary model's folder, whose head has a row for each token.
+    """
+    head = model.get_output_embeddings()
+    path = next(path for path, module in model.named_modules() if module is head)
+    tied = nn.utils.skip_init(nn.Linear, *reversed(Arch.find(model).embedding.weight.shape), bias=False)
+    tied.weight = Arch.find(model).embedding.weight
+    model.set_output_embeddings(tied)
+    model.config.tie_word_embeddings = True
+    return {f"{path}.weight": head.weight}
+
+
 @dataclass(frozen=True)
 class Naming:
     """The names of a role's weights in its target, and back.
@@ -134,11 +165,11 @@ def save_own(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) ->
 
 
 def load_differences(folder: Path, model: PreTrainedModel, blocks: Sequence[int] | None) -> dict[str, Tensor]:
-    """Put a role's differences into a model that shares its target's weights, in place; what differs trains.
+    """Put what a role's folder holds beside a whole model, or instead of one, into the model, in place.
 
     Args:
-        folder: what `save_differences` wrote.
-        model: a sharing copy of the target, or of some of its blocks.
+        folder: what `save_differences` wrote, or a whole model's folder.
+        model: a sharing copy of the target or of some of its blocks, or the whole model.
         blocks: of the target, as kept; absent: the first ones.
 
     Returns:
@@ -149,9 +180,13 @@ def load_differences(folder: Path, model: PreTrainedModel, blocks: Sequence[int]
         ContractError: differences from another target.
     """
     try:
-        if (folder / ADAPTER_CONFIG).is_file():
-            _load_adapter(folder, model, Naming.of(model, blocks))
-        return put_own(folder, model, blocks)
+        if holds_differences(folder):
+            model.requires_grad_(False)
+            if (folder / ADAPTER_CONFIG).is_file():
+                _load_adapter(folder, model, Naming.of(model, blocks))
+        return _put_own(folder, model, blocks)
+    except UsageError:
+        raise
     except ValueError as error:
         raise ContractError(
             f"{folder} does not fit the target: {error}.\n"
@@ -159,7 +194,7 @@ def load_differences(folder: Path, model: PreTrainedModel, blocks: Sequence[int]
         ) from error
 
 
-def put_own(folder: Path, model: PreTrainedModel, blocks: Sequence[int] | None) -> dict[str, Tensor]:
+def _put_own(folder: Path, model: PreTrainedModel, blocks: Sequence[int] | None) -> dict[str, Tensor]:
     """Replace weights of the model by those of `own.safetensors`, in place.
 
     Returns:
@@ -261,8 +296,6 @@ def _load_adapter(folder: Path, model: PreTrainedModel, names: Naming) -> None:
     config.target_modules, config.task_type, config.inference_mode = paths, None, False
     if paths:
         put_lora(model, config, weights)
-    else:
-        model.requires_grad_(False)
     if row:
         at = row[f"{path}.lora_B.weight"][:, 0].nonzero()[:, 0].tolist()
         if len(at) != 1:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from legible.contract import (
+    BlocksRecord,
     InjectionRecord,
     LegibleExtra,
     ModelContract,
@@ -112,18 +113,20 @@ def save_checkpoint(
     probes: ProbeSet | None = None,
     calibrator: Calibrators | None = None,
     dtype: torch.dtype = torch.float32,
+    merged: bool = False,
 ) -> Path:
     """Write a checkpoint folder, whole or not at all; an older one at `path` is replaced.
 
     Args:
         path: the folder.
-        verbalizer, reconstructor: trained roles; adapters are merged.
+        verbalizer, reconstructor: trained roles.
         extra: our part of the contract; injection, layer, prompts and commit are filled in from what is saved.
         target_dir: the target's folder, copied along where the target is not public.
         lookup: the token lookup fitted on the training documents, behind context FVE.
         probes: what the activation holds, fitted on the training documents; evidence behind p_true.
         calibrator: fitted on these very roles; one that `extra` names is not carried over.
         dtype: number format of the roles' weights on disk.
+        merged: write whole models even of roles over the target's weights, which else leave their differences alone.
 
     Returns:
         `path`.
@@ -133,9 +136,9 @@ def save_checkpoint(
     sizes = {"av": parameter_count(verbalizer), "ar": parameter_count(reconstructor)}
 
     def write(folder: Path) -> None:
-        verbalizer.save(folder / "av", dtype=dtype)
+        verbalizer.save(folder / "av", dtype=dtype, merged=merged)
         write_contract(folder / "av", av)
-        reconstructor.save(folder / "ar", dtype=dtype)
+        reconstructor.save(folder / "ar", dtype=dtype, merged=merged)
         write_contract(folder / "ar", ar)
         if target_dir is not None:
             shutil.copytree(target_dir, folder / "target")
@@ -171,8 +174,14 @@ def contracts_of(
     av, ar = verbalizer.prompt, reconstructor.prompt
     whole = extra.model_copy(
         update={
-            "injection": InjectionRecord(mode=verbalizer.injection.mode, block=verbalizer.injection.block),
+            "injection": InjectionRecord(
+                mode=verbalizer.injection.mode,
+                block=verbalizer.injection.block,
+                map="affine" if verbalizer.injection_map is not None else None,
+            ),
             "layer": reconstructor.layer,
+            "blocks": _blocks(verbalizer, reconstructor),
+            "output_ids": len(verbalizer.outputs) if verbalizer.outputs is not None else None,
             "prompt": PromptRecord(
                 av=PromptIds(
                     prefix_ids=list(av.prefix_ids),
@@ -200,6 +209,12 @@ def contracts_of(
         "legible": whole,
     }
     return ModelContract(role="av", **common), ModelContract(role="ar", **common)
+
+
+def _blocks(verbalizer: Verbalizer, reconstructor: Reconstructor) -> BlocksRecord | None:
+    """Which of the target's blocks the roles keep; None for the usual ones."""
+    av, ar = (None if role.blocks is None else list(role.blocks) for role in (verbalizer, reconstructor))
+    return None if av is None and ar is None else BlocksRecord(av=av, ar=ar)
 
 
 def parameter_count(module: nn.Module) -> int:

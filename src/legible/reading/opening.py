@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from legible import languages
-from legible.contract import InjectionRecord, ModelContract, ensure_contract
+from legible.contract import InjectionRecord, LegibleExtra, ModelContract, ensure_contract
 from legible.errors import ContractError
 from legible.injection import Injection
 from legible.models.loading import load_tokenizer
@@ -123,7 +123,9 @@ def _load_verbalizer(folder: Path, contract: ModelContract, target: Target, devi
         )
     else:
         raise _no_prompt(folder)
-    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), target=target, device=device)
+    kept = contract.legible.blocks.av if contract.legible and contract.legible.blocks else None
+    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), target=target, blocks=kept, device=device)
+    _check_own(folder, contract.legible or LegibleExtra(), verbalizer)
     ensure_contract(contract, tokenizer=verbalizer.tokenizer, d_model=verbalizer.arch.d_model, where=folder)
     return verbalizer
 
@@ -142,7 +144,8 @@ def _load_reconstructor(
         prompt = template_reconstructor_prompt(tokenizer, template, suffix or (), special_tokens=special)
     else:
         raise _no_prompt(folder)
-    reconstructor = Reconstructor.load(folder, prompt, target=target, layer=layer, device=device)
+    kept = contract.legible.blocks.ar if contract.legible and contract.legible.blocks else None
+    reconstructor = Reconstructor.load(folder, prompt, target=target, layer=layer, blocks=kept, device=device)
     ensure_contract(contract, tokenizer=reconstructor.tokenizer, d_model=reconstructor.arch.d_model, where=folder)
     if reconstructor.layer != layer:
         raise ContractError(
@@ -150,6 +153,22 @@ def _load_reconstructor(
             "  The usual cause is a reconstructor of another layer, or one cut by a count from 1."
         )
     return reconstructor
+
+
+def _check_own(folder: Path, extra: LegibleExtra, verbalizer: Verbalizer) -> None:
+    """Compare the head and the map that lie in the folder with what the contract says of them.
+
+    Raises:
+        ContractError: one of them is missing, or not mentioned.
+    """
+    found = len(verbalizer.outputs) if verbalizer.outputs else None, verbalizer.injection_map is not None
+    said = extra.output_ids, extra.injection.map == "affine"
+    if found != said:
+        shown = [f"{ids or 'all'} output ids and {'a' if mapped else 'no'} map" for ids, mapped in (found, said)]
+        raise ContractError(
+            f"{folder} holds {shown[0]}, its contract says {shown[1]}.\n"
+            "  The usual cause is an own.safetensors or a sidecar of another checkpoint. Copy the folder again."
+        )
 
 
 def _no_prompt(folder: Path) -> ContractError:

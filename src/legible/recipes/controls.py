@@ -144,6 +144,7 @@ def train_controls(checkpoint: Checkpoint, folder: Path, steps: int | None = Non
     once(other, said, lambda: train_second_reconstructor(*job, other, made_by=said.digest, language=speaks))
     prompt = plain_reconstructor_prompt(target.tokenizer)
     where: dict[str, Any] = {"target": target, "layer": checkpoint.layer, "device": str(target.device)}
+    where["blocks"] = config.reconstructor_blocks
     second = Reconstructor.load(other / "second", prompt, **where)
     return Trained(taught, TextWriter.load(folder, target, config), read_record(folder), second)
 

@@ -22,7 +22,7 @@ from legible.recipes.pair import Pair, copied_target, describe, pair_of
 from legible.recipes.stages.base import Stage
 from legible.recipes.stages.rows import fit_lookup, probes_file
 from legible.train.rl import Measure, check_select_by, train_rl
-from legible.train.sft import saved_roles, train_sft
+from legible.train.sft import check_kept_blocks, saved_roles, train_sft
 from legible.train.terms.extras import Knowledge
 
 CHECKPOINT = "checkpoint"
@@ -56,8 +56,9 @@ class SFT(Stage):
         """Check that there is something to learn from.
 
         Raises:
-            UsageError: no teacher's file.
+            UsageError: no teacher's file, or blocks to keep that the target does not have.
         """
+        check_kept_blocks(self.config, self.target)
         if not self.teach_file.is_file():
             raise UsageError(f"no teacher's text at {self.teach_file}.\n  Write it first with legible teach.")
 

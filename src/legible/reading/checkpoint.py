@@ -26,6 +26,7 @@ from legible.contract import (
     PromptRecord,
     Scales,
     Templates,
+    Tokens,
     git_commit,
     read_contract,
     write_contract,
@@ -51,6 +52,14 @@ PROBES = "probes.safetensors"
 
 
 @dataclass(frozen=True)
+class Marker:
+    """The prompt of a verbalizer as other tools know it: marker token with neighbours, and the chat template."""
+
+    tokens: Tokens
+    template: str
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint in memory. `contract` is the verbalizer's; `variance` is the V of every FVE."""
 
@@ -65,6 +74,12 @@ class Checkpoint:
     language: Language | None
     calibrator: Calibrators | None = None  # None: p_true is null
     probes: ProbeSet | None = None  # None: the calibrator does without them
+
+    @property
+    def marker(self) -> Marker | None:
+        """The verbalizer's prompt as other tools know it; None for a prompt of our own."""
+        tokens, template = self.contract.tokens, self.contract.prompt_templates.av
+        return Marker(tokens, template) if tokens is not None and template is not None else None
 
     @cached_property
     def engine(self) -> Engine:
@@ -114,6 +129,7 @@ def save_checkpoint(
     calibrator: Calibrators | None = None,
     dtype: torch.dtype = torch.float32,
     merged: bool = False,
+    marker: Marker | None = None,
 ) -> Path:
     """Write a checkpoint folder, whole or not at all; an older one at `path` is replaced.
 
@@ -126,13 +142,14 @@ def save_checkpoint(
         probes: what the activation holds, fitted on the training documents; evidence behind p_true.
         calibrator: fitted on these very roles; one that `extra` names is not carried over.
         dtype: number format of the roles' weights on disk.
+        marker: what other tools need to know of the verbalizer's prompt, where it is one of theirs.
         merged: write whole models even of roles over the target's weights, which else leave their differences alone.
 
     Returns:
         `path`.
     """
     record = record_of(calibrator) if calibrator is not None else None
-    av, ar = contracts_of(verbalizer, reconstructor, extra.model_copy(update={"calibrator": record}))
+    av, ar = contracts_of(verbalizer, reconstructor, extra.model_copy(update={"calibrator": record}), marker)
     sizes = {"av": parameter_count(verbalizer), "ar": parameter_count(reconstructor)}
 
     def write(folder: Path) -> None:
@@ -168,7 +185,7 @@ def store_metrics(checkpoint: Checkpoint, metrics: Mapping[str, Any]) -> None:
 
 
 def contracts_of(
-    verbalizer: Verbalizer, reconstructor: Reconstructor, extra: LegibleExtra
+    verbalizer: Verbalizer, reconstructor: Reconstructor, extra: LegibleExtra, marker: Marker | None = None
 ) -> tuple[ModelContract, ModelContract]:
     """The contracts of both roles, filled in from the live objects."""
     av, ar = verbalizer.prompt, reconstructor.prompt
@@ -205,7 +222,8 @@ def contracts_of(
         "d_model": verbalizer.arch.d_model,
         "extraction_layer_index": reconstructor.layer,
         "extraction": Scales(injection_scale=verbalizer.injection.scale),
-        "prompt_templates": Templates(ar=ar.template),
+        "tokens": marker.tokens if marker is not None else None,
+        "prompt_templates": Templates(av=marker.template if marker is not None else None, ar=ar.template),
         "legible": whole,
     }
     return ModelContract(role="av", **common), ModelContract(role="ar", **common)

@@ -155,7 +155,8 @@ class FromCheckpoint(Stage):
         beside = found.path / "target"
         own = beside if beside.is_dir() else copied_target(found.target.name)
         into = self.into or out / CHECKPOINT
-        save_checkpoint(into, *pair, self.contract, target_dir=own, lookup=lookup, probes=found.probes)
+        files: dict[str, Any] = {"target_dir": own, "lookup": lookup, "probes": found.probes}
+        save_checkpoint(into, *pair, self.contract, marker=found.marker, **files)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from legible.errors import ContractError, UsageError
 from legible.models.arch import Arch
-from legible.models.lora import ADAPTER_CONFIG
+from legible.models.lora import ADAPTER_CONFIG, LowRankHead
 from legible.models.peft_folder import Naming, as_stored, load_adapter, read_tensors, save_adapter
 
 T = TypeVar("T")
@@ -153,14 +153,13 @@ def _put_own(folder: Path, model: PreTrainedModel, blocks: Sequence[int] | None)
     """
     if not (folder / OWN).is_file():
         return {}
-    names, beside = Naming.of(model, blocks), {}
-    dtype = Arch.find(model).embedding.weight.dtype
+    names, dtype = Naming.of(model, blocks), Arch.find(model).embedding.weight.dtype
+    tensors = read_tensors(folder / OWN)
+    beside = {name: tensors.pop(name) for name in list(tensors) if "." not in name or name.startswith("injection_map.")}
     head, embedding = model.get_output_embeddings(), Arch.find(model).embedding
     tied = head is not None and getattr(head, "weight", None) is embedding.weight
-    for name, tensor in read_tensors(folder / OWN).items():
-        if "." not in name or name.startswith("injection_map."):
-            beside[name] = tensor
-            continue
+    of_head = {name: tensors.pop(name) for name in list(tensors) if name.endswith((".down", ".up"))}
+    for name, tensor in tensors.items():
         path, _, leaf = names.inward(name).rpartition(".")
         module = _module(model, path)
         old = getattr(module, leaf, None)
@@ -174,7 +173,34 @@ def _put_own(folder: Path, model: PreTrainedModel, blocks: Sequence[int] | None)
             tied = model.config.tie_word_embeddings = False
     if tied:
         head.weight = embedding.weight
+    if of_head:
+        _change_head(model, {name.rpartition(".")[2]: tensor.to(dtype) for name, tensor in of_head.items()}, beside)
     return beside
+
+
+def _change_head(model: PreTrainedModel, change: Mapping[str, Tensor], beside: Mapping[str, Tensor]) -> None:
+    """Put a low-rank change beside the target's head, or beside its rows of the output ids, in place."""
+    if change.keys() != {"down", "up"}:
+        raise ValueError(f"of a changed head it holds {' and '.join(change)}, expected down and up")
+    head = rows_of(model, beside.get("output_ids"))
+    down, up = (change[part].to(head.weight.device) for part in ("down", "up"))
+    if up.shape != (len(head.weight), len(down)) or down.shape[1] != head.weight.shape[1]:
+        raise ValueError(
+            f"a head of shape {tuple(head.weight.shape)} has no change {tuple(up.shape)} {tuple(down.shape)}"
+        )
+    model.set_output_embeddings(LowRankHead(head, down, up))
+    model.config.tie_word_embeddings = False
+
+
+def rows_of(model: PreTrainedModel, ids: Tensor | None) -> nn.Linear:
+    """The model's head, or a frozen one of its rows of some token ids."""
+    head = model.get_output_embeddings()
+    if ids is None:
+        return head
+    rows = head.weight.detach()[ids.to(head.weight.device)].clone()
+    found = nn.utils.skip_init(nn.Linear, rows.shape[1], rows.shape[0], bias=False)
+    found.weight = nn.Parameter(rows, requires_grad=False)
+    return found
 
 
 def _module(model: PreTrainedModel, path: str) -> nn.Module:

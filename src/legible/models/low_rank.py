@@ -1,10 +1,11 @@
 """A trained role as low-rank differences from its target: what full fine-tuning changed, cut to a rank.
 
 Of every linear map inside blocks the difference from the target's is kept to its `rank` largest singular values, as
-LoRA over the target's weights; everything else that differs (norms, a head of its own) is kept whole. What the cut
-costs is in the returned share, and in what the role then writes.
+LoRA over the target's weights, and so is that of a head of its own from the target's rows; everything else that differs
+(norms, a token embedding) is kept whole. What the cut costs is in the returned share, and in what the role then writes.
 """
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -14,7 +15,8 @@ from transformers.pytorch_utils import Conv1D
 
 from legible.errors import UsageError
 from legible.models.arch import Arch, LeftOut, sharing_copy, with_blocks
-from legible.models.lora import StopRowHead, lora_config, merged_copy, put_lora
+from legible.models.differences import rows_of
+from legible.models.lora import LowRankHead, StopRowHead, lora_config, merged_copy, put_lora
 from legible.models.reconstructor import Reconstructor, kept_base
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
@@ -35,7 +37,7 @@ def low_rank(role: R, target: Target, rank: int) -> tuple[R, float]:
         rank: of each difference, at least 1.
 
     Returns:
-        The new role, and the share of the squared differences inside blocks that it keeps, in [0, 1].
+        The new role, and the share of the squared differences of these maps that it keeps, in [0, 1].
 
     Raises:
         UsageError: a rank below 1, or a role of other shapes than the target's.
@@ -44,7 +46,9 @@ def low_rank(role: R, target: Target, rank: int) -> tuple[R, float]:
         raise UsageError(f"the rank is {rank}, expected at least 1.")
     if isinstance(role, Verbalizer):
         kept = sharing_copy(target.model) if role.blocks is None else with_blocks(target.model, role.blocks)
-        share = _differ(kept, merged_copy(role.model, torch.float32), rank, target.name, role.prompt.stop_ids[0])
+        trained = merged_copy(role.model, torch.float32)
+        head = _Head(role.prompt.stop_ids[0], role.outputs.ids if role.outputs is not None else None)
+        share = _differ(kept, trained, rank, target.name, head)
         parts = {"outputs": role.outputs, "injection_map": role.injection_map}
         given = (kept, target.tokenizer, role.prompt, role.injection)
         return Verbalizer(*given, over=target.name, blocks=role.blocks, **parts), share  # type: ignore[arg-type, return-value]
@@ -56,7 +60,15 @@ def low_rank(role: R, target: Target, rank: int) -> tuple[R, float]:
     return read, share  # type: ignore[return-value]
 
 
-def _differ(kept: PreTrainedModel, trained: PreTrainedModel, rank: int, name: str, stop_id: int | None = None) -> float:
+@dataclass(frozen=True)
+class _Head:
+    """What is known of a verbalizer's head: its stop token, and its token ids where it has a row for some only."""
+
+    stop_id: int
+    ids: Tensor | None
+
+
+def _differ(kept: PreTrainedModel, trained: PreTrainedModel, rank: int, name: str, head: _Head | None = None) -> float:
     """Make a sharing copy of the target compute what the trained model does, in place; the share that is kept."""
     theirs, arch = dict(trained.named_parameters()), Arch.find(kept)
     inside = {id(module) for module in arch.blocks.modules()}
@@ -68,12 +80,13 @@ def _differ(kept: PreTrainedModel, trained: PreTrainedModel, rank: int, name: st
         delta = new - old.float()
         if not delta.any():
             continue
-        down, up = _cut(delta.T if isinstance(module, Conv1D) else delta, rank)
+        (down, up), energy = _cut(delta.T if isinstance(module, Conv1D) else delta, rank)
         weights |= {f"{path}.lora_A.weight": down, f"{path}.lora_B.weight": up}
-        total = float(delta.square().sum())
-        whole, lost = whole + total, lost + max(0.0, total - float((up @ down).square().sum()))
+        whole, lost = whole + energy[0], lost + energy[1]
     _keep_whole(kept, theirs, {f"{path}.weight" for path in maps}, name)
-    _keep_head(kept, trained, stop_id)
+    if head is not None:
+        energy = _keep_head(kept, trained, head, rank)
+        whole, lost = whole + energy[0], lost + energy[1]
     own = [parameter for parameter in kept.parameters() if parameter.requires_grad]
     if weights:
         paths = [key.removesuffix(".lora_A.weight") for key in weights if key.endswith(".lora_A.weight")]
@@ -104,23 +117,31 @@ def _keep_whole(kept: PreTrainedModel, theirs: dict[str, nn.Parameter], done: se
         head.weight = arch.embedding.weight
 
 
-def _keep_head(kept: PreTrainedModel, trained: PreTrainedModel, stop_id: int | None) -> None:
-    """Give the copy the trained head where it differs, in place: whole, or the stop token's row where that is all."""
-    head, other = kept.get_output_embeddings(), trained.get_output_embeddings()
-    if head is None:
-        return
-    new = other.weight.detach().float()
-    same_shape = new.shape == head.weight.shape
-    rows = (new != head.weight.float()).any(1).nonzero()[:, 0].tolist() if same_shape else None
-    if rows == []:
-        return
-    if rows == [stop_id] and stop_id is not None:
-        stopping = StopRowHead(head, stop_id)
-        stopping.delta.data = new[stop_id] - head.weight[stop_id].float()
-        kept.set_output_embeddings(stopping)
-        return
-    head.weight, head.out_features = nn.Parameter(new.to(head.weight.dtype)), len(new)
+def _keep_head(kept: PreTrainedModel, trained: PreTrainedModel, known: _Head, rank: int) -> tuple[float, float]:
+    """Change the copy's head where the trained one differs, in place: by the stop token's row where that is all.
+
+    Returns:
+        Squared difference, and what of it is lost.
+    """
+    head, new = rows_of(kept, known.ids), trained.get_output_embeddings().weight.detach().float()
+    if new.shape != head.weight.shape:
+        raise UsageError(
+            f"a head of shape {tuple(new.shape)} is no difference from the target's {tuple(head.weight.shape)}.\n"
+            "  Export it whole: --form merged"
+        )
+    delta = new - head.weight.detach().float()
+    rows = delta.any(1).nonzero()[:, 0].tolist()
+    if not rows and known.ids is None:
+        return 0.0, 0.0
     kept.config.tie_word_embeddings = False
+    if known.ids is None and rows == [known.stop_id]:
+        stopping = StopRowHead(head, known.stop_id)
+        stopping.delta.data = delta[known.stop_id]
+        kept.set_output_embeddings(stopping)
+        return 0.0, 0.0
+    (down, up), energy = _cut(delta, rank)
+    kept.set_output_embeddings(LowRankHead(head, down, up))
+    return energy
 
 
 def _counterpart(theirs: dict[str, nn.Parameter], path: str, old: Tensor, name: str) -> Tensor:
@@ -134,12 +155,17 @@ def _counterpart(theirs: dict[str, nn.Parameter], path: str, old: Tensor, name: 
     return found.detach().float()
 
 
-def _cut(delta: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """(A [r, in], B [out, r]) with B A the best approximation of a difference [out, in] of at most this rank."""
+def _cut(delta: Tensor, rank: int) -> tuple[tuple[Tensor, Tensor], tuple[float, float]]:
+    """A difference [out, in] as B A of at most this rank.
+
+    Returns:
+        (A [r, in], B [out, r]), then its squared size and what of it is lost.
+    """
     full = min(delta.shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         left, values, right = torch.svd_lowrank(delta, q=min(full, rank + _OVERSAMPLED), niter=_SWEEPS)
     size = min(rank, full)
     root = values[:size].sqrt()
-    return (right[:, :size] * root).T.contiguous(), (left[:, :size] * root).contiguous()
+    down, up = (right[:, :size] * root).T.contiguous(), (left[:, :size] * root).contiguous()
+    return (down, up), (float(delta.square().sum()), float((delta - up @ down).square().sum()))

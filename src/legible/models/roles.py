@@ -18,6 +18,7 @@ from legible.config import AdapterConfig
 from legible.errors import UsageError
 from legible.injection import Injection
 from legible.models.arch import Arch, LeftOut, check_layer, sharing_copy, with_blocks
+from legible.models.differences import rows_of
 from legible.models.lora import add_lora
 from legible.models.outputs import Outputs
 from legible.models.reconstructor import Reconstructor, identity_head, kept_base
@@ -154,9 +155,7 @@ def _own(model: PreTrainedModel) -> None:
 
 def _write_only(model: PreTrainedModel, outputs: Outputs) -> None:
     """Replace the head by one of its own over some ids that trains, its rows as they were, in place."""
-    rows = model.get_output_embeddings().weight.detach()[outputs.ids.to(model.device)]
-    head = nn.utils.skip_init(nn.Linear, rows.shape[1], rows.shape[0], bias=False)
-    head.weight = nn.Parameter(rows.clone())
+    head = rows_of(model, outputs.ids).requires_grad_(True)
     model.set_output_embeddings(head)
     model.config.tie_word_embeddings = False
 

@@ -27,7 +27,7 @@ from legible.models.differences import (
     save_own,
 )
 from legible.models.loading import load_pretrained, load_tokenizer, quietly
-from legible.models.lora import StopRowHead, merged_copy
+from legible.models.lora import ChangedHead, StopRowHead, merged_copy
 from legible.models.outputs import Outputs
 from legible.models.target import Target
 from legible.prompts import VerbalizerPrompt, completion_ids, plain_verbalizer_prompt
@@ -82,9 +82,11 @@ class Verbalizer(nn.Module):
                 f"injection after block {injection.block}, but the model has blocks 0 to {self.arch.n_layers - 1}.\n"
                 "  Choose a smaller sft.injection_block."
             )
-        if outputs is not None and len(model.get_output_embeddings().weight) != len(outputs):
+        head = model.get_output_embeddings()
+        rows = len((head.head if isinstance(head, ChangedHead) else head).weight)
+        if outputs is not None and rows != len(outputs):
             raise ContractError(
-                f"the head has {len(model.get_output_embeddings().weight)} rows for {len(outputs)} output ids.\n"
+                f"the head has {rows} rows for {len(outputs)} output ids.\n"
                 "  The usual cause is an own.safetensors put together from two. Copy the checkpoint again."
             )
         self.banned: Tensor
@@ -303,7 +305,7 @@ class Verbalizer(nn.Module):
     def stop_twin(self) -> tuple[int, float] | None:
         """The token that a frozen head cannot tell from the stop token, and their rows' cosine; None if all is well."""
         head = self.model.get_output_embeddings()
-        if isinstance(head, StopRowHead) or head.weight.requires_grad:
+        if isinstance(head, ChangedHead) or head.weight.requires_grad:
             return None
         weight, stop = head.weight, self.prompt.stop_ids[0]
         cosine = F.cosine_similarity(weight.float(), weight[stop].float().unsqueeze(0), dim=-1)
@@ -314,7 +316,7 @@ class Verbalizer(nn.Module):
     def train_stop_row(self) -> None:
         """Let the stop token's output row train although the head is frozen, in place; saving merges it."""
         head = self.model.get_output_embeddings()
-        if not isinstance(head, StopRowHead):
+        if not isinstance(head, ChangedHead):
             self.model.set_output_embeddings(StopRowHead(head, self.prompt.stop_ids[0]))
 
     def _entering(self, vectors: Tensor) -> Tensor:

@@ -9,14 +9,16 @@ import pytest
 import torch
 import train_jobs as jobs
 from families import WIDTH, tiny, words
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_small_reader import shaken
 
 from legible.contract import LegibleExtra, TargetRecord, check_contract, read_contract
 from legible.engines.local import LocalEngine
-from legible.errors import UsageError
+from legible.errors import ContractError, UsageError
 from legible.injection import Injection
 from legible.models import Reconstructor, Target, Verbalizer
+from legible.models.differences import OWN
+from legible.models.lora import LowRankHead, merged_copy
 from legible.models.low_rank import low_rank
 from legible.models.roles import Shape, new_reconstructor, new_verbalizer, trainable_parameters
 from legible.reading.checkpoint import Checkpoint, save_checkpoint
@@ -122,6 +124,29 @@ def test_a_cut_pair_is_smaller_says_what_it_costs_and_keeps_no_figures(tmp_path)
     assert "legible truth measure them" in lines
     assert read_contract(path / "av").legible.metrics == {"fve": 0.5}
     assert read_contract(tmp_path / "out" / "av").legible.metrics == {}
+
+
+def test_a_cut_head_comes_back_as_the_change_that_was_saved(tmp_path):
+    path = pair_at(tmp_path, SHAPES["small"])
+    export_checkpoint(str(path), "adapters", tmp_path / "out", rank=2)
+    own = load_file(tmp_path / "out" / "av" / OWN)
+    assert (own["lm_head.down"].shape, own["lm_head.up"].shape) == ((2, WIDTH), (7, 2))
+    found = load_checkpoint(tmp_path / "out")
+    assert isinstance(found.verbalizer.model.get_output_embeddings(), LowRankHead)
+    assert {"model.lm_head.down", "model.lm_head.up"} <= set(trainable_parameters(found.verbalizer))
+    whole = merged_copy(found.verbalizer.model, torch.float32).get_output_embeddings().weight
+    logits = found.verbalizer.logits(VECTORS[:2], IDS, MASK)
+    found.verbalizer.model.set_output_embeddings(torch.nn.Linear(WIDTH, 7, bias=False))
+    found.verbalizer.model.get_output_embeddings().weight = whole
+    torch.testing.assert_close(found.verbalizer.logits(VECTORS[:2], IDS, MASK), logits, rtol=1e-4, atol=1e-5)
+    for spoilt, match in (
+        ({"lm_head.up": own["lm_head.up"][:5].clone()}, "has no change"),
+        ({"lm_head.down": None}, "expected down and up"),
+    ):
+        changed = {name: tensor for name, tensor in (own | spoilt).items() if tensor is not None}
+        save_file(changed, tmp_path / "out" / "av" / OWN)
+        with pytest.raises(ContractError, match=match):
+            load_checkpoint(tmp_path / "out")
 
 
 def test_a_merged_adapter_is_found_again_by_its_rank(tmp_path):

@@ -10,6 +10,7 @@ import torch
 import train_jobs as jobs
 from families import WIDTH, tiny, words
 from safetensors.torch import load_file, save_file
+from test_roles import unseen_stop
 from test_small_reader import shaken
 
 from legible.contract import LegibleExtra, TargetRecord, check_contract, read_contract
@@ -18,7 +19,7 @@ from legible.errors import ContractError, UsageError
 from legible.injection import Injection
 from legible.models import Reconstructor, Target, Verbalizer
 from legible.models.differences import OWN
-from legible.models.lora import LowRankHead, merged_copy
+from legible.models.lora import LowRankHead, StopRowHead, merged_copy
 from legible.models.low_rank import low_rank
 from legible.models.roles import Shape, new_reconstructor, new_verbalizer, trainable_parameters
 from legible.reading.checkpoint import Checkpoint, save_checkpoint
@@ -155,6 +156,23 @@ def test_a_merged_adapter_is_found_again_by_its_rank(tmp_path):
     told = export_checkpoint(str(tmp_path / "whole"), "adapters", tmp_path / "again", rank=jobs.ADAPTER.rank)
     assert told["kept"] == pytest.approx({"av": 1.0, "ar": 1.0}, abs=1e-5)
     same(load_checkpoint(path), load_checkpoint(tmp_path / "again"))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])  # qwen3 here ties its head to its embedding
+def test_of_a_merged_stop_row_the_row_alone_is_kept(family, tmp_path):
+    target = unseen_stop(family)
+    verbalizer = new_verbalizer(target, Injection(), SHAPES["adapted"])
+    shaken(verbalizer)
+    verbalizer.save(tmp_path / "whole", merged=True)
+    whole = Verbalizer.load(tmp_path / "whole", verbalizer.prompt, verbalizer.injection)
+    cut, _ = low_rank(whole, target, jobs.ADAPTER.rank)
+    assert isinstance(cut.model.get_output_embeddings(), StopRowHead)
+    given = (VECTORS[:2], IDS, MASK)
+    torch.testing.assert_close(cut(*given), verbalizer(*given), rtol=1e-3, atol=1e-3)
+    cut.save(tmp_path / "cut")
+    again = Verbalizer.load(tmp_path / "cut", verbalizer.prompt, verbalizer.injection, target=target)
+    torch.testing.assert_close(again(*given), cut(*given))
+    assert not (tmp_path / "cut" / OWN).exists()
 
 
 def test_a_model_of_another_shape_is_no_difference(tmp_path):

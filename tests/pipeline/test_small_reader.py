@@ -220,6 +220,7 @@ def test_a_small_pair_reads_as_it_was_saved(family, merged, tmp_path):
     assert check_contract(path) == []
     extra = read_contract(path / "av").legible
     assert (extra.blocks.av, extra.blocks.ar, extra.output_ids, extra.injection.map) == ([0, 2], [0, 2], 7, "affine")
+    assert "| blocks kept | av [0, 2], ar [0, 2] |" in (path / "README.md").read_text()
     found = load_checkpoint(path)
     assert (found.layer, found.reconstructor.layer) == (1, 1)
     torch.testing.assert_close(found.verbalizer(VECTORS, IDS, MASK), verbalizer(VECTORS, IDS, MASK))

@@ -236,8 +236,8 @@ class Verbalizer(nn.Module):
         return self.allowed(out.logits)
 
     def allowed(self, logits: Float[Tensor, "... n"]) -> Float[Tensor, "... n"]:
-        """Logits of the model as float32, banned tokens -inf."""
-        return logits.float().index_fill(-1, self.banned, float("-inf"))
+        """Logits of the model as float32, banned tokens -inf; in place where they are float32 already."""
+        return logits.float().index_fill_(-1, self.banned, float("-inf"))
 
     def logprobs_of(
         self, logits: Float[Tensor, "b l n"], ids: Int[Tensor, "b l"], mask: Int[Tensor, "b l"]

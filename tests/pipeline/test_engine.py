@@ -149,6 +149,24 @@ def test_the_lean_step_agrees_with_the_models_forward(family, vectors):
             assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("variant", [{}, {"rslora": True}, {"dora": True}])
+def test_the_lean_step_agrees_with_the_forward_of_an_adapted_model(family, variant, vectors):
+    verbalizer = make_verbalizer(family)
+    with_lora(verbalizer.model, AdapterConfig(rank=4, alpha=12, **variant), seed=1)
+    for name, parameter in verbalizer.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    groups = [
+        LocalEngine(verbalizer, stepper=kind).generate(vectors, samples=4, temperature=1.0, max_tokens=12)
+        for kind in (DirectStepper, CachedStepper)
+    ]
+    for ours, theirs in zip(*groups, strict=True):
+        assert [one.ids for one in ours] == [one.ids for one in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
 def test_the_lean_step_declines_what_it_would_compute_wrongly():
     assert not any(supports(make_target(family).model, 15) for family in ("gemma3", "gpt2", "gpt-neox", "bitnet"))
     window = make_target("mistral-window").model

@@ -1,5 +1,6 @@
 """Options of joint training: each moves what it should on a tiny pair, none moves anything when off, all resume."""
 
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ from scripted import WORLD, Scripted, said_of, trainer
 
 from legible.config import RLConfig
 from legible.errors import UsageError
-from legible.models.roles import weights_sha256
+from legible.models.roles import reference_copy, weights_sha256
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.probes.lookup import TokenLookup
 from legible.probes.ridge import TokenColumns
-from legible.recipes.pair import adapted_pair
+from legible.reading.opening import load_checkpoint
+from legible.recipes.pair import pair_of
 from legible.train.joint import JointTrainer
 from legible.train.rl import train_rl
 from legible.train.rollouts import Rollout, RolloutGroup, prompt_rows, scored_rollouts
@@ -225,15 +227,27 @@ def test_every_option_resumes_bit_for_bit(folder, store, knowledge, target, tmp_
     assert ("whitening.safetensors" in whole) is (space == "whitened")
 
 
-def test_joint_training_goes_on_with_a_warm_starts_adapters(folder, target, store, tmp_path):
+def test_joint_training_goes_on_with_a_warm_starts_adapters_and_leaves_adapters(folder, store, tmp_path, monkeypatch):
     config = jobs.SFT.model_copy(update={"steps": 3, "adapter": jobs.ADAPTER})
-    jobs.sft(folder, tmp_path, config)
-    verbalizer, _ = adapted_pair(tmp_path, target, jobs.LAYER)
-    trained = {name for name, p in verbalizer.named_parameters() if p.requires_grad}
-    assert trained
-    assert all("lora_" in name or name.endswith("delta") for name in trained)
-    merged = Verbalizer.load(tmp_path / "av", verbalizer.prompt, verbalizer.injection)
+    jobs.sft(folder, tmp_path / "sft", config)
+    kept: list[Verbalizer] = []
+    keep = lambda role: kept.append(reference_copy(role)) or kept[-1]
+    monkeypatch.setattr("legible.train.rl.reference_copy", keep)
+    warm, found = (load_checkpoint(tmp_path / "sft") for _ in range(2))
+    verbalizer, reconstructor = pair_of(found)
+    names = {name for name, p in verbalizer.named_parameters() if p.requires_grad}
+    assert names
+    assert all("lora_" in name or name.endswith("delta") for name in names)
+    script = Scripted(verbalizer, store, lambda row, sample: said_of(store, row, wrong=bool((row + sample) % 2)))
+    rising = count()
+    given = (jobs.RL, verbalizer, reconstructor, jobs.LAYER, store, lambda *_: {"score": float(next(rising))})
+    train_rl(*given, tmp_path / "rl", made_by="rl", engine=script)
     vectors, ids = store.vectors([0, 1], jobs.LAYER), torch.tensor([[300, 2], [301, 2]])
-    ours, theirs = (role.logprobs(vectors, ids, torch.ones_like(ids)) for role in (verbalizer, merged))
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    assert adapted_pair(folder / "sft", target, jobs.LAYER) is None
+    roles = (warm.verbalizer, *kept, verbalizer)
+    said = [role.logprobs(vectors, ids, torch.ones_like(ids)).detach() for role in roles]
+    assert len(said) == 3
+    assert torch.equal(said[0], said[1])  # the reference of the KL is the frozen warm start
+    assert not torch.equal(said[1], said[2])
+    assert sorted(path.name for path in (tmp_path / "rl").rglob("*.safetensors") if path.parent.name == "av") == [
+        "adapter_model.safetensors"
+    ]

@@ -65,12 +65,12 @@ def test_three_roles_share_one_base_and_only_the_trained_ones_change(family, ada
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2", "gpt_neox"])
 @pytest.mark.parametrize("adapter", sorted(ADAPTERS))
-def test_saving_merges_the_adapter_into_an_ordinary_model(family, adapter, vectors, tmp_path):
+def test_an_adapter_is_merged_into_an_ordinary_model_where_that_is_asked(family, adapter, vectors, tmp_path):
     target = tiny(family)
     verbalizer, reconstructor = shared_roles(target, 1, Injection(), ADAPTERS[adapter], seed=0)
     train(verbalizer, reconstructor, vectors)
-    verbalizer.save(tmp_path / "av")
-    reconstructor.save(tmp_path / "ar")
+    verbalizer.save(tmp_path / "av", merged=True)
+    reconstructor.save(tmp_path / "ar", merged=True)
     loaded = Verbalizer.load(tmp_path / "av", verbalizer.prompt, verbalizer.injection)
     read = Reconstructor.load(tmp_path / "ar", reconstructor.prompt)
     assert not any("lora" in name for name, _ in (*loaded.named_parameters(), *read.named_parameters()))
@@ -82,7 +82,7 @@ def test_saving_merges_the_adapter_into_an_ordinary_model(family, adapter, vecto
 def test_an_adapted_verbalizer_writes_as_its_merged_self_does(vectors, tmp_path):
     verbalizer, reconstructor = shared_roles(tiny("llama"), 1, Injection("add"), ADAPTERS["lora"], seed=0)
     train(verbalizer, reconstructor, vectors)
-    verbalizer.save(tmp_path)
+    verbalizer.save(tmp_path, merged=True)
     merged = Verbalizer.load(tmp_path, verbalizer.prompt, verbalizer.injection)
     adapted, plain = (LocalEngine(v).generate(vectors, max_tokens=8) for v in (verbalizer, merged))
     assert [done[0].ids for done in adapted] == [done[0].ids for done in plain]
@@ -160,7 +160,7 @@ def test_a_stop_token_that_a_frozen_head_cannot_emit_is_found_and_mended(family,
     with torch.no_grad():
         gap = verbalizer(vectors[:1], ids, ids * 0 + 1) - verbalizer(vectors[:1], twin, ids * 0 + 1)
     assert gap.abs().item() > 1e-4  # the twins have come apart
-    verbalizer.save(tmp_path)
+    verbalizer.save(tmp_path, merged=True)
     loaded = Verbalizer.load(tmp_path, verbalizer.prompt, verbalizer.injection)
     with torch.no_grad():
         assert torch.allclose(loaded(vectors, IDS, MASK), verbalizer(vectors, IDS, MASK), atol=1e-4)

@@ -9,28 +9,84 @@ from legible.cli.common import answer, note
 
 
 def export(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Store to export.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .parquet file; its contract goes beside it.")],
-    layer: Annotated[int, typer.Option(help="Layer K, one of the store's.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A store of activations, or a checkpoint.")],
+    parquet: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="The same as --out.", show_default=False)
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            metavar="parquet|merged|adapters|easynla|kitft",
+            help="What is written: a store's dataset, or a pair's form.",
+        ),
+    ] = "parquet",
+    out: Annotated[
+        Path | None, typer.Option(help="The .parquet file, its contract beside it; or the new folder.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="parquet: layer K, one of the store's.")] = None,
     stage: Annotated[
-        str, typer.Option(metavar="base|av_sft|ar_sft|rl", help="Which columns the dataset has.")
+        str, typer.Option(metavar="base|av_sft|ar_sft|rl", help="parquet: which columns the dataset has.")
     ] = "base",
     teach: Annotated[
-        Path | None, typer.Option(help="The teacher's explanations of the store, for av_sft and ar_sft.")
+        Path | None, typer.Option(help="parquet: the teacher's explanations of the store, for av_sft and ar_sft.")
+    ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            help="adapters, easynla: cut the differences from the target to this rank.  [default: differences as they "
+            "are, those of whole models to 64]"
+        ),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(metavar="float32|float16|bfloat16", help="A pair's number format on disk.")
+    ] = "float32",
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A pair's target, where it has moved.  [default: its contract's]"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Write a store as a Parquet dataset that other natural-language-autoencoder tools read.
+    """Write a store or a pair in a form that other tools, or a smaller disk, can hold.
+
+    A store becomes the Parquet dataset of other natural-language-autoencoder tools. A pair becomes whole models
+    (merged), differences from the target (adapters: PEFT folders; --rank cuts a pair that was trained in full), the
+    adapter folders of EasyNLA, or the released layout of two folders NAME-av and NAME-ar (kitft). The new form is read
+    back and compared; what it costs is told.
 
     \b
       legible export stores/train data.parquet --layer 2
       legible export stores/train sft.parquet --layer 2 --stage av_sft --teach teach/train.jsonl
+      legible export runs/mine --form merged --out mine-whole
+      legible export runs/mine --form adapters --rank 64 --dtype float16 --out mine-small
     """
-    from legible.recipes.exchange import export_store
+    from legible.errors import UsageError
 
-    rows = export_store(store, layer, out, stage, teach)
-    note(f"{rows} rows")
-    answer({"parquet": str(out), "rows": rows}, out, json=json)
+    if (out is None) == (parquet is None):
+        raise UsageError("name what is written once: legible export SOURCE --out OUT")
+    where = out or parquet or Path()
+    of_a_store, of_a_pair = (layer, teach, stage if stage != "base" else None), (rank, target)
+    if any(given is not None for given in (of_a_pair if form == "parquet" else of_a_store)):
+        raise UsageError(
+            f"--form {form} and options of another form: --layer, --stage and --teach are for parquet, "
+            "--rank and --target for a pair's forms."
+        )
+    if form == "parquet":
+        from legible.recipes.exchange import export_store
+
+        if layer is None:
+            raise UsageError(
+                "a store is written one layer at a time: give --layer K.\n"
+                "  A pair is written with --form merged, adapters, easynla or kitft."
+            )
+        rows = export_store(Path(source), layer, where, stage, teach)
+        note(f"{rows} rows")
+        answer({"parquet": str(where), "rows": rows}, where, json=json)
+        return
+    from legible.recipes.export import export_checkpoint, summary_lines
+
+    told = export_checkpoint(source, form, where, rank=rank, dtype=dtype, target=target)  # type: ignore[arg-type]
+    note("\n".join(summary_lines(told)))
+    answer(told, where, json=json)
 
 
 def import_(

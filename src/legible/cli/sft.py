@@ -32,6 +32,10 @@ def sft(
     \b
       legible sft targets/world stores/train teach/train.jsonl --layer 2 --out runs/world-sft
       legible sft MODEL stores/mine teach/mine.jsonl --layer 3 --adapter-rank 16 --out runs/mine
+      legible sft MODEL stores/mine teach/mine.jsonl --layer 24 --verbalizer-blocks 0,1,2,27,28,29 --out runs/small
+
+    Adapters and readers of some blocks leave their differences from the target, whose weights all roles then share in
+    memory; legible export writes whole models.
 
     OUT/checkpoint can be read, evaluated and trained further with legible rl.
     """

@@ -1,8 +1,8 @@
 """Sections of training the pair: warm start, joint training by RL, and offline preference training."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from legible.config.base import Section
 
@@ -39,6 +39,18 @@ class SFTConfig(Section):
     verbalizer: OptimizerConfig = Field(OptimizerConfig(), description="verbalizer's optimizer")
     reconstructor: OptimizerConfig = Field(OptimizerConfig(), description="reconstructor's optimizer")
     adapter: AdapterConfig | None = Field(None, description="LoRA for both roles; absent is full fine-tuning")
+    verbalizer_blocks: tuple[int, ...] | None = Field(
+        None, description="the target's blocks that a small verbalizer keeps, e.g. 0,1,2,27,28,29; absent: all"
+    )
+    reconstructor_blocks: tuple[int, ...] | None = Field(
+        None, description="the target's blocks that a small reconstructor keeps; absent: 0 to K"
+    )
+    output_vocabulary: Literal["all", "corpus"] = Field(
+        "all", description="what the verbalizer can write: any token, or those of the teacher's text and any byte"
+    )
+    injection_map: Literal["none", "affine"] = Field(
+        "none", description="a learned map of the vector before it enters; affine starts as the identity"
+    )
     paraphrase: float = Field(
         0.0,
         description="share of the reconstructor's texts that each epoch puts in other words (needs a language)",
@@ -55,6 +67,18 @@ class SFTConfig(Section):
     max_explanation_tokens: int = Field(96, description="longer teacher texts are truncated (counted)")
     seed: int = Field(0, description="seed of order and dropout")
     save_every: int = Field(200, description="steps between resumable states")
+
+    @field_validator("verbalizer_blocks", "reconstructor_blocks", mode="before")
+    @classmethod
+    def _one(cls, blocks: Any) -> Any:
+        return (blocks,) if isinstance(blocks, int) else blocks  # as one number on the command line comes
+
+    @field_validator("verbalizer_blocks", "reconstructor_blocks")
+    @classmethod
+    def _ascending(cls, blocks: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if blocks is not None and (not blocks or blocks[0] < 0 or list(blocks) != sorted(set(blocks))):
+            raise ValueError("expected block numbers from 0, each once, in ascending order")
+        return blocks
 
 
 class RLConfig(Section):

@@ -10,6 +10,7 @@ from legible.contract.files import SIDECAR, git_commit, read_contract, sidecar_p
 from legible.contract.problem import Problem
 from legible.contract.schema import (
     ApiSummaries,
+    BlocksRecord,
     CalibratorRecord,
     DatasetContract,
     Extraction,
@@ -30,6 +31,7 @@ from legible.contract.schema import (
 __all__ = [
     "SIDECAR",
     "ApiSummaries",
+    "BlocksRecord",
     "CalibratorRecord",
     "DatasetContract",
     "Extraction",

@@ -142,8 +142,10 @@ def _check_model(path: Path, contract: ModelContract) -> Iterator[Problem]:
         yield Problem(f"weights in {path.name}/: {pickles or 'none'}", "*.safetensors", "Convert or copy the weights.")
     config = path / "config.json"
     if not config.is_file():
-        if not (path / "adapter_config.json").is_file():
+        if not any((path / name).is_file() for name in ("adapter_config.json", "own.safetensors")):
             yield Problem(f"{path.name}/ has no config.json", "a Hugging Face folder", "Copy the whole folder.")
+        elif contract.role == "ar":
+            yield from _check_head(path, contract)
         return
     try:
         outer = json.loads(config.read_text(encoding="utf-8"))
@@ -156,16 +158,24 @@ def _check_model(path: Path, contract: ModelContract) -> Iterator[Problem]:
         yield Problem(f"config.json has width {width}", f"d_model {contract.d_model}", "Sidecar of another model.")
     if contract.role == "ar":
         blocks = shape.get("num_hidden_layers", shape.get("n_layer"))
-        yield from _check_reconstructor(path, contract, blocks)
+        yield from _check_blocks(contract, blocks)
+        yield from _check_head(path, contract)
 
 
-def _check_reconstructor(path: Path, contract: ModelContract, blocks: int | None) -> Iterator[Problem]:
-    if contract.layer is not None and (blocks is None or not contract.may_mean(blocks - 1)):
+def _check_blocks(contract: ModelContract, blocks: int | None) -> Iterator[Problem]:
+    chosen = contract.legible.blocks.ar if contract.legible and contract.legible.blocks else None
+    if chosen is not None and blocks != len(chosen):
+        mend = "The sidecar is of another checkpoint: restore its own."
+        yield Problem(f"the reconstructor keeps {blocks} blocks", f"{len(chosen)}: legible.blocks.ar {chosen}", mend)
+    elif chosen is None and contract.layer is not None and (blocks is None or not contract.may_mean(blocks - 1)):
         yield Problem(
             f"the reconstructor keeps {blocks} blocks",
             f"{contract.layer + 1}: blocks 0..K for layer K = {contract.layer}",
             "The usual cause is counting layers from 1. Truncate again.",
         )
+
+
+def _check_head(path: Path, contract: ModelContract) -> Iterator[Problem]:
     head = path / "value_head.safetensors"
     if not head.is_file():
         yield Problem(f"{path.name}/ has no value_head.safetensors", "`weight` [d_model, d_model]", "Copy the file.")

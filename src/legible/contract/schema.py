@@ -32,6 +32,7 @@ class InjectionRecord(_Ours):
 
     mode: Literal["replace", "add"] = "replace"
     block: int = 1
+    map: Literal["affine"] | None = None  # what the scaled vector goes through first
 
 
 class VarianceRecord(_Ours):
@@ -78,6 +79,13 @@ class CalibratorRecord(_Ours):
     fitted_on: str = ""
 
 
+class BlocksRecord(_Ours):
+    """Which of the target's blocks the roles keep; absent: all of the verbalizer's, 0..K of the reconstructor's."""
+
+    av: list[int] | None = None
+    ar: list[int] | None = None
+
+
 class LegibleExtra(_Ours):
     """What is ours alone, under `legible:`."""
 
@@ -86,6 +94,8 @@ class LegibleExtra(_Ours):
     target: TargetRecord | None = None
     site: str = "resid_post"
     layer: int | None = None
+    blocks: BlocksRecord | None = None
+    output_ids: int | None = None  # how many the verbalizer's own head writes; absent: the whole vocabulary
     teacher: str | None = None
     language: str | None = None  # unknown ones are refused by `legible.languages.get`
     corpus: str | None = None

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from legible.engines.base import StopReason
 from legible.engines.sampling import choose
+from legible.models.outputs import Outputs
 
 
 class Stepper(Protocol):
@@ -31,12 +32,17 @@ class Stepper(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """How tokens are chosen and when a row ends."""
+    """How tokens are chosen and when a row ends.
+
+    `outputs` says which ids the logits are of, where they are not of the whole vocabulary; stop and banned ids, and all
+    that is written, are token ids.
+    """
 
     temperature: float
     max_tokens: int
     stop_ids: Collection[int]
     banned_ids: Collection[int] = ()
+    outputs: Outputs | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Written:
 
 def decode(
     stepper: Stepper,
-    logits: Float[Tensor, "n vocab"],
+    logits: Float[Tensor, "n out"],
     policy: Policy,
     noise: Float[Tensor, "n steps"] | None,
 ) -> list[Written]:
@@ -68,7 +74,9 @@ def decode(
     """
     n = len(logits)
     stop_ids = torch.tensor(sorted(policy.stop_ids), dtype=torch.long, device=logits.device)
-    banned = torch.tensor(sorted(policy.banned_ids), dtype=torch.long, device=logits.device)
+    outputs = policy.outputs
+    refused = sorted(policy.banned_ids) if outputs is None else outputs.present(policy.banned_ids)
+    banned = torch.tensor(refused, dtype=torch.long, device=logits.device)
     ids = np.zeros((n, policy.max_tokens), dtype=np.int64)
     logprobs = np.zeros((n, policy.max_tokens), dtype=np.float32)
     lengths = np.full(n, policy.max_tokens)
@@ -77,6 +85,7 @@ def decode(
         if len(banned):
             logits = logits.index_fill(-1, banned, float("-inf"))
         tokens, logp = choose(logits, policy.temperature, None if noise is None else noise[rows, step])
+        tokens = tokens if outputs is None else outputs.to_ids(tokens)
         where = rows.cpu().numpy()
         ids[where, step], logprobs[where, step] = tokens.cpu().numpy(), logp.cpu().numpy()
         stopped = torch.isin(tokens, stop_ids)

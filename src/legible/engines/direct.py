@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import (
     DynamicCache,
@@ -170,16 +171,40 @@ def _norm(norm: Any) -> _Map:
 
 
 def _linear(linear: nn.Module) -> _Map:
-    """The module's own call, spared where it is a plain linear map; an adapter stays in the way it was put."""
-    if type(linear) is not nn.Linear:
+    """The module's own call, spared where it is a plain linear map, with or without plain LoRA; others stay as put."""
+    if type(linear) is nn.Linear:
+        weight, bias = linear.weight, linear.bias
+        return lambda x: F.linear(x, weight, bias)
+    lora = _plain_lora(linear)
+    if lora is None:
         return linear
-    weight, bias = linear.weight, linear.bias
-    return lambda x: F.linear(x, weight, bias)
+    base, down, up = lora
+    return lambda x: torch.addmm(F.linear(x, base.weight, base.bias), x @ down, up)
 
 
 def _onto(linear: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """stream + linear(x), in one kernel where it is a plain linear map without bias."""
-    if type(linear) is not nn.Linear or linear.bias is not None:
-        return lambda stream, x: stream + linear(x)
-    turned = linear.weight.t()
-    return lambda stream, x: torch.addmm(stream, x, turned)
+    """stream + linear(x), in one kernel where it is a plain linear map without bias, in three with plain LoRA."""
+    if type(linear) is nn.Linear and linear.bias is None:
+        turned = linear.weight.t()
+        return lambda stream, x: torch.addmm(stream, x, turned)
+    lora = _plain_lora(linear)
+    if lora is None or lora[0].bias is not None:
+        own = _linear(linear)
+        return lambda stream, x: stream + own(x)
+    base, down, up = lora
+    whole = base.weight.t()
+    return lambda stream, x: torch.addmm(torch.addmm(stream, x, whole), x @ down, up)
+
+
+def _plain_lora(linear: nn.Module) -> tuple[nn.Linear, Tensor, Tensor] | None:
+    """(base, A [in, r], B [r, out] with the scale in it) of an unmerged LoRA map of no variant; None for all else."""
+    if type(linear) is not LoraLinear or linear.merged or linear.disable_adapters or linear.lora_variant:
+        return None
+    active, base = linear.active_adapters, linear.get_base_layer()
+    if len(active) != 1 or type(base) is not nn.Linear or type(linear.lora_dropout[active[0]]) is not nn.Identity:
+        return None
+    (name,) = active
+    down, up = linear.lora_A[name], linear.lora_B[name]
+    if down.bias is not None or up.bias is not None:
+        return None
+    return base, down.weight.t(), up.weight.t() * linear.scaling[name]

@@ -54,7 +54,7 @@ class LocalEngine:
         self._check(vectors, samples, temperature, max_tokens)
         keys = numbered(0, len(vectors)) if keys is None else keys
         prompt = self.verbalizer.prompt
-        policy = Policy(temperature, max_tokens, prompt.stop_ids, prompt.banned_ids)
+        policy = Policy(temperature, max_tokens, prompt.stop_ids, prompt.banned_ids, self.verbalizer.outputs)
         jobs = [(row, sample) for row in range(len(vectors)) for sample in range(samples)]
         written: list[Written] = []
         vectors = vectors.to(self.verbalizer.device)

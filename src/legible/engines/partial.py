@@ -145,7 +145,8 @@ class Continuer:
         stepper = fastest_stepper(self.verbalizer.model, cache, chosen, room)
         stops = {*prompt.stop_ids, *(self.ends if clause else ())}
         noise = uniforms([(*keys[draw.row], draw.number) for draw in draws], room).to(device) if temperature else None
-        return decode(stepper, logits[chosen], Policy(temperature, room, stops, prompt.banned_ids), noise)
+        policy = Policy(temperature, room, stops, prompt.banned_ids, self.verbalizer.outputs)
+        return decode(stepper, logits[chosen], policy, noise)
 
     def _longer(self, partial: Partial, more: Written) -> Partial:
         """The partial explanation with what was written after it, cut into clauses."""

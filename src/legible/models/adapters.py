@@ -7,31 +7,31 @@ before the head; a head without bias keeps that out of the direction, so it need
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from peft import PeftModel, get_peft_model_state_dict, inject_adapter_in_model
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from legible.errors import ContractError, UsageError
-from legible.fileio import refuse_pointer
+from legible.fileio import refuse_pointer, write_json
 from legible.models.arch import LeftOut
 from legible.models.loading import load_pretrained
-from legible.models.lora import lora_config, merged_copy
+from legible.models.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_config, lora_tensors, merged_copy
 from legible.models.place import one_line
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.prompts import ReconstructorPrompt
 from legible.vectors import direction_mse
 
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 RECONSTRUCTOR_META = "ar_meta.json"
 RECONSTRUCTOR_WEIGHTS = "ar_lora_value_head.safetensors"
 _HEAD_KEY = "value_head.weight"
@@ -157,6 +157,38 @@ def merged_reconstructor(target: Target, folder: Path, prompt: ReconstructorProm
     )
     reconstructor.backbone = merged_copy(reconstructor.backbone, torch.float32)
     return reconstructor
+
+
+def save_reconstructor_adapter(reconstructor: Reconstructor, folder: Path, dtype: torch.dtype) -> None:
+    """Write a reconstructor of LoRA over its target as `merged_reconstructor` reads it: `ar_meta.json`, weights, head.
+
+    Raises:
+        UsageError: it changes something that this form has no place for.
+    """
+    backbone = reconstructor.backbone
+    lora = lora_tensors(backbone)
+    rest = [n for n, p in backbone.named_parameters() if p.requires_grad and "lora_" not in n]
+    if rest or any(".lora_magnitude_vector" in key for key in lora) or not lora:
+        found = rest[0] if rest else "DoRA" if lora else "no LoRA"
+        raise UsageError(
+            f"the form easynla holds plain LoRA and a head, and this reconstructor has {found}.\n"
+            "  Cut it to low-rank differences: --rank 64; or write --form adapters."
+        )
+    rank = max(len(tensor) for key, tensor in lora.items() if ".lora_A." in key)
+    prefix = f"backbone.{backbone.base_model_prefix}."
+    weights = {_HEAD_KEY: reconstructor.value_head.weight}
+    for key, tensor in lora.items():
+        path, _, part = key.partition(".lora_")
+        layer: Any = backbone.get_submodule(path)
+        room = rank - len(tensor) if part.startswith("A") else rank - tensor.shape[1]
+        wide = F.pad(tensor, (0, 0, 0, room)) if part.startswith("A") else F.pad(tensor, (0, room))
+        scale = 1.0 if part.startswith("A") else next(iter(layer.scaling.values()))
+        weights[f"{prefix}{path}.lora_{part.replace('.', '.default.', 1)}"] = wide * scale
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {key: tensor.detach().to(dtype).cpu().contiguous() for key, tensor in weights.items()}
+    save_file(stored, folder / RECONSTRUCTOR_WEIGHTS)
+    meta = {"ar_num_layers": reconstructor.layer + 1, "lora_r": rank, "lora_alpha": math.sqrt(rank)}
+    write_json(folder / RECONSTRUCTOR_META, {**meta, "final_norm_stripped": True})
 
 
 def reconstructor_meta(folder: Path) -> ReconstructorMeta | None:

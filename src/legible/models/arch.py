@@ -5,7 +5,7 @@
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from legible.errors import UnsupportedModelError, UsageError
 
 M = TypeVar("M", bound=nn.Module)
+P = TypeVar("P", bound=PreTrainedModel)
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Arch:
         view = copy.copy(self.base)
         view._modules = dict(self.base._modules)
         setattr(view, self.family.blocks, self.blocks[:n_blocks])
-        view.config = truncated_config(self.base.config, n_blocks)
+        view.config = kept_config(self.base.config, range(n_blocks))
         leave_out_norm(view)
         return copy.deepcopy(view) if copied else view
 
@@ -185,13 +186,56 @@ def norm_put_back(base: PreTrainedModel) -> Iterator[None]:
         setattr(base, arch.family.final_norm, left_out)
 
 
-def truncated_config(config: PreTrainedConfig, n_blocks: int) -> PreTrainedConfig:
-    """A copy that says `n_blocks` blocks, its per-layer lists cut to match."""
+def kept_config(config: PreTrainedConfig, blocks: Sequence[int]) -> PreTrainedConfig:
+    """A copy for a model of these blocks alone, its per-layer lists to match.
+
+    Raises:
+        UnsupportedModelError: a mixture of experts whose blocks differ by their number's remainder.
+    """
+    first = list(blocks) == list(range(len(blocks)))
+    if not first and getattr(config, "decoder_sparse_step", 1) != 1:
+        raise UnsupportedModelError(
+            f"decoder_sparse_step is {config.decoder_sparse_step}: which blocks hold experts goes by their number, so "
+            "no blocks can be left out in between.\n  Keep the first ones, or all."
+        )
     cut = copy.deepcopy(config)
     if getattr(cut, "layer_types", None):
-        cut.layer_types = cut.layer_types[:n_blocks]
-    cut.num_hidden_layers = n_blocks
+        cut.layer_types = [cut.layer_types[block] for block in blocks]
+    if getattr(cut, "mlp_only_layers", None):
+        cut.mlp_only_layers = [place for place, block in enumerate(blocks) if block in cut.mlp_only_layers]
+    cut.num_hidden_layers = len(blocks)
     return cut
+
+
+def with_blocks(model: P, blocks: Sequence[int]) -> P:
+    """A sharing copy of a causal LM or base model that keeps these of its blocks alone, counted from 0 in it anew.
+
+    Raises:
+        UsageError: a block that the model does not have.
+    """
+    check_blocks(blocks, Arch.find(model).n_layers)
+    kept = sharing_copy(model)
+    arch = Arch.find(kept)
+    setattr(arch.base, arch.family.blocks, nn.ModuleList(arch.blocks[block] for block in blocks))
+    for place, block in enumerate(arch.blocks):
+        for module in block.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = place  # type: ignore[assignment]  # its place in a cache
+    kept.config = arch.base.config = kept_config(model.config, blocks)
+    return kept
+
+
+def check_blocks(blocks: Sequence[int], n_layers: int, what: str = "the blocks to keep") -> None:
+    """Refuse blocks that the model does not have.
+
+    Raises:
+        UsageError: none, one out of range, twice or out of order.
+    """
+    if not blocks or list(blocks) != sorted(set(blocks)) or blocks[0] < 0 or blocks[-1] >= n_layers:
+        raise UsageError(
+            f"{what} are {list(blocks)}: expected some of 0 to {n_layers - 1}, each once, in ascending order.\n"
+            "  Blocks count from 0. The first and the last ones of a model serve a small reader well."
+        )
 
 
 def sharing_copy(module: M, *, frozen_only: bool = False) -> M:

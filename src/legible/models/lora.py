@@ -5,11 +5,13 @@ the fused experts of a mixture of experts and everything outside the blocks stay
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -18,8 +20,45 @@ from transformers.pytorch_utils import Conv1D
 from legible.config import AdapterConfig
 from legible.models.arch import Arch
 
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
-class StopRowHead(nn.Module):
+
+class ChangedHead(nn.Module):
+    """A frozen output head with something small beside it that trains."""
+
+    head: nn.Linear
+
+    def merged(self) -> nn.Linear:
+        """An ordinary head of its own, no longer tied to the embedding."""
+        head = copy.deepcopy(self.head)
+        head.weight = nn.Parameter(self.changed())
+        return head
+
+    def changed(self) -> Float[Tensor, "rows d_model"]:
+        """The weights of the ordinary head."""
+        raise NotImplementedError
+
+
+class LowRankHead(ChangedHead):
+    """A frozen output head with a low-rank change of its rows: what a head trained in full is cut to."""
+
+    def __init__(self, head: nn.Linear, down: Float[Tensor, "r d_model"], up: Float[Tensor, "rows r"]) -> None:
+        super().__init__()
+        self.head = head
+        self.down, self.up = nn.Parameter(down), nn.Parameter(up)
+
+    def forward(self, hidden: Float[Tensor, "... d_model"]) -> Float[Tensor, "... rows"]:
+        """The head's logits with those of the change added."""
+        return self.head(hidden) + F.linear(F.linear(hidden, self.down), self.up)
+
+    @torch.no_grad()
+    def changed(self) -> Float[Tensor, "rows d_model"]:
+        """The weights of the ordinary head."""
+        return self.head.weight + self.up @ self.down
+
+
+class StopRowHead(ChangedHead):
     """A frozen output head with one trainable row: a model that never saw its stop token can learn to emit it."""
 
     def __init__(self, head: nn.Linear, stop_id: int) -> None:
@@ -34,13 +73,12 @@ class StopRowHead(nn.Module):
         stop = (torch.arange(logits.shape[-1], device=logits.device) == self.stop_id).to(logits.dtype)
         return logits + (hidden @ self.delta.to(hidden.dtype)).unsqueeze(-1) * stop
 
-    def merged(self) -> nn.Linear:
-        """An ordinary head of its own, no longer tied to the embedding."""
-        head = copy.deepcopy(self.head)
-        head.weight = nn.Parameter(self.head.weight.detach().clone())
-        with torch.no_grad():
-            head.weight[self.stop_id] += self.delta.to(head.weight.dtype)
-        return head
+    @torch.no_grad()
+    def changed(self) -> Float[Tensor, "rows d_model"]:
+        """The weights of the ordinary head."""
+        weight = self.head.weight.clone()
+        weight[self.stop_id] += self.delta.to(weight.dtype)
+        return weight
 
 
 def add_lora(model: PreTrainedModel, config: AdapterConfig, name: str, seed: int) -> None:
@@ -86,15 +124,52 @@ def lora_config(
     )
 
 
+def has_lora(model: nn.Module) -> bool:
+    """Whether LoRA layers are in the model."""
+    return any(isinstance(module, LoraLayer) for module in model.modules())
+
+
+def lora_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The weights of the model's LoRA layers as PEFT names them, below the model's own paths; empty without any."""
+    if not has_lora(model):
+        return {}
+    (name,) = model.peft_config  # type: ignore[attr-defined]
+    found: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    return found
+
+
+def put_lora(model: PreTrainedModel, config: LoraConfig, weights: Mapping[str, Tensor], name: str = "default") -> None:
+    """Freeze the model and put trained LoRA layers around its linear maps, in place.
+
+    Args:
+        model: a causal LM or base model of a supported family.
+        config: PEFT's; its target_modules are whole paths in this model.
+        weights: as `lora_tensors` returns them.
+        name: what the adapter is called in the parameters' names.
+
+    Raises:
+        ValueError: a path that the model does not have, a weight too many, too few or of another shape.
+    """
+    model.requires_grad_(False)
+    try:
+        inject_adapter_in_model(config, model, adapter_name=name, low_cpu_mem_usage=True)
+        found: Any = set_peft_model_state_dict(model, dict(weights), adapter_name=name, low_cpu_mem_usage=True)
+    except RuntimeError as error:  # torch's, of shapes
+        raise ValueError(str(error).strip().splitlines()[-1].strip()) from error
+    empty = [key for key, parameter in model.named_parameters() if parameter.is_meta]
+    if wrong := [*found.unexpected_keys, *empty]:
+        raise ValueError(f"no counterpart for {wrong[0]}")
+
+
 def merged_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """An ordinary copy of the model in `dtype`: LoRA and a trained stop row folded in, nothing shared."""
+    """An ordinary copy of the model in `dtype`: LoRA and a changed head folded in, nothing shared."""
     model = copy.deepcopy(model)
     for path, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()  # type: ignore[attr-defined]
             model.set_submodule(path, module.get_base_layer())  # type: ignore[attr-defined]
     head = model.get_output_embeddings()
-    if isinstance(head, StopRowHead):
+    if isinstance(head, ChangedHead):
         model.set_output_embeddings(head.merged())
         model.config.tie_word_embeddings = False
     nn.Module.to(model, dtype)

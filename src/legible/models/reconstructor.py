@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from legible.errors import ContractError, UsageError
-from legible.models.arch import FINAL_NORMS, Arch, leave_out_norm, norm_put_back
+from legible.models.arch import FINAL_NORMS, Arch, leave_out_norm, norm_put_back, with_blocks
+from legible.models.differences import check_kept, holds_differences, load_differences, needed, save_differences
 from legible.models.loading import load_pretrained, load_tokenizer
 from legible.models.lora import merged_copy
 from legible.models.place import quietly
@@ -34,13 +35,28 @@ class Reconstructor(nn.Module):
         head: nn.Linear,
         tokenizer: PreTrainedTokenizerBase,
         prompt: ReconstructorPrompt,
+        *,
+        over: str | None = None,
+        layer: int | None = None,
+        blocks: Sequence[int] | None = None,
     ) -> None:
-        """Take a base model whose final norm is left out (`Arch.truncated(..., copied=True)`)."""
+        """Take a base model whose final norm is left out (`Arch.truncated(..., copied=True)`).
+
+        Args:
+            backbone, head, tokenizer, prompt: what it is made of.
+            over: the target whose weights it shares, by name; what does not train is that target's. Absent: its
+                weights are all its own.
+            layer: K, the layer whose stream it returns; absent: its last block's.
+            blocks: the target's blocks that it keeps; absent: 0..K.
+        """
         super().__init__()
         self.backbone = backbone
         self.value_head = head
         self.tokenizer = tokenizer
         self.prompt = prompt
+        self.over = over
+        self.layer: int = self.arch.n_layers - 1 if layer is None else layer
+        self.blocks = tuple(blocks) if blocks is not None else None
         self.eval()
 
     @classmethod
@@ -56,17 +72,47 @@ class Reconstructor(nn.Module):
         return cls(backbone, head, target.tokenizer, prompt or plain_reconstructor_prompt(target.tokenizer))
 
     @classmethod
-    def load(cls, path: str | Path, prompt: ReconstructorPrompt, *, device: str = "cpu") -> "Reconstructor":
-        """Load a saved directory; the prompt comes from its contract.
+    def load(
+        cls,
+        path: str | Path,
+        prompt: ReconstructorPrompt,
+        *,
+        target: Target | None = None,
+        layer: int | None = None,
+        blocks: Sequence[int] | None = None,
+        device: str = "cpu",
+    ) -> "Reconstructor":
+        """Load a saved directory; prompt, layer and blocks come from its contract.
+
+        Args:
+            path: a whole model, or differences from the target.
+            prompt: how it is asked.
+            target: whose weights the differences are over; they are shared, and stay where they are.
+            layer: K; needed for differences and with `blocks`, since the model does not say it.
+            blocks: the target's blocks that it keeps; absent: 0..K.
+            device: where a whole model goes.
 
         Raises:
-            UsageError: no model or tokenizer there, or pickle weights only.
-            ContractError: the head is missing, damaged or of another width.
+            UsageError: no model or tokenizer there, pickle weights only, or differences without their target.
+            ContractError: the head is missing, damaged or of another width, or differences from another target.
         """
-        backbone = load_pretrained(AutoModel, str(path), may_lack=FINAL_NORMS)
-        leave_out_norm(backbone)
+        path, over = Path(path), None
+        differs = holds_differences(path)
+        target = needed(target, path) if differs else target
+        if layer is None and (differs or blocks is not None):
+            raise UsageError(f"{path} does not say which layer it reconstructs, and none was given.")
+        if differs and target is not None:
+            kept = range((layer or 0) + 1) if blocks is None else blocks
+            backbone = kept_base(target, kept)
+            tokenizer, over, device = target.tokenizer, target.name, str(target.device)
+        else:
+            backbone = load_pretrained(AutoModel, str(path), may_lack=FINAL_NORMS)
+            leave_out_norm(backbone)
+            tokenizer = load_tokenizer(str(path), backbone)
+            check_kept(path, backbone, blocks)
+        load_differences(path, backbone, blocks)
         head = identity_head(Arch.find(backbone).d_model)
-        weight = _read_head(Path(path) / HEAD_FILE)
+        weight = _read_head(path / HEAD_FILE)
         if weight.shape != head.weight.shape:
             raise ContractError(
                 f"{HEAD_FILE} holds a {tuple(weight.shape)} matrix, the model beside it expects "
@@ -74,25 +120,32 @@ class Reconstructor(nn.Module):
                 "  The usual cause is a head copied from another checkpoint."
             )
         head.load_state_dict({"weight": weight.float()})
-        return cls(backbone, head, load_tokenizer(str(path), backbone), prompt).to(device)
+        parts = {"over": over, "layer": layer if blocks is not None else None, "blocks": blocks}
+        return cls(backbone, head, tokenizer, prompt, **parts).to(device)  # type: ignore[arg-type]
 
-    def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write a model directory with `num_hidden_layers: K+1` and its final norm, and the head; adapters merged."""
-        backbone = merged_copy(self.backbone, dtype)
-        with norm_put_back(backbone), quietly():
-            backbone.save_pretrained(path)
+    def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32, merged: bool = False) -> None:
+        """Write a directory that `load` reads, the head in `value_head.safetensors`.
+
+        Args:
+            path: the directory.
+            dtype: number format of the weights on disk.
+            merged: write a model of its blocks (`num_hidden_layers: K+1` for 0..K) and its final norm, adapters merged,
+                even where the target's weights are shared; else such a role leaves its differences from it alone.
+        """
+        path = Path(path)
+        if self.over is not None and not merged:
+            save_differences(path, self.backbone, self.over, self.blocks, {}, dtype)
+        else:
+            backbone = merged_copy(self.backbone, dtype)
+            with norm_put_back(backbone), quietly():
+                backbone.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
-        save_file({"weight": self.value_head.weight.detach().to(dtype).cpu().contiguous()}, Path(path) / HEAD_FILE)
+        save_file({"weight": self.value_head.weight.detach().to(dtype).cpu().contiguous()}, path / HEAD_FILE)
 
     @property
     def arch(self) -> Arch:
         """The backbone's parts."""
         return Arch.find(self.backbone)
-
-    @property
-    def layer(self) -> int:
-        """K: the layer whose stream it returns."""
-        return self.arch.n_layers - 1
 
     @property
     def device(self) -> torch.device:
@@ -147,6 +200,17 @@ class Reconstructor(nn.Module):
         full = full.scatter(1, place, after.expand(len(ids), -1))
         last = length + len(after) - 1
         return full, (torch.arange(full.shape[1], device=ids.device) <= last.unsqueeze(1)).long(), last
+
+
+def kept_base(target: Target, blocks: Sequence[int]) -> PreTrainedModel:
+    """A sharing copy of the target's base model with these blocks alone, its final norm left out.
+
+    Raises:
+        UsageError: a block that the target does not have.
+    """
+    base = with_blocks(target.arch.base, blocks)
+    leave_out_norm(base)
+    return base
 
 
 def identity_head(d_model: int) -> nn.Linear:

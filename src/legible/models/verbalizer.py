@@ -4,7 +4,7 @@ Log-probabilities for training come from here; the engines sample with the same 
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,15 +14,26 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from legible.errors import InjectionError, UsageError
+from legible.errors import ContractError, InjectionError, UsageError
 from legible.injection import Injection, add_after, replace_at, scale_vector
-from legible.models.arch import Arch
+from legible.models.arch import Arch, sharing_copy, with_blocks
+from legible.models.differences import (
+    check_kept,
+    head_taken_out,
+    holds_differences,
+    load_differences,
+    needed,
+    save_differences,
+    save_own,
+)
 from legible.models.loading import load_pretrained, load_tokenizer
-from legible.models.lora import StopRowHead, merged_copy
+from legible.models.lora import ChangedHead, StopRowHead, merged_copy
+from legible.models.outputs import Outputs
 from legible.models.place import quietly
 from legible.models.target import Target
-from legible.prompts import VerbalizerPrompt, plain_verbalizer_prompt
+from legible.prompts import VerbalizerPrompt, completion_ids, plain_verbalizer_prompt
 
+MAP = ("injection_map.weight", "injection_map.bias")
 _SAME_ROW = 0.99  # cosine above which two output rows cannot be told apart by a frozen head
 
 
@@ -38,24 +49,49 @@ class Verbalizer(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         prompt: VerbalizerPrompt,
         injection: Injection,
+        *,
+        over: str | None = None,
+        blocks: Sequence[int] | None = None,
+        outputs: Outputs | None = None,
+        injection_map: nn.Linear | None = None,
     ) -> None:
         """Take a loaded model.
 
+        Args:
+            model, tokenizer, prompt, injection: what it is made of.
+            over: the target whose weights it shares, by name; what does not train is that target's. Absent: its
+                weights are all its own.
+            blocks: the target's blocks that it keeps; absent: all.
+            outputs: the ids that the model's head writes; absent: the whole vocabulary.
+            injection_map: what the scaled vector goes through before it enters.
+
         Raises:
             InjectionError: `add` after a block that the model does not have.
+            ContractError: a head of another number of rows than it has output ids.
         """
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.prompt = prompt
         self.injection = injection
+        self.over = over
+        self.blocks = tuple(blocks) if blocks is not None else None
+        self.outputs = outputs
+        self.injection_map = injection_map
         if injection.mode == "add" and injection.block >= self.arch.n_layers:
             raise InjectionError(
                 f"injection after block {injection.block}, but the model has blocks 0 to {self.arch.n_layers - 1}.\n"
                 "  Choose a smaller sft.injection_block."
             )
+        head = model.get_output_embeddings()
+        rows = len((head.head if isinstance(head, ChangedHead) else head).weight)
+        if outputs is not None and rows != len(outputs):
+            raise ContractError(
+                f"the head has {rows} rows for {len(outputs)} output ids.\n"
+                "  The usual cause is an own.safetensors put together from two. Copy the checkpoint again."
+            )
         self.banned: Tensor
-        self.register_buffer("banned", torch.tensor(prompt.banned_ids, dtype=torch.long), persistent=False)
+        self.register_buffer("banned", self._banned(prompt), persistent=False)
         self.eval()
 
     @classmethod
@@ -66,22 +102,75 @@ class Verbalizer(nn.Module):
 
     @classmethod
     def load(
-        cls, path: str | Path, prompt: VerbalizerPrompt, injection: Injection, *, device: str = "cpu"
+        cls,
+        path: str | Path,
+        prompt: VerbalizerPrompt,
+        injection: Injection,
+        *,
+        target: Target | None = None,
+        blocks: Sequence[int] | None = None,
+        device: str = "cpu",
     ) -> "Verbalizer":
-        """Load a saved directory; prompt and injection come from its contract.
+        """Load a saved directory; prompt, injection and blocks come from its contract.
+
+        Args:
+            path: a whole model, or differences from the target.
+            prompt, injection: how it is asked.
+            target: whose weights the differences are over; they are shared, and stay where they are.
+            blocks: the target's blocks that it keeps; absent: all.
+            device: where a whole model goes.
 
         Raises:
-            UsageError: no model or tokenizer there, or pickle weights only.
+            UsageError: no model or tokenizer there, pickle weights only, or differences without their target.
+            ContractError: differences from another target.
         """
-        model = load_pretrained(AutoModelForCausalLM, str(path))
-        return cls(model, load_tokenizer(str(path), model), prompt, injection).to(device)
+        path = Path(path)
+        if holds_differences(path):
+            target = needed(target, path)
+            model = sharing_copy(target.model) if blocks is None else with_blocks(target.model, blocks)
+            tokenizer, over, device = target.tokenizer, target.name, str(target.device)
+        else:
+            model, over = load_pretrained(AutoModelForCausalLM, str(path)), None
+            tokenizer = load_tokenizer(str(path), model)
+            check_kept(path, model, blocks)
+        beside = load_differences(path, model, blocks)
+        outputs = Outputs(beside["output_ids"], model.config.vocab_size) if "output_ids" in beside else None
+        mapped = affine_map(beside[MAP[0]], beside[MAP[1]]) if MAP[0] in beside else None
+        parts = {"over": over, "blocks": blocks, "outputs": outputs, "injection_map": mapped}
+        return cls(model, tokenizer, prompt, injection, **parts).to(device)  # type: ignore[arg-type]
 
-    def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write an ordinary causal LM directory (weights, config, tokenizer), adapters merged."""
-        model = merged_copy(self.model, dtype)
-        with quietly():
-            model.save_pretrained(path)
+    def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32, merged: bool = False) -> None:
+        """Write a directory that `load` reads.
+
+        Args:
+            path: the directory.
+            dtype: number format of the weights on disk.
+            merged: write an ordinary causal LM, adapters merged, even where the target's weights are shared; else such
+                a role leaves its differences from the target alone.
+        """
+        path = Path(path)
+        beside = {"output_ids": self.outputs.ids} if self.outputs is not None else {}
+        if self.injection_map is not None:
+            beside |= dict(zip(MAP, (self.injection_map.weight, self.injection_map.bias), strict=True))
+        if self.over is not None and not merged:
+            save_differences(path, self.model, self.over, self.blocks, beside, dtype)
+        else:
+            model = merged_copy(self.model, dtype)
+            if self.outputs is not None:
+                beside |= head_taken_out(model)
+            with quietly():
+                model.save_pretrained(path)
+            save_own(path, beside, dtype)
         self.tokenizer.save_pretrained(path)
+
+    def ask(self, prompt: VerbalizerPrompt) -> None:
+        """Put another prompt in the place of its own."""
+        self.prompt = prompt
+        self.banned = self._banned(prompt).to(self.device)
+
+    def _banned(self, prompt: VerbalizerPrompt) -> Tensor:
+        banned = prompt.banned_ids if self.outputs is None else self.outputs.present(prompt.banned_ids)
+        return torch.tensor(banned, dtype=torch.long)
 
     @property
     def arch(self) -> Arch:
@@ -105,8 +194,7 @@ class Verbalizer(nn.Module):
         embeds = self.arch.embed(ids.unsqueeze(0)).expand(len(vectors), -1, -1)
         if self.injection.mode == "add":
             return embeds
-        scaled = scale_vector(vectors.to(self.device), self.injection.scale)
-        return replace_at(embeds, self._positions(len(vectors), self.prompt.position), scaled)
+        return replace_at(embeds, self._positions(len(vectors), self.prompt.position), self._entering(vectors))
 
     @contextmanager
     def adding(self, vectors: Float[Tensor, "b d_model"], position: int) -> Iterator[None]:
@@ -121,10 +209,10 @@ class Verbalizer(nn.Module):
             yield
             return
         positions = self._positions(len(vectors), position)
-        vectors = vectors.to(self.device)
+        entering = self._entering(vectors)
 
         def hook(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
-            return add_after(output, positions, vectors)
+            return add_after(output, positions, entering)
 
         handle = self.arch.blocks[self.injection.block].register_forward_hook(hook)
         try:
@@ -134,8 +222,8 @@ class Verbalizer(nn.Module):
 
     def logits(
         self, vectors: Float[Tensor, "b d_model"], ids: Int[Tensor, "b l"], mask: Int[Tensor, "b l"]
-    ) -> Float[Tensor, "b l vocab"]:
-        """Logits, float32, that predict each completion token; banned tokens are -inf.
+    ) -> Float[Tensor, "b l n"]:
+        """Logits, float32, that predict each completion token, a column for each id the head writes; banned are -inf.
 
         Args:
             vectors: raw activations.
@@ -154,8 +242,32 @@ class Verbalizer(nn.Module):
                 use_cache=False,
                 logits_to_keep=ids.shape[1],
             )
-        logits: Tensor = out.logits.float()
-        return logits.index_fill_(-1, self.banned, float("-inf"))
+        return self.allowed(out.logits)
+
+    def allowed(self, logits: Float[Tensor, "... n"]) -> Float[Tensor, "... n"]:
+        """Logits of the model as float32, banned tokens -inf; in place where they are float32 already."""
+        return logits.float().index_fill_(-1, self.banned, float("-inf"))
+
+    def logprobs_of(
+        self, logits: Float[Tensor, "b l n"], ids: Int[Tensor, "b l"], mask: Int[Tensor, "b l"]
+    ) -> Float[Tensor, "b l"]:
+        """log p of each completion token by its logits; 0 where masked."""
+        mask = mask.to(self.device).bool()
+        wanted = torch.where(mask, ids.to(self.device), self.prompt.stop_ids[0])
+        if self.outputs is not None:
+            wanted = self.outputs.to_columns(wanted)
+        nll = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape)
+        return torch.where(mask, -nll, 0.0)
+
+    def completion_ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Ids of the completions that state `texts`, at most `max_tokens` of each, the stop token last.
+
+        A token that the head cannot write is spelled in bytes; a text that cannot be written gives no ids at all.
+        """
+        found = completion_ids(self.tokenizer, texts, self.prompt, max_tokens)
+        if self.outputs is None:
+            return found
+        return [self.outputs.spelled(ids, self.tokenizer)[:max_tokens] for ids in found]
 
     def logprobs(
         self,
@@ -172,12 +284,7 @@ class Verbalizer(nn.Module):
             temperature: logits are divided by it before the softmax.
         """
         logits = self.logits(vectors, ids, mask)
-        if temperature != 1.0:
-            logits = logits / temperature
-        mask = mask.to(self.device).bool()
-        wanted = torch.where(mask, ids.to(self.device), self.prompt.stop_ids[0])
-        nll = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape)
-        return torch.where(mask, -nll, 0.0)
+        return self.logprobs_of(logits if temperature == 1.0 else logits / temperature, ids, mask)
 
     def forward(
         self, vectors: Float[Tensor, "b d_model"], ids: Int[Tensor, "b l"], mask: Int[Tensor, "b l"]
@@ -207,7 +314,7 @@ class Verbalizer(nn.Module):
     def stop_twin(self) -> tuple[int, float] | None:
         """The token that a frozen head cannot tell from the stop token, and their rows' cosine; None if all is well."""
         head = self.model.get_output_embeddings()
-        if isinstance(head, StopRowHead) or head.weight.requires_grad:
+        if isinstance(head, ChangedHead) or head.weight.requires_grad:
             return None
         weight, stop = head.weight, self.prompt.stop_ids[0]
         cosine = F.cosine_similarity(weight.float(), weight[stop].float().unsqueeze(0), dim=-1)
@@ -218,8 +325,23 @@ class Verbalizer(nn.Module):
     def train_stop_row(self) -> None:
         """Let the stop token's output row train although the head is frozen, in place; saving merges it."""
         head = self.model.get_output_embeddings()
-        if not isinstance(head, StopRowHead):
+        if not isinstance(head, ChangedHead):
             self.model.set_output_embeddings(StopRowHead(head, self.prompt.stop_ids[0]))
+
+    def _entering(self, vectors: Tensor) -> Tensor:
+        """The vectors as they enter: scaled and mapped; raw where they are added and no map scales them."""
+        vectors = vectors.to(self.device)
+        if self.injection_map is None and self.injection.mode == "add":
+            return vectors
+        scaled = scale_vector(vectors, self.injection.scale)
+        return scaled if self.injection_map is None else self.injection_map(scaled)
 
     def _positions(self, batch: int, position: int) -> Tensor:
         return torch.full((batch,), position, device=self.device)
+
+
+def affine_map(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A map of vectors with these weights, as they are."""
+    found = nn.utils.skip_init(nn.Linear, *weight.shape)
+    found.weight, found.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
+    return found

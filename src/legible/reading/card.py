@@ -59,6 +59,9 @@ def model_card(name: str, extra: LegibleExtra, sizes: Mapping[str, int]) -> str:
         "claims": f"the language `{extra.language}`" if extra.language else "sentences; their truth is not decided",
         "injection": extra.injection.mode
         + (f" after block {extra.injection.block}" if extra.injection.mode == "add" else " of one embedding"),
+        "blocks kept": ", ".join(f"{role} {kept}" for role, kept in extra.blocks if kept is not None)
+        if extra.blocks
+        else None,
         "parameters": ", ".join(f"{role} {count:,}" for role, count in sizes.items()),
         "seed, commit": f"{extra.seed}, {extra.commit}",
     }

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from legible.contract import (
+    BlocksRecord,
     InjectionRecord,
     LegibleExtra,
     ModelContract,
@@ -25,6 +26,7 @@ from legible.contract import (
     PromptRecord,
     Scales,
     Templates,
+    Tokens,
     git_commit,
     read_contract,
     write_contract,
@@ -51,6 +53,14 @@ PROBES = "probes.safetensors"
 
 
 @dataclass(frozen=True)
+class Marker:
+    """The prompt of a verbalizer as other tools know it: marker token with neighbours, and the chat template."""
+
+    tokens: Tokens
+    template: str
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint in memory. `contract` is the verbalizer's; `variance` is the V of every FVE."""
 
@@ -68,6 +78,12 @@ class Checkpoint:
     given: Located | None = None  # the folders it was loaded from
     kept: Path | None = None  # where what is measured of it is kept; None: in its folder
     measured: str | None = None  # checksum of what `calibrate --variance` left there; None: nothing
+
+    @property
+    def marker(self) -> Marker | None:
+        """The verbalizer's prompt as other tools know it; None for a prompt of our own."""
+        tokens, template = self.contract.tokens, self.contract.prompt_templates.av
+        return Marker(tokens, template) if tokens is not None and template is not None else None
 
     @cached_property
     def engine(self) -> Engine:
@@ -117,30 +133,34 @@ def save_checkpoint(
     probes: ProbeSet | None = None,
     calibrator: Calibrators | None = None,
     dtype: torch.dtype = torch.float32,
+    merged: bool = False,
+    marker: Marker | None = None,
 ) -> Path:
     """Write a checkpoint folder, whole or not at all; an older one at `path` is replaced.
 
     Args:
         path: the folder.
-        verbalizer, reconstructor: trained roles; adapters are merged.
+        verbalizer, reconstructor: trained roles.
         extra: our part of the contract; injection, layer, prompts and commit are filled in from what is saved.
         target_dir: the target's folder, copied along where the target is not public.
         lookup: the token lookup fitted on the training documents, behind context FVE.
         probes: what the activation holds, fitted on the training documents; evidence behind p_true.
         calibrator: fitted on these very roles; one that `extra` names is not carried over.
         dtype: number format of the roles' weights on disk.
+        marker: what other tools need to know of the verbalizer's prompt, where it is one of theirs.
+        merged: write whole models even of roles over the target's weights, which else leave their differences alone.
 
     Returns:
         `path`.
     """
     record = record_of(calibrator) if calibrator is not None else None
-    av, ar = contracts_of(verbalizer, reconstructor, extra.model_copy(update={"calibrator": record}))
+    av, ar = contracts_of(verbalizer, reconstructor, extra.model_copy(update={"calibrator": record}), marker)
     sizes = {"av": parameter_count(verbalizer), "ar": parameter_count(reconstructor)}
 
     def write(folder: Path) -> None:
-        verbalizer.save(folder / "av", dtype=dtype)
+        verbalizer.save(folder / "av", dtype=dtype, merged=merged)
         write_contract(folder / "av", av)
-        reconstructor.save(folder / "ar", dtype=dtype)
+        reconstructor.save(folder / "ar", dtype=dtype, merged=merged)
         write_contract(folder / "ar", ar)
         if target_dir is not None:
             shutil.copytree(target_dir, folder / "target")
@@ -170,14 +190,20 @@ def store_metrics(checkpoint: Checkpoint, metrics: Mapping[str, Any]) -> None:
 
 
 def contracts_of(
-    verbalizer: Verbalizer, reconstructor: Reconstructor, extra: LegibleExtra
+    verbalizer: Verbalizer, reconstructor: Reconstructor, extra: LegibleExtra, marker: Marker | None = None
 ) -> tuple[ModelContract, ModelContract]:
     """The contracts of both roles, filled in from the live objects."""
     av, ar = verbalizer.prompt, reconstructor.prompt
     whole = extra.model_copy(
         update={
-            "injection": InjectionRecord(mode=verbalizer.injection.mode, block=verbalizer.injection.block),
+            "injection": InjectionRecord(
+                mode=verbalizer.injection.mode,
+                block=verbalizer.injection.block,
+                map="affine" if verbalizer.injection_map is not None else None,
+            ),
             "layer": reconstructor.layer,
+            "blocks": _blocks(verbalizer, reconstructor),
+            "output_ids": len(verbalizer.outputs) if verbalizer.outputs is not None else None,
             "prompt": PromptRecord(
                 av=PromptIds(
                     prefix_ids=list(av.prefix_ids),
@@ -201,10 +227,17 @@ def contracts_of(
         "d_model": verbalizer.arch.d_model,
         "extraction_layer_index": reconstructor.layer,
         "extraction": Scales(injection_scale=verbalizer.injection.scale),
-        "prompt_templates": Templates(ar=ar.template),
+        "tokens": marker.tokens if marker is not None else None,
+        "prompt_templates": Templates(av=marker.template if marker is not None else None, ar=ar.template),
         "legible": whole,
     }
     return ModelContract(role="av", **common), ModelContract(role="ar", **common)
+
+
+def _blocks(verbalizer: Verbalizer, reconstructor: Reconstructor) -> BlocksRecord | None:
+    """Which of the target's blocks the roles keep; None for the usual ones."""
+    av, ar = (None if role.blocks is None else list(role.blocks) for role in (verbalizer, reconstructor))
+    return None if av is None and ar is None else BlocksRecord(av=av, ar=ar)
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -15,6 +15,7 @@ from legible.contract import (
 from legible.errors import ContractError
 from legible.fileio import file_sha256
 from legible.injection import Injection
+from legible.models.differences import holds_differences
 from legible.models.hub import NotFoundError
 from legible.models.loading import blocks_in, end_ids, load_tokenizer
 from legible.models.reconstructor import Reconstructor
@@ -55,8 +56,10 @@ def load_checkpoint(
     ar = contract_in(found.ar, "ar") if found.ar is not None else None
     layer = _layer(found, av, ar)
     model = _load_target(found, av, ar, target, device)
-    writer = _load_verbalizer(found.av, av, device)
-    reader = _load_reconstructor(found.ar, ar, device) if found.ar is not None and ar is not None else None
+    writer = _load_verbalizer(found.av, av, model, device)
+    reader = (
+        _load_reconstructor(found.ar, ar, layer, model, device) if found.ar is not None and ar is not None else None
+    )
     model.self_check(layer)
     recorded = av.legible is not None and av.legible.variance is not None
     kept = None if recorded else kept_in(found.kept, model, layer)
@@ -65,6 +68,9 @@ def load_checkpoint(
         av = av.model_copy(update={"legible": _with_variance(av, measured.variance)})
     extra = av.legible
     lookup = TokenLookup.load(path / LOOKUP) if (path / LOOKUP).exists() else None
+    for role in (writer, reader):
+        if role is not None and role.over is not None and extra and extra.target:
+            role.over = extra.target.id  # not where the target happens to lie now
     probes = ProbeSet.load(path / PROBES) if (path / PROBES).exists() else None
     return Checkpoint(
         path=path,
@@ -91,10 +97,13 @@ def _with_variance(contract: ModelContract, variance: VarianceRecord) -> Legible
 def _layer(found: Located, av: ModelContract, ar: ModelContract | None) -> int:
     """Layer K: what the reconstructor's own config.json says, which keeps K + 1 blocks; without one the contract's.
 
+    So too where the reconstructor keeps blocks of its choice.
+
     Raises:
         ContractError: a contract says another, or without a reconstructor none.
     """
-    if found.ar is None or ar is None:
+    chosen = ar.legible.blocks.ar if ar and ar.legible and ar.legible.blocks else None
+    if found.ar is None or ar is None or chosen is not None or holds_differences(found.ar):
         named = av.legible.layer if av.legible and av.legible.layer is not None else av.layer
         if named is None:
             raise ContractError(
@@ -168,8 +177,7 @@ def _injection(contract: ModelContract) -> Injection:
     return Injection(ours.mode, contract.extraction.injection_scale, ours.block)
 
 
-def _load_verbalizer(folder: Path, contract: ModelContract, device: str) -> Verbalizer:
-    tokenizer = load_tokenizer(str(folder))
+def _load_verbalizer(folder: Path, contract: ModelContract, target: Target, device: str) -> Verbalizer:
     ids = contract.legible.prompt.av if contract.legible and contract.legible.prompt else None
     tokens, template = contract.tokens, contract.prompt_templates.av
     if ids is not None:
@@ -184,28 +192,32 @@ def _load_verbalizer(folder: Path, contract: ModelContract, device: str) -> Verb
         )
     elif tokens is not None and template is not None:
         neighbours = tokens.injection_left_neighbor_id, tokens.injection_right_neighbor_id
+        tokenizer = load_tokenizer(str(folder))
         prompt = chat_verbalizer_prompt(
             tokenizer, template, tokens.injection_char, tokens.injection_token_id, *neighbours
         )
     else:
         raise _no_prompt(folder)
-    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), device=device)
+    kept = contract.legible.blocks.av if contract.legible and contract.legible.blocks else None
+    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), target=target, blocks=kept, device=device)
+    _check_own(folder, contract.legible or LegibleExtra(), verbalizer)
     if ids is None:
-        verbalizer = _with_ends(verbalizer)
+        verbalizer.ask(_with_ends(verbalizer))
     ensure_contract(contract, tokenizer=verbalizer.tokenizer, d_model=verbalizer.arch.d_model, where=folder)
     return verbalizer
 
 
-def _with_ends(verbalizer: Verbalizer) -> Verbalizer:
-    """The same, stopped by every end that its own files name too: a chat template need not name them all."""
+def _with_ends(verbalizer: Verbalizer) -> VerbalizerPrompt:
+    """Its prompt, stopped by every end that its own files name too: a chat template need not name them all."""
     prompt, named = verbalizer.prompt, end_ids(verbalizer.model, verbalizer.tokenizer)
     stops = tuple(dict.fromkeys((*prompt.stop_ids, *named)))
     banned = tuple(token for token in prompt.banned_ids if token not in stops)
-    prompt = replace(prompt, stop_ids=stops, banned_ids=banned)
-    return Verbalizer(verbalizer.model, verbalizer.tokenizer, prompt, verbalizer.injection)
+    return replace(prompt, stop_ids=stops, banned_ids=banned)
 
 
-def _load_reconstructor(folder: Path, contract: ModelContract, device: str) -> Reconstructor:
+def _load_reconstructor(
+    folder: Path, contract: ModelContract, layer: int, target: Target, device: str
+) -> Reconstructor:
     ids = contract.legible.prompt.ar if contract.legible and contract.legible.prompt else None
     template = contract.prompt_templates.ar
     if ids is not None:
@@ -217,9 +229,26 @@ def _load_reconstructor(folder: Path, contract: ModelContract, device: str) -> R
         prompt = template_reconstructor_prompt(tokenizer, template, suffix or (), special_tokens=special)
     else:
         raise _no_prompt(folder)
-    reconstructor = Reconstructor.load(folder, prompt, device=device)
+    kept = contract.legible.blocks.ar if contract.legible and contract.legible.blocks else None
+    reconstructor = Reconstructor.load(folder, prompt, target=target, layer=layer, blocks=kept, device=device)
     ensure_contract(contract, tokenizer=reconstructor.tokenizer, d_model=reconstructor.arch.d_model, where=folder)
     return reconstructor
+
+
+def _check_own(folder: Path, extra: LegibleExtra, verbalizer: Verbalizer) -> None:
+    """Compare the head and the map that lie in the folder with what the contract says of them.
+
+    Raises:
+        ContractError: one of them is missing, or not mentioned.
+    """
+    found = len(verbalizer.outputs) if verbalizer.outputs else None, verbalizer.injection_map is not None
+    said = extra.output_ids, extra.injection.map == "affine"
+    if found != said:
+        shown = [f"{ids or 'all'} output ids and {'a' if mapped else 'no'} map" for ids, mapped in (found, said)]
+        raise ContractError(
+            f"{folder} holds {shown[0]}, its contract says {shown[1]}.\n"
+            "  The usual cause is an own.safetensors or a sidecar of another checkpoint. Copy the folder again."
+        )
 
 
 def _no_prompt(folder: Path) -> ContractError:

@@ -15,7 +15,7 @@ from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.probes.lookup import TokenLookup
 from legible.prompts import chat_verbalizer_prompt, template_reconstructor_prompt
-from legible.reading.checkpoint import save_checkpoint
+from legible.reading.checkpoint import Marker, save_checkpoint
 from legible.recipes.inputs import open_store, open_target
 from legible.recipes.pair import copied_target, describe
 from legible.recipes.stages.rows import fit_lookup
@@ -82,7 +82,8 @@ def import_adapters(folders: AdapterFolders, out: Path, *, store: Path | None = 
             f"which takes {layer + 1}.\n  The usual cause is a reconstructor of another run."
         )
     extra, lookup = _described(folders, target, layer, store)
-    return save_checkpoint(out, verbalizer, reconstructor, extra, target_dir=copied_target(target.name), lookup=lookup)
+    own, marker = copied_target(target.name), Marker(found.tokens, found.av)
+    return save_checkpoint(out, verbalizer, reconstructor, extra, target_dir=own, lookup=lookup, marker=marker)
 
 
 def _roles(folders: AdapterFolders, found: _Sidecar, target: Target) -> tuple[Verbalizer, Reconstructor]:

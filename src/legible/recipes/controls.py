@@ -141,7 +141,9 @@ def train_controls(checkpoint: Checkpoint, folder: Path, steps: int | None = Non
     said = Identity(made.stage, {**parts, "second": True, "language": speaks.name if speaks is not None else None})
     once(other, said, lambda: train_second_reconstructor(*job, other, made_by=said.digest, language=speaks))
     prompt = plain_reconstructor_prompt(target.tokenizer)
-    second = Reconstructor.load(other / "second", prompt, device=str(target.device))
+    where: dict[str, Any] = {"target": target, "layer": checkpoint.layer, "device": str(target.device)}
+    where["blocks"] = config.reconstructor_blocks
+    second = Reconstructor.load(other / "second", prompt, **where)
     return Trained(taught, TextWriter.load(folder, target, config), read_record(folder), second)
 
 

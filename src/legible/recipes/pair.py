@@ -1,20 +1,15 @@
 """A verbalizer and a reconstructor between their stages: loaded from a stage's folder, described by one contract."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import safe_open
-
 from legible import contract
-from legible.config import CaptureConfig, SFTConfig, validated
+from legible.config import CaptureConfig
 from legible.data.store import Store
 from legible.errors import UsageError
 from legible.models.reconstructor import Reconstructor
-from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.reading.checkpoint import Checkpoint
-from legible.train.sft import ADAPTER_FILE, warm_roles
 
 COPIED = 64 * 2**20  # bytes of weights: a local target up to this size is copied into its checkpoints
 
@@ -43,26 +38,6 @@ def copied_target(name: str) -> Path | None:
     if not weights or sum(file.stat().st_size for file in weights) > COPIED:
         return None
     return folder
-
-
-def adapted_pair(folder: Path, target: Target, layer: int) -> Pair | None:
-    """The pair of a warm start in `folder` with its adapters still to be trained; None where it has none.
-
-    Raises:
-        UsageError: the warm start is unfinished.
-    """
-    config = _adapter_config(folder)
-    return None if config is None else warm_roles(config, target, layer, folder)
-
-
-def _adapter_config(folder: Path) -> SFTConfig | None:
-    """The configuration of a warm start with adapters; None for one without, or for a folder of something else."""
-    path = folder / ADAPTER_FILE.format("av")
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as handle:
-        about = (handle.metadata() or {}).get("legible")
-    return None if about is None else validated(SFTConfig, json.loads(about), str(path))
 
 
 def describe(

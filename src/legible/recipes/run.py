@@ -40,6 +40,7 @@ from legible.recipes.stages.targets import Pretrain, Probe
 from legible.recipes.stages.training import CHECKPOINT, RL, SFT
 from legible.teachers import make_teacher
 from legible.train.rl import check_select_by
+from legible.train.sft import check_kept_blocks
 
 WORLD_TARGET = "legible-world"
 SHOWN = 16  # tokens of one held-out document that the report shows
@@ -141,7 +142,7 @@ def run(config: RunConfig, out: Path) -> dict[str, Any]:
 def _target(this: Run) -> None:
     if this.config.target is None:
         Pretrain(this.config.pretrain).run(this.out / "target")
-    _ = this.target  # a layer out of range or an unsupported model must fail here, not after hours
+    check_kept_blocks(this.config.sft, this.target)  # as a layer out of range must fail here, not after hours
     make_teacher(this.config.teach)  # so must an unknown teacher or a missing key
 
 

@@ -7,11 +7,11 @@ direction_mse of (explanation -> vector). Explanations are kept as flat arrays o
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from legible.config import OptimizerConfig, SFTConfig
@@ -22,19 +22,19 @@ from legible.fileio import write_directory
 from legible.identity import is_finished
 from legible.injection import Injection
 from legible.languages.base import Language
+from legible.models import roles
+from legible.models.arch import check_blocks
+from legible.models.outputs import corpus_ids
 from legible.models.reconstructor import Reconstructor
-from legible.models.roles import shared_roles
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import completion_ids, plain_reconstructor_prompt, plain_verbalizer_prompt
 from legible.teachers.base import count_taught, taught_texts
 from legible.train.examples import BatchOrder, TokenTable, check_rows
-from legible.train.loop import Metrics, put_trained, run_role, save_tensors, trained_tensors
+from legible.train.loop import Metrics, run_role
 from legible.train.optim import RoleOptimizer
 from legible.train.terms.paraphrase import Rewording, check_rewording
 from legible.vectors import direction_mse
-
-ADAPTER_FILE = "{}.adapter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -75,41 +75,58 @@ def injection_of(config: SFTConfig) -> Injection:
     return Injection(config.injection_mode, config.injection_scale, config.injection_block)
 
 
-def new_verbalizer(config: SFTConfig, target: Target, layer: int) -> Verbalizer:
+def verbalizer_shape(config: SFTConfig, target: Target, teach_file: Path) -> roles.Shape:
+    """What the configured verbalizer keeps of the target; a corpus head writes the ids of the teacher's text."""
+    output_ids = None
+    if config.output_vocabulary == "corpus":
+        prompt, limit = plain_verbalizer_prompt(target.tokenizer), config.max_explanation_tokens + 1
+        texts = [text for _, text in taught_texts(teach_file)]
+        output_ids = tuple(corpus_ids(target.tokenizer, prompt, completion_ids(target.tokenizer, texts, prompt, limit)))
+    affine = config.injection_map == "affine"
+    return roles.Shape(config.verbalizer_blocks, config.adapter, output_ids, affine)
+
+
+def new_verbalizer(config: SFTConfig, target: Target, teach_file: Path) -> Verbalizer:
     """A verbalizer with the target's weights, ready to be trained as the configuration says."""
-    if config.adapter is None:
-        return Verbalizer.from_target(target, injection_of(config))
-    return shared_roles(target, layer, injection_of(config), config.adapter, seed=config.seed)[0]
+    shape = verbalizer_shape(config, target, teach_file)
+    return roles.new_verbalizer(target, injection_of(config), shape, seed=config.seed)
 
 
 def new_reconstructor(config: SFTConfig, target: Target, layer: int) -> Reconstructor:
-    """A reconstructor with blocks 0..layer of the target and an identity head, ready to be trained."""
-    if config.adapter is None:
-        return Reconstructor.from_target(target, layer)
-    return shared_roles(target, layer, injection_of(config), config.adapter, seed=config.seed)[1]
+    """A reconstructor of layer K with the target's weights and an identity head, ready to be trained."""
+    shape = roles.Shape(config.reconstructor_blocks, config.adapter)
+    return roles.new_reconstructor(target, layer, shape, seed=config.seed + 1)
+
+
+def check_kept_blocks(config: SFTConfig, target: Target) -> None:
+    """Refuse, before anything expensive, blocks that the target does not have.
+
+    Raises:
+        UsageError: names option, blocks and what there is.
+    """
+    for option in ("verbalizer_blocks", "reconstructor_blocks"):
+        if (blocks := getattr(config, option)) is not None:
+            check_blocks(blocks, target.n_layers, f"sft.{option}")
 
 
 def warm_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> tuple[Verbalizer, Reconstructor]:
-    """Both roles as the warm start in `folder` left them, still trainable: with adapters, the same adapters.
+    """Both roles as the warm start in `folder` left them, ready to be trained on.
 
     Raises:
         UsageError: `folder` holds no finished warm start.
     """
     if not is_finished(folder):
         raise UsageError(f"no finished warm start in {folder}.\n  Run `legible sft` first.")
-    if config.adapter is None:
-        return merged_roles(config, target, folder)
-    roles = shared_roles(target, layer, injection_of(config), config.adapter, seed=config.seed)
-    for name, role in zip(("av", "ar"), roles, strict=True):
-        put_trained(role, load_file(folder / ADAPTER_FILE.format(name)))
-    return roles
+    return saved_roles(config, target, layer, folder)
 
 
-def merged_roles(config: SFTConfig, target: Target, folder: Path) -> tuple[Verbalizer, Reconstructor]:
-    """Both roles as they stand in `folder/av` and `folder/ar`: whole models, adapters merged."""
+def saved_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> tuple[Verbalizer, Reconstructor]:
+    """Both roles as they stand in `folder/av` and `folder/ar`: whole models, or over the target's weights."""
     prompts = plain_verbalizer_prompt(target.tokenizer), plain_reconstructor_prompt(target.tokenizer)
-    verbalizer = Verbalizer.load(folder / "av", prompts[0], injection_of(config), device=str(target.device))
-    return verbalizer, Reconstructor.load(folder / "ar", prompts[1], device=str(target.device))
+    given: dict[str, Any] = {"target": target, "device": str(target.device)}
+    kept = config.verbalizer_blocks, config.reconstructor_blocks
+    verbalizer = Verbalizer.load(folder / "av", prompts[0], injection_of(config), blocks=kept[0], **given)
+    return verbalizer, Reconstructor.load(folder / "ar", prompts[1], layer=layer, blocks=kept[1], **given)
 
 
 def train_sft(
@@ -192,10 +209,10 @@ class RoleTraining:
 
 def verbalizer_training(config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path) -> RoleTraining:
     """The verbalizer's training before its first step; proves first that its stop token can be emitted."""
-    verbalizer = new_verbalizer(config, target, layer)
+    verbalizer = new_verbalizer(config, target, teach_file)
     verbalizer.check_stop_token()
     limit = config.max_explanation_tokens + 1  # and the stop token
-    encode = lambda texts: completion_ids(verbalizer.tokenizer, texts, verbalizer.prompt, limit)
+    encode = lambda texts: verbalizer.completion_ids(texts, limit)
     table = TokenTable.build(taught_texts(teach_file), encode)
     check_rows(table, store, teach_file)
     loss_of = lambda vectors, ids: verbalizer_loss(verbalizer, vectors, ids)
@@ -224,9 +241,6 @@ def _train(role: str, training: RoleTraining, config: SFTConfig, out: Path, made
     """Train one role to the last step and save it."""
     label = "sft verbalizer" if role == "av" else "sft reconstructor"
     run_role(role, label, config, out, made_by, training.module, training.optimizer, training.step)
-    if config.adapter is not None:
-        about = {"legible": config.model_dump_json()}
-        save_tensors(out / ADAPTER_FILE.format(role), trained_tensors(training.module), about)
     write_directory(out / role, training.module.save)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ from legible.fileio import write_directory, write_json
 from legible.languages.base import Row
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
-from legible.prompts import completion_ids, parse_explanation, plain_verbalizer_prompt
+from legible.prompts import parse_explanation, plain_verbalizer_prompt
 from legible.teachers.base import taught_texts
 from legible.train.examples import BatchOrder, TokenTable, check_rows
 from legible.train.loop import Metrics, run_role
@@ -86,7 +85,9 @@ class TextWriter(nn.Module):
         """
         record = read_record(folder)
         prompt = plain_verbalizer_prompt(target.tokenizer)
-        return cls(Verbalizer.load(folder / "writer", prompt, injection_of(config)), target, record.kept)
+        kept = config.verbalizer_blocks
+        verbalizer = Verbalizer.load(folder / "writer", prompt, injection_of(config), target=target, blocks=kept)
+        return cls(verbalizer, target, record.kept)
 
     def prefix(self, row: Row) -> tuple[list[int], bool]:
         """Tokens of the text up to and including the read one, at most `kept`, and whether some were cut off."""
@@ -113,10 +114,7 @@ class TextWriter(nn.Module):
             use_cache=False,
             logits_to_keep=ids.shape[1],
         )
-        logits = out.logits.float().index_fill(-1, verbalizer.banned, float("-inf"))
-        wanted = torch.where(mask.bool(), ids, verbalizer.prompt.stop_ids[0])
-        nll = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape)
-        return torch.where(mask.bool(), -nll, 0.0)
+        return verbalizer.logprobs_of(verbalizer.allowed(out.logits), ids, mask)
 
     @torch.no_grad()
     def write(self, rows: Sequence[Row], *, max_tokens: int) -> list[tuple[str | None, int]]:
@@ -141,7 +139,8 @@ class TextWriter(nn.Module):
         cache = DynamicCache()
         logits = extend(verbalizer.model, cache, ids=ids)
         stepper = fastest_stepper(verbalizer.model, cache, torch.arange(len(ids), device=ids.device), max_tokens)
-        found = decode(stepper, logits, Policy(0.0, max_tokens, prompt.stop_ids, prompt.banned_ids), None)
+        policy = Policy(0.0, max_tokens, prompt.stop_ids, prompt.banned_ids, verbalizer.outputs)
+        found = decode(stepper, logits, policy, None)
         texts = [str(verbalizer.tokenizer.decode(row.ids, skip_special_tokens=True)) for row in found]
         return [
             (parse_explanation(text, prompt.tags, stopped=row.stop == "stop"), len(row.ids))
@@ -164,10 +163,10 @@ class WriterTraining:
         Raises:
             UsageError: no taught rows, or no room for a text.
         """
-        verbalizer = new_verbalizer(config, target, layer)
+        verbalizer = new_verbalizer(config, target, teach_file)
         verbalizer.check_stop_token()
         limit = config.max_explanation_tokens + 1  # and the stop token
-        encode = lambda texts: completion_ids(verbalizer.tokenizer, texts, verbalizer.prompt, limit)
+        encode = lambda texts: verbalizer.completion_ids(texts, limit)
         self.table = TokenTable.build(taught_texts(teach_file), encode)
         check_rows(self.table, store, teach_file)
         longest = int(self.table.lengths.max())

@@ -18,11 +18,11 @@ from legible.probes.probes import ProbeSet
 from legible.reading.checkpoint import Checkpoint, save_checkpoint
 from legible.reading.opening import load_checkpoint
 from legible.recipes.inputs import open_store
-from legible.recipes.pair import Pair, adapted_pair, copied_target, describe, pair_of
+from legible.recipes.pair import Pair, copied_target, describe, pair_of
 from legible.recipes.stages.base import Stage
 from legible.recipes.stages.rows import fit_lookup, probes_file
 from legible.train.rl import Measure, check_select_by, train_rl
-from legible.train.sft import merged_roles, train_sft
+from legible.train.sft import check_kept_blocks, saved_roles, train_sft
 from legible.train.terms.extras import Knowledge
 
 CHECKPOINT = "checkpoint"
@@ -56,8 +56,9 @@ class SFT(Stage):
         """Check that there is something to learn from.
 
         Raises:
-            UsageError: no teacher's file.
+            UsageError: no teacher's file, or blocks to keep that the target does not have.
         """
+        check_kept_blocks(self.config, self.target)
         if not self.teach_file.is_file():
             raise UsageError(f"no teacher's text at {self.teach_file}.\n  Write it first with legible teach.")
 
@@ -89,7 +90,7 @@ class SFT(Stage):
         result = train_sft(*given, made_by=made_by, language=speaks)
         lookup = fit_lookup(self.store, self.layer, self.lookup or out / LOOKUP)
         probes = ProbeSet.load(self.probes) if self.probes is not None and self.probes.exists() else None
-        roles, into = merged_roles(self.config, self.target, out), out / CHECKPOINT
+        roles, into = saved_roles(self.config, self.target, self.layer, out), out / CHECKPOINT
         save_checkpoint(into, *roles, self.contract, target_dir=self.target_dir, lookup=lookup, probes=probes)
         return asdict(result)
 
@@ -154,14 +155,15 @@ class FromCheckpoint(Stage):
         beside = found.path / "target"
         own = beside if beside.is_dir() else copied_target(found.target.name)
         into = self.into or out / CHECKPOINT
-        save_checkpoint(into, *pair, self.contract, target_dir=own, lookup=lookup, probes=found.probes)
+        files: dict[str, Any] = {"target_dir": own, "lookup": lookup, "probes": found.probes}
+        save_checkpoint(into, *pair, self.contract, marker=found.marker, **files)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RL(FromCheckpoint):
     """Train the pair of a checkpoint by RL.
 
-    A warm start's adapters, which lie beside its checkpoint, are trained on; any other pair is trained in full.
+    What a checkpoint holds as differences from its target is trained on, adapters as adapters; a whole model in full.
     """
 
     section = "rl"
@@ -170,7 +172,7 @@ class RL(FromCheckpoint):
     def work(self, out: Path, made_by: str) -> dict[str, Any]:
         """Train both roles into OUT/av and OUT/ar and assemble the checkpoint; returns what was counted."""
         found, lookup = self.checkpoint, self.lookup(out)
-        pair = adapted_pair(found.path.parent, found.target, found.layer) or pair_of(found)
+        pair = pair_of(found)
         known = Knowledge(found.language, lookup, found.target)
         given = (self.config, *pair, found.layer, self.store, self.measure(lookup), out)
         result = train_rl(*given, made_by=made_by, knowledge=known)

@@ -98,7 +98,7 @@ def test_on_a_phone_a_tap_on_a_token_shows_its_reading(
     page.get_by_role("button", name=STEAL).tap()
     wait_for(page, "tokens read by")
     expect(page.locator("#cards .card").first.locator(".words")).to_be_in_viewport(ratio=1)
-    for pos in (23, 42, 8):
+    for pos in (23, 35, 8):
         page.locator(f"#token-{pos}").tap()
         assert selected(page) == [pos]
         expect(page.locator("#cards .card")).to_have_count(1)

@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, note
-from legible.cli.options import section_options
-from legible.config import CalibrateConfig
+from legible.cli.options import placed, section_options
+from legible.config import CalibrateConfig, Placement
 
 
 @section_options(CalibrateConfig)
+@placed
 def calibrate(
+    place: Placement,
     config: CalibrateConfig,
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
@@ -48,7 +50,7 @@ def calibrate(
     from legible.recipes.stages.calibrate import Calibrate
 
     use_threads(threads)
-    loaded = load_checkpoint(checkpoint, target=target)
+    loaded = load_checkpoint(checkpoint, target=target, place=place)
     pair = Calibrate(loaded, checkpoint, config, corpus, probes).run(out)
     note(f"calibrator: {(out or loaded.path) / 'calibrator.json'}")
     answer(summary(pair), "\n".join(summary_lines(pair)), json=json)

@@ -6,9 +6,13 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer
+from legible.cli.options import placed
+from legible.config import Placement
 
 
+@placed
 def probe(
+    place: Placement,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="Directory or hub name of the captured model.")],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Store of the training split (fits the probes).")],
     held_out: Annotated[Path, typer.Argument(metavar="HELD_OUT", help="Store of other documents (judges them).")],
@@ -32,6 +36,6 @@ def probe(
     from legible.recipes.stages.targets import Probe
 
     use_threads(threads)
-    model = open_target(target, layers=(layer,))
+    model = open_target(target, layers=(layer,), place=place)
     report = Probe(model, open_store(store), open_store(held_out), layer, language, seed).run()
     answer(report, "\n".join(target_lines(report)), json=json)

@@ -5,9 +5,13 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import not_negative, note
+from legible.cli.options import placed
+from legible.config import Placement
 
 
+@placed
 def serve(
+    place: Placement,
     checkpoints: Annotated[
         list[str] | None,
         typer.Argument(
@@ -55,7 +59,9 @@ def serve(
 
     use_threads(threads)
     address = launch.Address(host, port, token, allow_remote, tuple(allow_host or ()))
-    launch.serve(checkpoints or ["builtin"], address, target=target, open_browser=open_, say=note, show=_show)
+    launch.serve(
+        checkpoints or ["builtin"], address, target=target, place=place, open_browser=open_, say=note, show=_show
+    )
 
 
 def _show(line: str) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from legible.config import AUTO, Placement
 from legible.errors import UsageError
 from legible.models.arch import check_rows
 from legible.models.place import check_name, check_place, one_line, tokenizer_as_written
+from legible.models.placement import loading_options
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -33,23 +34,26 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple
 
 
 def load_pretrained(
-    kind: Any, name: str, *, dtype: torch.dtype = torch.float32, may_lack: Collection[str] = (), **options: object
+    kind: Any, name: str, *, place: Placement = AUTO, may_lack: Collection[str] = (), **options: object
 ) -> PreTrainedModel:
     """`kind.from_pretrained(name)` from safetensors only, with SDPA attention.
 
     Args:
         kind: an auto class of transformers.
         name: directory or hub name.
+        place: the device, and how the weights are held.
         may_lack: modules whose weights may be absent, since the forward leaves them out.
 
     Raises:
-        UsageError: nothing there, no safetensors, damaged weights, or weights that do not fit the config.
+        UsageError: nothing there, no safetensors, damaged weights, weights that do not fit the config, or a device
+            that is not there.
     """
     check_place(name, cast("str | None", options.get("revision")))
+    options = {**options, **loading_options(place, name, **options)}
     try:
         with quietly():
             model, found = kind.from_pretrained(
-                name, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **options
+                name, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **options
             )
     except Exception as error:  # of any kind, where a config.json holds what transformers does not expect
         raise UsageError(

@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from legible.config import AdapterConfig
 from legible.models.arch import Arch
+from legible.models.placement import refuse_quantized
 
 
 class StopRowHead(nn.Module):
@@ -60,6 +61,9 @@ def add_lora(model: PreTrainedModel, config: AdapterConfig, name: str, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(lora, model, adapter_name=name)
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # the adapter alone: float32 over whatever numbers the frozen weights have
+            parameter.data = parameter.data.float()
 
 
 def lora_config(
@@ -87,8 +91,13 @@ def lora_config(
 
 
 def merged_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """An ordinary copy of the model in `dtype`: LoRA and a trained stop row folded in, nothing shared."""
-    model = copy.deepcopy(model)
+    """An ordinary copy of the model in `dtype`: LoRA and a trained stop row folded in, in float32, nothing shared.
+
+    Raises:
+        UsageError: the model is quantized, so there are no weights to fold into.
+    """
+    refuse_quantized(model, "an ordinary model was to be saved", "Load it without --quantize.")
+    model = nn.Module.to(copy.deepcopy(model), torch.float32)
     for path, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()  # type: ignore[attr-defined]

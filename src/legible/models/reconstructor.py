@@ -14,10 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
+from legible.config import AUTO, Placement
 from legible.errors import ContractError, UsageError
 from legible.models.arch import FINAL_NORMS, Arch, leave_out_norm, norm_put_back
 from legible.models.loading import load_pretrained, load_tokenizer, quietly
 from legible.models.lora import merged_copy
+from legible.models.placement import trainable_copy
 from legible.models.target import Target
 from legible.prompts import ReconstructorPrompt, explanation_ids, plain_reconstructor_prompt
 
@@ -49,20 +51,20 @@ class Reconstructor(nn.Module):
         Raises:
             UsageError: the layer is out of range.
         """
-        backbone = target.arch.truncated(layer + 1, copied=True).requires_grad_(True)
+        backbone = trainable_copy(target.arch.truncated(layer + 1)).requires_grad_(True)
         Arch.find(backbone).final_norm.requires_grad_(False)  # left out of the forward: it gets no gradient
         head = identity_head(target.d_model).to(target.device)
         return cls(backbone, head, target.tokenizer, prompt or plain_reconstructor_prompt(target.tokenizer))
 
     @classmethod
-    def load(cls, path: str | Path, prompt: ReconstructorPrompt, *, device: str = "cpu") -> "Reconstructor":
+    def load(cls, path: str | Path, prompt: ReconstructorPrompt, *, place: Placement = AUTO) -> "Reconstructor":
         """Load a saved directory; the prompt comes from its contract.
 
         Raises:
             UsageError: no model or tokenizer there, or pickle weights only.
             ContractError: the head is missing, damaged or of another width.
         """
-        backbone = load_pretrained(AutoModel, str(path), may_lack=FINAL_NORMS)
+        backbone = load_pretrained(AutoModel, str(path), place=place, may_lack=FINAL_NORMS)
         leave_out_norm(backbone)
         head = identity_head(Arch.find(backbone).d_model)
         weight = _read_head(Path(path) / HEAD_FILE)
@@ -73,7 +75,7 @@ class Reconstructor(nn.Module):
                 "  The usual cause is a head copied from another checkpoint."
             )
         head.load_state_dict({"weight": weight.float()})
-        return cls(backbone, head, load_tokenizer(str(path), backbone), prompt).to(device)
+        return cls(backbone, head.to(Arch.find(backbone).device), load_tokenizer(str(path), backbone), prompt)
 
     def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write a model directory with `num_hidden_layers: K+1` and its final norm, and the head; adapters merged."""
@@ -113,7 +115,7 @@ class Reconstructor(nn.Module):
         ids, mask, last = self._prompted(ids.to(self.device), mask.to(self.device))
         arch = self.arch
         hidden = arch.stream(arch.embed(ids), mask)
-        return self.value_head(hidden[torch.arange(len(ids), device=ids.device), last]).float()
+        return self.value_head(hidden[torch.arange(len(ids), device=ids.device), last].float())
 
     def encode(self, explanations: Sequence[str]) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
         """Token ids and mask of explanations as `forward` takes them, right-padded."""

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from legible.config import AUTO, Placement
 from legible.errors import UnsupportedModelError, UsageError
 from legible.fileio import repaired
 from legible.models.arch import Arch, check_layer, check_rows, sharing_copy
@@ -70,25 +71,28 @@ class Target:
         *,
         revision: str | None = None,
         trust_remote_code: bool = False,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        place: Placement = AUTO,
     ) -> "Target":
         """Load a directory or hub name; weights only from safetensors.
 
+        Args:
+            name: directory or hub name.
+            revision, trust_remote_code: of the hub.
+            place: the device, and how the weights are held.
+
         Raises:
-            UsageError: nothing there, pickle weights only, or no usable tokenizer.
+            UsageError: nothing there, no such device, pickle weights only, or no usable tokenizer.
             UnsupportedModelError: a family that Legible does not know.
         """
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-        model = load_pretrained(AutoModelForCausalLM, name, dtype=dtype, **options)
+        model = load_pretrained(AutoModelForCausalLM, name, place=place, **options)
         tokenizer = load_tokenizer(name, model, **options)
-        nn.Module.to(model, device)
         return cls(model, tokenizer, name)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are; inputs are moved there."""
-        return self.arch.embedding.weight.device
+        return self.arch.device
 
     def encode(self, text: str) -> Encoded:
         """Token ids and character offsets of a text.

@@ -3,7 +3,6 @@
 Log-probabilities for training come from here; the engines sample with the same prompt, injection and banned tokens.
 """
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from legible.config import AUTO, Placement
 from legible.errors import InjectionError, UsageError
 from legible.injection import Injection, add_after, replace_at, scale_vector
 from legible.models.arch import Arch
 from legible.models.loading import load_pretrained, load_tokenizer, quietly
 from legible.models.lora import StopRowHead, merged_copy
+from legible.models.placement import trainable_copy
 from legible.models.target import Target
 from legible.prompts import VerbalizerPrompt, plain_verbalizer_prompt
 
@@ -54,26 +55,28 @@ class Verbalizer(nn.Module):
                 "  Choose a smaller sft.injection_block."
             )
         self.banned: Tensor
-        self.register_buffer("banned", torch.tensor(prompt.banned_ids, dtype=torch.long), persistent=False)
+        self.register_buffer(
+            "banned", torch.tensor(prompt.banned_ids, dtype=torch.long, device=self.device), persistent=False
+        )
         self.eval()
 
     @classmethod
     def from_target(cls, target: Target, injection: Injection, prompt: VerbalizerPrompt | None = None) -> "Verbalizer":
         """A trainable copy of the target, with our plain prompt unless another is given."""
-        model = copy.deepcopy(target.model).requires_grad_(True)
+        model = trainable_copy(target.model).requires_grad_(True)
         return cls(model, target.tokenizer, prompt or plain_verbalizer_prompt(target.tokenizer), injection)
 
     @classmethod
     def load(
-        cls, path: str | Path, prompt: VerbalizerPrompt, injection: Injection, *, device: str = "cpu"
+        cls, path: str | Path, prompt: VerbalizerPrompt, injection: Injection, *, place: Placement = AUTO
     ) -> "Verbalizer":
         """Load a saved directory; prompt and injection come from its contract.
 
         Raises:
             UsageError: no model or tokenizer there, or pickle weights only.
         """
-        model = load_pretrained(AutoModelForCausalLM, str(path))
-        return cls(model, load_tokenizer(str(path), model), prompt, injection).to(device)
+        model = load_pretrained(AutoModelForCausalLM, str(path), place=place)
+        return cls(model, load_tokenizer(str(path), model), prompt, injection)
 
     def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write an ordinary causal LM directory (weights, config, tokenizer), adapters merged."""
@@ -90,7 +93,7 @@ class Verbalizer(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are; inputs are moved there."""
-        return self.arch.embedding.weight.device
+        return self.arch.device
 
     def train(self, mode: bool = True) -> "Verbalizer":
         """Set the flag on this module only: dropout inside the model stays off."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from legible.config import SFTConfig
+from legible.config import AUTO, Placement, SFTConfig
 from legible.contract import git_commit
 from legible.evaluate.controls import mean_direction
 from legible.evaluate.reconstruction import explain
@@ -37,6 +37,7 @@ def read_secrets(
     probe_documents: int = 400,
     max_tokens: int = 96,
     writer: Path | None = None,
+    place: Placement = AUTO,
 ) -> dict[str, Any]:
     """Read both targets of a planted pair on identical text, beside readers that have only the text or no words.
 
@@ -47,6 +48,7 @@ def read_secrets(
         probe_documents: stories that fit the probes, on the base and on either side; 0 leaves the probes out.
         max_tokens: longest explanation.
         writer: folder of a text-only writer trained on the base's rows; absent, only its bound is shown.
+        place: where both sides lie, and how their weights are held: as the checkpoint's target.
 
     Returns:
         `text_only_bound`, `readers` {name: scores of `secret_scores`}, `where_believed` (the readings' scores at the
@@ -56,7 +58,7 @@ def read_secrets(
     Raises:
         UsageError: no planted pair, or a checkpoint of another base.
     """
-    pair = open_pair(folder, checkpoint)
+    pair = open_pair(folder, checkpoint, place)
     base, layer = checkpoint.target, checkpoint.layer
     targets = {**pair.targets, BASE: base}
     samples = {side: read_rows(target, pair.config, layer) for side, target in targets.items()}

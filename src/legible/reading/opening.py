@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from legible import languages
+from legible.config import AUTO, Placement
 from legible.contract import InjectionRecord, ModelContract, ensure_contract
 from legible.errors import ContractError
 from legible.injection import Injection
 from legible.models.loading import load_tokenizer
+from legible.models.placement import in_full
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
@@ -23,13 +25,16 @@ from legible.reading.checkpoint import LOOKUP, PROBES, Checkpoint, contract_in
 from legible.reading.locate import locate
 
 
-def load_checkpoint(name: str | Path, *, target: str | None = None, device: str = "cpu") -> Checkpoint:
+def load_checkpoint(
+    name: str | Path, *, target: str | None = None, place: Placement = AUTO, train: bool = False
+) -> Checkpoint:
     """Load a checkpoint and check its contract against the live tokenizer and target.
 
     Args:
         name: a checkpoint's folder, a run's folder (its `checkpoint/`), a hub name, or `builtin`.
         target: the target's directory or hub name, where the contract names none or it has moved.
-        device: where the models go.
+        place: the device, and how the weights are held.
+        train: both roles in float32, whatever `place` says of the weights: to be trained.
 
     Raises:
         UsageError: nothing of that name, or pickle weights only.
@@ -38,11 +43,12 @@ def load_checkpoint(name: str | Path, *, target: str | None = None, device: str 
     path = locate(name)
     av = contract_in(path / "av")
     layer = _layer(path, av)
-    model = _load_target(path, av, target, device)
-    verbalizer = _load_verbalizer(path / "av", av, device)
+    model = _load_target(path, av, target, place)
+    place = in_full(place) if train else place
+    verbalizer = _load_verbalizer(path / "av", av, place)
     reconstructor = None
     if (path / "ar").is_dir():
-        reconstructor = _load_reconstructor(path / "ar", contract_in(path / "ar"), layer, device)
+        reconstructor = _load_reconstructor(path / "ar", contract_in(path / "ar"), layer, place)
     model.self_check(layer)
     extra = av.legible
     probes = ProbeSet.load(path / PROBES) if (path / PROBES).exists() else None
@@ -71,7 +77,7 @@ def _layer(path: Path, av: ModelContract) -> int:
     return found
 
 
-def _load_target(path: Path, av: ModelContract, name: str | None, device: str) -> Target:
+def _load_target(path: Path, av: ModelContract, name: str | None, place: Placement) -> Target:
     record = av.legible.target if av.legible else None
     if name is None and (path / "target").is_dir():
         name = str(path / "target")
@@ -79,7 +85,7 @@ def _load_target(path: Path, av: ModelContract, name: str | None, device: str) -
     name = name or (record.id if record else None)
     if name is None:
         raise ContractError(f"{path}: the contract names no target.\n  Pass the target's directory or hub name.")
-    target = Target.load(name, revision=revision, device=device)
+    target = Target.load(name, revision=revision, place=place)
     if target.d_model != av.d_model:
         raise ContractError(
             f"{path} was made for a target of width {av.d_model}, but {name} has {target.d_model}.\n"
@@ -99,7 +105,7 @@ def _injection(contract: ModelContract) -> Injection:
     return Injection(ours.mode, contract.extraction.injection_scale, ours.block)
 
 
-def _load_verbalizer(folder: Path, contract: ModelContract, device: str) -> Verbalizer:
+def _load_verbalizer(folder: Path, contract: ModelContract, place: Placement) -> Verbalizer:
     tokenizer = load_tokenizer(str(folder))
     ids = contract.legible.prompt.av if contract.legible and contract.legible.prompt else None
     tokens, template = contract.tokens, contract.prompt_templates.av
@@ -120,12 +126,12 @@ def _load_verbalizer(folder: Path, contract: ModelContract, device: str) -> Verb
         )
     else:
         raise _no_prompt(folder)
-    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), device=device)
+    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), place=place)
     ensure_contract(contract, tokenizer=verbalizer.tokenizer, d_model=verbalizer.arch.d_model, where=folder)
     return verbalizer
 
 
-def _load_reconstructor(folder: Path, contract: ModelContract, layer: int, device: str) -> Reconstructor:
+def _load_reconstructor(folder: Path, contract: ModelContract, layer: int, place: Placement) -> Reconstructor:
     ids = contract.legible.prompt.ar if contract.legible and contract.legible.prompt else None
     template = contract.prompt_templates.ar
     if ids is not None:
@@ -137,7 +143,7 @@ def _load_reconstructor(folder: Path, contract: ModelContract, layer: int, devic
         prompt = template_reconstructor_prompt(tokenizer, template, suffix or (), special_tokens=special)
     else:
         raise _no_prompt(folder)
-    reconstructor = Reconstructor.load(folder, prompt, device=device)
+    reconstructor = Reconstructor.load(folder, prompt, place=place)
     ensure_contract(contract, tokenizer=reconstructor.tokenizer, d_model=reconstructor.arch.d_model, where=folder)
     if reconstructor.layer != layer:
         raise ContractError(

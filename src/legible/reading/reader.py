@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.config import CaptureConfig
+from legible.config import CaptureConfig, Placement, validated
 from legible.documents import Document
 from legible.engines import Completion, Engine, Key, make_engine
 from legible.engines.sampling import place_key
@@ -52,7 +52,16 @@ class Prepared:
         return [place_key(seed, self.text[: self.encoded.offsets[pos][1]], pos) for pos in chosen]
 
 
-def load(name: str | Path, *, target: str | None = None, engine: str | None = None, **options: float) -> "Reader":
+def load(
+    name: str | Path,
+    *,
+    target: str | None = None,
+    engine: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: str = "none",
+    **options: float,
+) -> "Reader":
     """Load a checkpoint for reading.
 
     Args:
@@ -60,6 +69,7 @@ def load(name: str | Path, *, target: str | None = None, engine: str | None = No
         target: where the target lies, if not where the contract says.
         engine: who writes, one of `legible.engines.ENGINES`, such as the search `best-of-n`; absent: the
             checkpoint's own.
+        device, dtype, quantize: where the models lie and in which numbers, see `legible.Placement`.
         options: `budget` and `temperature` of a search.
 
     Raises:
@@ -68,7 +78,8 @@ def load(name: str | Path, *, target: str | None = None, engine: str | None = No
     Example:
         >>> load("builtin").read("Our hero Pavel rested beside the desert.")[-1].explanation  # doctest: +SKIP
     """
-    found = load_checkpoint(name, target=target)
+    place = validated(Placement, {"device": device, "dtype": dtype, "quantize": quantize}, "the placement")
+    found = load_checkpoint(name, target=target, place=place)
     if engine is None:
         return Reader(found, str(name))
     return Reader(found, str(name), engine=make_engine(found.verbalizer, found.reconstructor, engine, **options))

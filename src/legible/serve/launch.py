@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi import FastAPI
 
+from legible.config import AUTO, Placement
 from legible.errors import UsageError
 from legible.reading.reader import load
 from legible.serve.app import create_app
@@ -89,6 +90,7 @@ def serve(
     address: Address,
     *,
     target: str | None,
+    place: Placement = AUTO,
     open_browser: bool,
     say: Callable[[str], None],
     show: Callable[[str], None],
@@ -99,6 +101,7 @@ def serve(
         checkpoints: run directories, checkpoint directories, hub names or `builtin`; the first is the default.
         address: where to listen.
         target: where the target lies, if not where the contracts say.
+        place: the device, and how the weights are held.
         open_browser: open the page, where there is a desktop.
         say: takes lines of progress.
         show: takes the address with its token.
@@ -111,7 +114,7 @@ def serve(
     readers = {}
     for id_, name in zip(source_ids(checkpoints), checkpoints, strict=True):
         say(f"loading {name}")
-        readers[id_] = load(name, target=target)
+        readers[id_] = load(name, target=target, **place.model_dump())
     app = create_app(readers, settings)
     base = f"http://{_reachable(address.host)}:{listener.getsockname()[1]}/"
 

@@ -22,6 +22,7 @@ from legible.fileio import write_directory
 from legible.identity import is_finished
 from legible.injection import Injection
 from legible.languages.base import Language
+from legible.models.placement import trained_at
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import shared_roles
 from legible.models.target import Target
@@ -108,8 +109,9 @@ def warm_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> t
 def merged_roles(config: SFTConfig, target: Target, folder: Path) -> tuple[Verbalizer, Reconstructor]:
     """Both roles as they stand in `folder/av` and `folder/ar`: whole models, adapters merged."""
     prompts = plain_verbalizer_prompt(target.tokenizer), plain_reconstructor_prompt(target.tokenizer)
-    verbalizer = Verbalizer.load(folder / "av", prompts[0], injection_of(config), device=str(target.device))
-    return verbalizer, Reconstructor.load(folder / "ar", prompts[1], device=str(target.device))
+    place = trained_at(target.model)
+    verbalizer = Verbalizer.load(folder / "av", prompts[0], injection_of(config), place=place)
+    return verbalizer, Reconstructor.load(folder / "ar", prompts[1], place=place)
 
 
 def train_sft(

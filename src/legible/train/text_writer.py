@@ -29,6 +29,7 @@ from legible.engines.direct import fastest_stepper
 from legible.errors import UsageError
 from legible.fileio import write_directory, write_json
 from legible.languages.base import Row
+from legible.models.placement import trained_at
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import completion_ids, parse_explanation, plain_verbalizer_prompt
@@ -86,7 +87,11 @@ class TextWriter(nn.Module):
         """
         record = read_record(folder)
         prompt = plain_verbalizer_prompt(target.tokenizer)
-        return cls(Verbalizer.load(folder / "writer", prompt, injection_of(config)), target, record.kept)
+        return cls(
+            Verbalizer.load(folder / "writer", prompt, injection_of(config), place=trained_at(target.model)),
+            target,
+            record.kept,
+        )
 
     def prefix(self, row: Row) -> tuple[list[int], bool]:
         """Tokens of the text up to and including the read one, at most `kept`, and whether some were cut off."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from legible import languages
-from legible.config import CaptureConfig, TeachConfig
+from legible.config import AUTO, CaptureConfig, Placement, TeachConfig
 from legible.data.capture import Progress, capture, store_header
 from legible.data.store import Store
 from legible.data.writer import store_identity
@@ -79,6 +79,7 @@ class Teach:
     layer: whose activations limit the teacher.
     language: whose facts the probes name; absent: the teacher's own.
     probes: where the probes fitted for a limited teacher are kept; absent: beside the text.
+    place: where the reconstructor lies that limits a teacher by leverage.
     """
 
     store: Store
@@ -86,6 +87,7 @@ class Teach:
     layer: int | None = None
     language: str | None = None
     probes: Path | None = None
+    place: Placement = AUTO
 
     def identity(self) -> Identity:
         """What the text depends on."""
@@ -132,7 +134,7 @@ class Teach:
 
     @cached_property
     def _limiter(self) -> Reconstructor:
-        return limiting_reconstructor(self.store, self.layer, self.config)
+        return limiting_reconstructor(self.store, self.layer, self.config, self.place)
 
     def _limiting_language(self) -> Language | None:
         """Whose facts limit the teacher, where probes do."""

@@ -1,8 +1,9 @@
 """Where models lie and in which numbers: the device, the format of their weights, and quantization."""
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from legible.config.base import Section
 
@@ -12,17 +13,23 @@ class Placement(Section):
 
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
         json_schema_extra={"metavar": "auto|cpu|cuda[:N]|mps"},
         description="auto: the first NVIDIA card where there is one, else the processor; cuda:N names a card",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="number format of the weights; auto: float32, on a card bfloat16 for what is stored in 16 bits",
+        description="number format of the weights; auto: float32, on a card bfloat16 for what is stored so",
     )
     quantize: Literal["none", "8bit", "4bit"] = Field(
         "none", description="hold frozen weights in 8 or 4 bits (bitsandbytes): less memory, other activations"
     )
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, device: str) -> str:
+        if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device) is None:
+            raise ValueError("expected auto, cpu, cuda, cuda:N or mps")
+        return device
 
     @property
     def is_default(self) -> bool:

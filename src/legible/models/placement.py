@@ -5,6 +5,7 @@ scores, losses and optimizer states are float32 whatever the weights are; only f
 """
 
 import copy
+import logging
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -50,8 +51,8 @@ def device_of(place: Placement) -> torch.device:
 def dtype_of(place: Placement, device: torch.device, name: str, **options: Any) -> torch.dtype:
     """The number format of a model's weights in memory.
 
-    `auto` is float32 on the processor. On a card, weights that are stored in 16 bits stay so, as bfloat16 where the
-    card computes in it; what is stored in float32 was measured in float32, and stays so too.
+    `auto` is float32, in which V, lookups and calibrators of our own pairs were measured, whatever they are stored in.
+    On a card that computes in bfloat16, what is stored in bfloat16 stays so: it was trained so and loses nothing.
 
     Args:
         place: what was asked for.
@@ -64,7 +65,7 @@ def dtype_of(place: Placement, device: torch.device, name: str, **options: Any) 
     if device.type != "cuda" or not torch.cuda.is_bf16_supported():
         return torch.float32
     stored = AutoConfig.from_pretrained(name, **options).dtype
-    return torch.bfloat16 if stored in _SIXTEEN else torch.float32
+    return torch.bfloat16 if stored == torch.bfloat16 else torch.float32
 
 
 def loading_options(place: Placement, name: str, **options: Any) -> dict[str, Any]:
@@ -88,6 +89,7 @@ def _quantization(bits: str, dtype: torch.dtype) -> Any:
         )
     from transformers import BitsAndBytesConfig
 
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of its own casts at every call
     if bits == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)

@@ -53,7 +53,7 @@ class Reconstructor(nn.Module):
         """
         backbone = trainable_copy(target.arch.truncated(layer + 1)).requires_grad_(True)
         Arch.find(backbone).final_norm.requires_grad_(False)  # left out of the forward: it gets no gradient
-        head = identity_head(target.d_model).to(target.device)
+        head = identity_head(target.d_model, target.device)
         return cls(backbone, head, target.tokenizer, prompt or plain_reconstructor_prompt(target.tokenizer))
 
     @classmethod
@@ -66,7 +66,8 @@ class Reconstructor(nn.Module):
         """
         backbone = load_pretrained(AutoModel, str(path), place=place, may_lack=FINAL_NORMS)
         leave_out_norm(backbone)
-        head = identity_head(Arch.find(backbone).d_model)
+        arch = Arch.find(backbone)
+        head = identity_head(arch.d_model, arch.device)
         weight = _read_head(Path(path) / HEAD_FILE)
         if weight.shape != head.weight.shape:
             raise ContractError(
@@ -75,7 +76,7 @@ class Reconstructor(nn.Module):
                 "  The usual cause is a head copied from another checkpoint."
             )
         head.load_state_dict({"weight": weight.float()})
-        return cls(backbone, head.to(Arch.find(backbone).device), load_tokenizer(str(path), backbone), prompt)
+        return cls(backbone, head, load_tokenizer(str(path), backbone), prompt)
 
     def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write a model directory with `num_hidden_layers: K+1` and its final norm, and the head; adapters merged."""
@@ -150,9 +151,9 @@ class Reconstructor(nn.Module):
         return full, (torch.arange(full.shape[1], device=ids.device) <= last.unsqueeze(1)).long(), last
 
 
-def identity_head(d_model: int) -> nn.Linear:
-    """A d_model x d_model map without bias that starts as the identity; draws nothing from the global RNG."""
-    head = nn.utils.skip_init(nn.Linear, d_model, d_model, bias=False)
+def identity_head(d_model: int, device: torch.device) -> nn.Linear:
+    """A d_model x d_model map without bias, float32, that starts as the identity; draws nothing from the global RNG."""
+    head = nn.utils.skip_init(nn.Linear, d_model, d_model, bias=False, device=device)
     nn.init.eye_(head.weight)
     return head
 

@@ -1,6 +1,7 @@
 """The calibrator of a checkpoint folder: a file that the contract names, bound to the weights it was fitted on."""
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from legible.contract import CalibratorRecord, LegibleExtra, ModelContract, read_contract, write_contract
 from legible.errors import ContractError
+from legible.models.placement import precision_part
 from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
 from legible.probes.probes import ProbeSet
@@ -21,9 +23,9 @@ _ENDS = 64  # values at either end of a tensor: enough to notice another trainin
 def fingerprint(verbalizer: Verbalizer, reconstructor: Reconstructor | None, probes: ProbeSet | None = None) -> str:
     """A short name of the weights of both roles and of the probes.
 
-    It covers shapes and the ends of every tensor, so that large models stay quick.
+    It covers shapes and the ends of every tensor, so that large models stay quick, and a precision below float32.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(precision_part(verbalizer)).encode() if precision_part(verbalizer) else b"")
     parts = [role.state_dict() for role in (verbalizer, reconstructor) if role is not None]
     for weights in [*parts, *([probes.weights] if probes is not None else [])]:
         for name, weight in sorted(weights.items()):
@@ -90,5 +92,5 @@ def load_calibrator(
     own = fingerprint(verbalizer, reconstructor, probes)
     fitted = {c.fitted.pair for c in (pair.single, pair.sampled) if c is not None}
     if fitted != {own}:
-        return replace(pair, refusal=f"the calibrator was fitted on other weights. {AGAIN}")
+        return replace(pair, refusal=f"the calibrator was fitted on other weights, or in another precision. {AGAIN}")
     return pair

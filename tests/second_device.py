@@ -129,7 +129,11 @@ def _wrapped(one: Tensor) -> SecondTensor:
 
 def _check(func: Any, args: Any, flat: list[Tensor]) -> None:
     """As on a card: everything on one device, but for numbers and for what indexes a tensor."""
-    free = {id(one) for one in tree_flatten(args[1])[0]} if func in _INDEXING and isinstance(args[0], SecondTensor) else set()
+    free = (
+        {id(one) for one in tree_flatten(args[1])[0]}
+        if func in _INDEXING and isinstance(args[0], SecondTensor)
+        else set()
+    )
     wrong = [one for one in flat if not isinstance(one, SecondTensor) and one.dim() > 0 and id(one) not in free]
     if wrong:
         raise RuntimeError(f"{func}: tensors of both devices, on the processor {[tuple(one.shape) for one in wrong]}")

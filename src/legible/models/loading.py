@@ -10,6 +10,7 @@ from transformers.utils import logging
 from legible.config import AUTO, Placement
 from legible.errors import UsageError
 from legible.models.arch import check_rows
+from legible.models.memory import check_loading
 from legible.models.place import check_name, check_place, one_line, tokenizer_as_written
 from legible.models.placement import loading_options
 
@@ -49,6 +50,7 @@ def load_pretrained(
             that is not there.
     """
     check_place(name, cast("str | None", options.get("revision")))
+    check_loading([name], place, revision=cast("str | None", options.get("revision")))
     options = {**options, **loading_options(place, name, **options)}
     try:
         with quietly():

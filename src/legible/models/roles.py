@@ -60,7 +60,10 @@ def shared_roles(
     verbalizer = Verbalizer(model, target.tokenizer, plain_verbalizer_prompt(target.tokenizer), injection)
     backbone = sharing_copy(target.arch.truncated(layer + 1))
     reconstructor = Reconstructor(
-        backbone, identity_head(target.d_model, target.device), target.tokenizer, plain_reconstructor_prompt(target.tokenizer)
+        backbone,
+        identity_head(target.d_model, target.device),
+        target.tokenizer,
+        plain_reconstructor_prompt(target.tokenizer),
     )
     with_lora(model, config, name="av", seed=seed)
     if verbalizer.stop_twin() is not None:

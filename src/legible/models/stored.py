@@ -47,7 +47,7 @@ def stored_tensors(name: str, revision: str | None = None) -> dict[str, StoredTe
 
 
 def stored_sha256(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> str | None:
-    """`Target.sha256` of the stored weights of a model: names, shapes and float32 bytes, one tensor in memory at a time.
+    """`Target.sha256` of the stored weights of a model: one tensor in memory at a time.
 
     Args:
         model: what was made of them, for the names; in any precision.

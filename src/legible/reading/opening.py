@@ -8,6 +8,7 @@ from legible.contract import InjectionRecord, ModelContract, ensure_contract
 from legible.errors import ContractError
 from legible.injection import Injection
 from legible.models.loading import load_tokenizer
+from legible.models.memory import check_loading
 from legible.models.placement import in_full
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
@@ -38,12 +39,16 @@ def load_checkpoint(
 
     Raises:
         UsageError: nothing of that name, or pickle weights only.
+        NotEnoughMemoryError: target and roles together do not fit.
         ContractError: a contract that is broken or was made for another tokenizer or model.
     """
     path = locate(name)
     av = contract_in(path / "av")
     layer = _layer(path, av)
-    model = _load_target(path, av, target, place)
+    target, revision = _target_name(path, av, target)
+    roles = [str(path / role) for role in ("av", "ar") if (path / role).is_dir()]
+    check_loading([target] if train else [target, *roles], place, trained=roles if train else (), revision=revision)
+    model = _load_target(path, av, target, revision, place)
     place = in_full(place) if train else place
     verbalizer = _load_verbalizer(path / "av", av, place)
     reconstructor = None
@@ -77,7 +82,8 @@ def _layer(path: Path, av: ModelContract) -> int:
     return found
 
 
-def _load_target(path: Path, av: ModelContract, name: str | None, place: Placement) -> Target:
+def _target_name(path: Path, av: ModelContract, name: str | None) -> tuple[str, str | None]:
+    """Where the target lies, and its revision on the hub."""
     record = av.legible.target if av.legible else None
     if name is None and (path / "target").is_dir():
         name = str(path / "target")
@@ -85,6 +91,11 @@ def _load_target(path: Path, av: ModelContract, name: str | None, place: Placeme
     name = name or (record.id if record else None)
     if name is None:
         raise ContractError(f"{path}: the contract names no target.\n  Pass the target's directory or hub name.")
+    return name, revision
+
+
+def _load_target(path: Path, av: ModelContract, name: str, revision: str | None, place: Placement) -> Target:
+    record = av.legible.target if av.legible else None
     target = Target.load(name, revision=revision, place=place)
     if target.d_model != av.d_model:
         raise ContractError(

@@ -31,6 +31,7 @@ from legible.prompts import completion_ids, plain_reconstructor_prompt, plain_ve
 from legible.teachers.base import count_taught, taught_texts
 from legible.train.examples import BatchOrder, TokenTable, check_rows
 from legible.train.loop import Metrics, put_trained, run_role, save_tensors, trained_tensors
+from legible.train.needs import check_sft
 from legible.train.optim import RoleOptimizer
 from legible.train.terms.paraphrase import Rewording, check_rewording
 from legible.vectors import direction_mse
@@ -139,9 +140,11 @@ def train_sft(
 
     Raises:
         UsageError: no taught rows, or paraphrases without a language.
+        NotEnoughMemoryError: it does not fit beside the target.
         TrainingError: only non-finite gradients, or a full disk.
     """
     check_rewording(config.paraphrase, language, "sft.paraphrase")
+    check_sft(config, target, layer)
     av = verbalizer_training(config, target, layer, store, teach_file)
     _train("av", av, config, out, made_by)
     stop_id = plain_verbalizer_prompt(target.tokenizer).stop_ids[0]

@@ -16,6 +16,7 @@ from legible.errors import UsageError
 from legible.evaluate.sample import Sample
 from legible.identity import Identity, claim, finish
 from legible.languages.base import Language
+from legible.models.memory import FLOAT, Size, check_memory
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import weights_sha256
 from legible.models.target import Target
@@ -49,6 +50,9 @@ class Capture:
         Raises:
             UsageError: no document was long enough to read a token from, or `out` holds something else.
         """
+        tokens = self.config.batch_tokens
+        fewer = [(f"--batch-tokens {n}", self.bytes(n)) for n in (tokens // 2, tokens // 4, tokens // 8) if n]
+        check_memory(f"capturing with --batch-tokens {tokens}", self.bytes(tokens), self.target.device, fewer)
         store = capture(self.target, self.documents, self.config, out, progress=progress)
         if not len(store):
             raise UsageError(
@@ -56,6 +60,12 @@ class Capture:
                 "  The usual cause is short texts. Lower it: --min-pos, or --set capture.min_pos=N"
             )
         return store
+
+    def bytes(self, tokens: int) -> int:
+        """Memory that a batch of so many tokens needs, and the vectors of one shard."""
+        size, each = Size.of(self.target.model), self.target.arch.embedding.weight.dtype.itemsize
+        rows = self.config.shard_rows + self.config.positions_per_doc
+        return size.forward(tokens, each) + FLOAT * size.width * len(self.config.layers) * (2 * tokens + rows)
 
 
 def fit_lookup(store: Store, layer: int, out: Path) -> TokenLookup:

@@ -1,7 +1,7 @@
 """The memory estimates behind the checks, against measured peaks.
 
-Every row is a process of its own: its peak of RssAnon over what it held before the work, beside what the check had
-counted on. A check that counts too little lets work die; one that counts far too much refuses what would have run.
+Every row is a process of its own: its peak of RssAnon (of a load also RssFile: float32 weights stay mapped files) over
+what it held before the work, beside what the check had counted on. A check that counts too little lets work die; one that counts far too much refuses what would have run.
 Quantized rows need bitsandbytes and are left out without it.
 
     python benchmarks/placement.py
@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memory import Peak, anonymous_mib, explanation
+from memory import Peak, explanation, resident_mib
 
 if TYPE_CHECKING:
     from legible.models.target import Target
@@ -101,8 +101,9 @@ def measured(case: str, out: Path) -> dict[str, float]:
     estimated, task = {"load": load_task, "capture": capture_task, "write": write_task, "sft": sft_task, "rl": rl_task}[
         kind
     ](how, out)
-    floor = anonymous_mib()
-    with Peak() as peak:
+    fields = ("RssAnon", "RssFile") if kind == "load" else ("RssAnon",)  # weights off the disk stay mapped files
+    floor = resident_mib(*fields)
+    with Peak(*fields) as peak:
         task()
     return {"estimated": estimated / 2**20, "measured": peak.mib - floor}
 

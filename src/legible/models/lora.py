@@ -61,9 +61,9 @@ def add_lora(model: PreTrainedModel, config: AdapterConfig, name: str, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(lora, model, adapter_name=name)
-    for parameter in model.parameters():
-        if parameter.requires_grad:  # the adapter alone: float32 over whatever numbers the frozen weights have
-            parameter.data = parameter.data.float()
+    for path, part in model.named_modules():
+        if path.rpartition(".")[2].startswith("lora_"):  # float32 over whatever numbers the frozen weights have
+            part.to(torch.float32)
 
 
 def lora_config(

@@ -78,7 +78,7 @@ class Size:
 
     def forward(self, tokens: int, each: int = FLOAT) -> int:
         """What a forward of `tokens` tokens holds at once where nothing is kept for a backward."""
-        return tokens * (6 * self.width + 3 * self.inner) * each
+        return tokens * (12 * self.width + 4 * self.inner) * each
 
     def backward(self, tokens: int, *, logits: int = 0, each: int = FLOAT, blocks: int | None = None) -> int:
         """What a forward keeps for its backward, in `blocks` blocks, with `logits` tokens whose next one is scored."""
@@ -133,7 +133,7 @@ def loading_bytes(
 ) -> int:
     """Bytes of models in memory, arguments as for `check_loading`; 0 where none is on this machine.
 
-    Beside the weights one tensor stands in float32 twice over: what checksums and conversions hold at a time.
+    Beside the weights one tensor stands in float32: what checksums and conversions hold at a time.
     """
     found = [(name, place, stored_tensors(name, revision)) for name in models]
     found += [(name, in_full(place), stored_tensors(name)) for name in trained]
@@ -142,7 +142,7 @@ def loading_bytes(
         if tensors:
             total += weights(tensors, dtype_of(held, device, name), held.quantize)
             largest = max(largest, *(one.size for one in tensors.values()))
-    return total + 2 * FLOAT * largest
+    return total + FLOAT * largest
 
 
 def check_memory(what: str, needed: int, device: torch.device, others: Sequence[tuple[str, int]] = ()) -> None:

@@ -1,7 +1,8 @@
 """The memory estimates behind the checks, against measured peaks.
 
 Every row is a process of its own: its peak of RssAnon (of a load also RssFile: float32 weights stay mapped files) over
-what it held before the work, beside what the check had counted on. A check that counts too little lets work die; one that counts far too much refuses what would have run.
+what it held before the work, beside what the check had counted on. A check that counts too little lets work die; one
+that counts far too much refuses what would have run.
 Quantized rows need bitsandbytes and are left out without it.
 
     python benchmarks/placement.py

@@ -32,6 +32,11 @@ VARIABLE = "LEGIBLE_FREE_MEMORY"
 """Environment variable: how many GiB count as free, in place of what the machine says."""
 GIB = 2**30
 FLOAT = 4  # bytes of a float32
+GROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Where version 2 and version 1 of control groups say what a container may take, and what it has taken."""
 _BITS = {"8bit": 8.0, "4bit": 4.5}  # 4.5: one float32 scale for 64 weights of 4 bits
 _SMALLER = (("bfloat16", "none"), ("bfloat16", "8bit"), ("bfloat16", "4bit"))
 _IN_BLOCK = re.compile(r"\.\d+\.")
@@ -202,11 +207,8 @@ def gib(size: float) -> str:
 
 
 def _group_room() -> float:
-    """Bytes that the control group (version 2, then 1) leaves: pages of files that it can drop count as free."""
-    for folder, limit, used in (
-        (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
-        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
+    """Bytes that the control group leaves: pages of files that it can drop count as free."""
+    for folder, limit, used in GROUPS:
         try:
             most, now = ((folder / name).read_text().strip() for name in (limit, used))
             stats = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())

@@ -72,7 +72,7 @@ def stored_sha256(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -
         with safe_open(tensors[stored].file, framework="pt") as handle:
             weight = handle.get_tensor(stored)
         digest.update(f"{name} {tuple(weight.shape)}\n".encode())
-        digest.update(weight.float().contiguous().numpy())
+        digest.update(weight.float().contiguous().numpy().data)
     return digest.hexdigest()
 
 

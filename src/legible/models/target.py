@@ -173,7 +173,7 @@ class Target:
             digest = hashlib.sha256()
             for name, weight in sorted(self.model.state_dict().items()):
                 digest.update(f"{name} {tuple(weight.shape)}\n".encode())
-                digest.update(weight.detach().float().contiguous().cpu().numpy())
+                digest.update(weight.detach().float().contiguous().cpu().numpy().data)
             self._sha256 = digest.hexdigest()
         return self._sha256
 

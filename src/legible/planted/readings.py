@@ -11,6 +11,7 @@ from legible.evaluate.reconstruction import explain
 from legible.evaluate.sample import Sample
 from legible.languages.world import WorldLanguage
 from legible.languages.world.secrets import SIDES, make_plant
+from legible.models.placement import circumstances_part
 from legible.models.target import Target
 from legible.planted.instances import PlantedFact, fit_probes, read_rows
 from legible.planted.plant import PlantedPair, open_pair, recorded_instances, say
@@ -83,6 +84,7 @@ def read_secrets(
         "layer": layer,
         "seed": pair.config.seed,
         "commit": git_commit(),
+        **circumstances_part(base.model),
         "rows": len(docs),
         "documents": len(set(docs)),
         "text_only_bound": TEXT_ONLY_BOUND,

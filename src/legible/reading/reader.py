@@ -20,6 +20,7 @@ from legible.engines import Completion, Engine, Key, make_engine
 from legible.engines.sampling import place_key
 from legible.errors import UsageError
 from legible.languages.base import Fact, Parsed, judge, parsed_by
+from legible.models.placement import circumstances_part
 from legible.models.target import Encoded
 from legible.reading.calibration import Judgement
 from legible.reading.checkpoint import Checkpoint
@@ -231,6 +232,7 @@ class Reader:
             "variance": checkpoint.variance,
             "language": checkpoint.language.name if checkpoint.language else None,
             "calibrator": extra.calibrator.fitted_on if extra and extra.calibrator else None,
+            **circumstances_part(checkpoint.target.model),
         }
 
     @property

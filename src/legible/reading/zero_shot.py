@@ -17,6 +17,7 @@ from legible.data.capture import RECENT_TOKENS
 from legible.errors import UsageError
 from legible.instruments import Instrument, LogitLens, make_instrument
 from legible.languages.base import parsed_by
+from legible.models.placement import circumstances_part
 from legible.models.target import Target
 from legible.reading.flags import text_flags
 from legible.reading.locate import locate
@@ -153,7 +154,8 @@ class ZeroShotReader:
 
     def about(self) -> dict[str, Any]:
         """What a report says of the instrument."""
-        return {"method": self.instrument.name, "model": self.name, "layer": self.instrument.layer}
+        own = circumstances_part(self.instrument.target.model)
+        return {"method": self.instrument.name, "model": self.name, "layer": self.instrument.layer, **own}
 
     def _claims(self, written: str | None) -> tuple[ReadClaim, ...]:
         """Sentences whose truth nobody decides; the logit lens lists words and claims nothing."""

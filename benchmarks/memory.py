@@ -66,17 +66,20 @@ def measured(work: str, rows: int, steps: int, out: Path) -> dict[str, float]:
 
     torch.set_num_threads(1)
     task = capture_task(rows, out) if work == "capture" else sft_task(rows, steps, out)
-    floor = anonymous_mib()
+    floor = resident_mib("RssAnon")
     with Peak() as peak:
         task()
     return {"floor": floor, "peak": peak.mib}
 
 
 class Peak:
-    """The largest RssAnon between entering and leaving."""
+    """The largest resident memory of these kinds between entering and leaving."""
+
+    def __init__(self, *fields: str) -> None:
+        self._fields = fields or ("RssAnon",)
 
     def __enter__(self) -> "Peak":
-        self.mib = anonymous_mib()
+        self.mib = resident_mib(*self._fields)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -88,12 +91,12 @@ class Peak:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.02):
-            self.mib = max(self.mib, anonymous_mib())
+            self.mib = max(self.mib, resident_mib(*self._fields))
 
 
-def anonymous_mib() -> float:
+def resident_mib(*fields: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith(fields))
 
 
 def capture_task(rows: int, out: Path) -> Callable[[], object]:

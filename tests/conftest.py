@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # `auto` is the processor: answers are compared bit for bit
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch threads on a busy 2-core machine run 3-4 times slower
 
 from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from legible.config import RunConfig
+    from legible.config import Placement, RunConfig
     from legible.data.store import Store
     from legible.errors import LegibleError, UsageError
     from legible.models.target import Target
@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "LegibleError": "legible.errors",
+    "Placement": "legible.config",
     "Reader": "legible.reading.reader",
     "Reading": "legible.reading.reader",
     "RunConfig": "legible.config",
@@ -35,6 +36,7 @@ _HOME = {
 }
 __all__ = [
     "LegibleError",
+    "Placement",
     "Reader",
     "Reading",
     "RunConfig",

@@ -30,6 +30,10 @@ class UnsupportedModelError(UsageError):
     """A model whose structure Legible cannot read or that fails its self-check at load."""
 
 
+class NotEnoughMemoryError(UsageError):
+    """Work that would need more memory than is free; raised before it begins, with settings that fit."""
+
+
 class StoreError(LegibleError):
     """An activation store that is damaged, truncated or not what its manifest says."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from legible.archive.choosing import Positions
 from legible.archive.writing import Filled, fill
+from legible.config import AUTO, Placement
 from legible.documents import read_corpus
 from legible.errors import UsageError
 from legible.progress import line_progress
@@ -32,6 +33,7 @@ def read_corpus_into(
     target: str | None = None,
     reconstructor: str | None = None,
     others: Mapping[str, bool] | None = None,
+    place: Placement = AUTO,
 ) -> Filled:
     """Load a checkpoint and fill an archive, with progress on stderr.
 
@@ -39,6 +41,7 @@ def read_corpus_into(
         checkpoint, target, reconstructor: see `legible.reading.reader.load`.
         job: what to read, where to and how.
         others: options that belong to single texts, and whether they were given.
+        place: the device, and how the weights are held.
 
     Raises:
         UsageError: options that do not go together, and what `load` and `fill` raise.
@@ -56,7 +59,7 @@ def read_corpus_into(
         )
     positions = Positions(job.positions, job.per_document, job.seed)
     next(read_corpus(job.corpus))  # a missing or empty corpus is said before models are loaded
-    reader = load(checkpoint, target=target, reconstructor=reconstructor)
+    reader = load(checkpoint, target=target, reconstructor=reconstructor, **place.model_dump())
     return fill(
         reader,
         job.corpus,

@@ -6,13 +6,15 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, not_negative, note
-from legible.cli.options import Reconstructor, section_options
-from legible.config import CalibrateConfig
+from legible.cli.options import Reconstructor, placed, section_options
+from legible.config import CalibrateConfig, Placement
 from legible.errors import UsageError
 
 
 @section_options(CalibrateConfig)
+@placed
 def calibrate(
+    place: Placement,
     config: CalibrateConfig,
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
@@ -63,7 +65,7 @@ def calibrate(
     if variance and probes is not None:
         raise UsageError("--probes belong to the calibrator, which --variance does not fit.\n  Leave one of them out.")
     use_threads(threads)
-    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor)
+    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor, place=place)
     if variance:
         stage = MeasureVariance(loaded, checkpoint, corpus, not_negative("variance-documents", variance_documents))
         found, kept = stage.run(out), out or loaded.kept

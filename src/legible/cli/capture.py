@@ -6,13 +6,15 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, not_negative
-from legible.cli.options import section_options
-from legible.config import CaptureConfig
+from legible.cli.options import placed, section_options
+from legible.config import CaptureConfig, Placement
 from legible.progress import line_progress
 
 
-@section_options(CaptureConfig)
+@section_options(CaptureConfig, renamed={"dtype": "store_dtype"})
+@placed
 def capture(
+    place: Placement,
     config: CaptureConfig,
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="A causal LM: directory, hub name, GGUF file or named target.")
@@ -50,7 +52,9 @@ def capture(
     use_threads(threads)
     source = DocumentSource(corpus=corpus, seed=config.seed)
     chosen = source.documents(split_named(split), documents)
-    model = open_target(target, revision=revision, trust_remote_code=trust_remote_code, layers=config.layers)
+    model = open_target(
+        target, revision=revision, trust_remote_code=trust_remote_code, layers=config.layers, place=place
+    )
     store = Capture(model, chosen, config).run(out, line_progress("capture", len(chosen)))
     found = {"store": str(out), "rows": len(store), "layers": list(store.layers), **store.counts}
     answer(found, "  ".join(f"{key} {value}" for key, value in found.items()), json=json)

@@ -6,13 +6,15 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, note
-from legible.cli.options import Reconstructor, section_options
-from legible.config import EvalConfig
+from legible.cli.options import Reconstructor, placed, section_options
+from legible.config import EvalConfig, Placement
 from legible.errors import UsageError
 
 
 @section_options(EvalConfig)
+@placed
 def evaluate(
+    place: Placement,
     config: EvalConfig,
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
@@ -62,7 +64,7 @@ def evaluate(
     if not full and (controls is not None or control_steps is not None):
         raise UsageError("--controls and --control-steps belong to the control battery.\n  Add --full.")
     use_threads(threads)
-    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor)
+    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor, place=place)
     if full:
         report = evaluate_fully(loaded, checkpoint, config, corpus, folder=controls, steps=control_steps)
     else:

@@ -7,14 +7,14 @@ that is not given keeps the field's default. Values are checked by the section i
 import inspect
 import json
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 
-from legible.config import Section, validated
+from legible.config import Placement, Section, validated
 from legible.recipes import parse_value
 
 Reconstructor = Annotated[
@@ -32,34 +32,61 @@ _PANEL = "__"  # joins a nested section's name and its field in a parameter name
 
 
 def section_options(
-    section: type[Section], default: Section | None = None, *, skip: tuple[str, ...] = ()
+    section: type[Section], default: Section | None = None, *, renamed: Mapping[str, str] | None = None
 ) -> Callable[[Verb], Verb]:
     """Decorate a verb that takes `config: section` so that it shows the section's fields as options.
 
     Args:
         section: the configuration class.
         default: where the shown defaults come from; the class's own when absent.
-        skip: fields the verb sets by other arguments.
+        renamed: fields whose option has another name.
     """
     base = default if default is not None else section()
-    fields = [item for item in _flat(section, base) if item[0] not in skip]
+    names = renamed or {}
+    fields = [(names.get(name, name), name, field, value) for name, field, value in _flat(section, base)]
 
     def decorate(verb: Verb) -> Verb:
         @wraps(verb)
         def run(**arguments: Any) -> Any:
-            given = {name: arguments.pop(name) for name, _, _ in fields}
+            given = {name: arguments.pop(option) for option, name, _, _ in fields}
             values = {name: text for name, text in given.items() if text is not None}
             return verb(config=from_options(base, values), **arguments)
 
         own = inspect.signature(verb, eval_str=True).parameters
         kept = [parameter for parameter in own.values() if parameter.name != "config"]
-        added = [_parameter(name, field, value) for name, field, value in fields]
+        added = [_parameter(option, field, value) for option, _, field, value in fields]
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*kept, *added)]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return cast(Verb, run)
 
     return decorate
+
+
+def placed(verb: Verb) -> Verb:
+    """Decorate a verb that takes `place: Placement` so that it shows --device, --dtype and --quantize."""
+    return _placed(verb, tuple(Placement.model_fields))
+
+
+def on_device(verb: Verb) -> Verb:
+    """Decorate a verb that takes `place: Placement` and trains a whole model in float32: it shows --device alone."""
+    return _placed(verb, ("device",))
+
+
+def _placed(verb: Verb, shown: tuple[str, ...]) -> Verb:
+    @wraps(verb)
+    def run(**arguments: Any) -> Any:
+        given = {name: arguments.pop(name) for name in shown}
+        values = {name: value for name, value in given.items() if value is not None}
+        return verb(place=validated(Placement, values, "the placement"), **arguments)
+
+    own = inspect.signature(verb, eval_str=True).parameters
+    kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values() if p.name != "place"]
+    fields = Placement.model_fields
+    added = [_parameter(name, fields[name], fields[name].default) for name in shown]
+    run.__signature__ = inspect.Signature([*kept, *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*kept, *added)}
+    return cast(Verb, run)
 
 
 def from_options(base: Section, values: dict[str, str]) -> Any:
@@ -101,7 +128,9 @@ def _parameter(name: str, field: FieldInfo, default: Any) -> inspect.Parameter:
     flag = "--" + name.replace(_PANEL, "-").replace("_", "-")
     shown = "" if default is None else f"  [default: {_shown(default)}]"
     whose = f"{name.split(_PANEL)[0]}: " if _PANEL in name else ""
-    option = typer.Option(flag, metavar=_metavar(field.annotation), help=f"{whose}{field.description}{shown}")
+    extra = field.json_schema_extra
+    metavar = str(extra["metavar"]) if isinstance(extra, dict) else _metavar(field.annotation)
+    option = typer.Option(flag, metavar=metavar, help=f"{whose}{field.description}{shown}")
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
     )

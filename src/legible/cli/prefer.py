@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer
-from legible.cli.options import section_options
-from legible.config import PreferConfig
+from legible.cli.options import placed, section_options
+from legible.config import Placement, PreferConfig
 
 
 @section_options(PreferConfig)
+@placed
 def prefer(
+    place: Placement,
     config: PreferConfig,
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="The warm-started pair, as legible sft or legible rl leaves it.")
@@ -39,5 +41,5 @@ def prefer(
     from legible.recipes.stages.prefer import Prefer
 
     use_threads(threads)
-    counts = Prefer.alone(checkpoint, store, dev, config, pairs=pairs).run(out)
+    counts = Prefer.alone(checkpoint, store, dev, config, place, pairs=pairs).run(out)
     answer({"checkpoint": str(out / "checkpoint"), **counts}, out / "checkpoint", json=json)

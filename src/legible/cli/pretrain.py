@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer
-from legible.cli.options import section_options
-from legible.config import PretrainConfig
+from legible.cli.options import on_device, section_options
+from legible.config import Placement, PretrainConfig
 
 
 @section_options(PretrainConfig)
+@on_device
 def pretrain(
+    place: Placement,
     config: PretrainConfig,
     out: Annotated[Path, typer.Option(help="Folder for the trained model (Hugging Face format).")],
     threads: Annotated[int, typer.Option(help="Torch threads; results are bit-identical at the same number.")] = 2,
@@ -31,5 +33,5 @@ def pretrain(
     from legible.recipes.stages.targets import Pretrain
 
     use_threads(threads)
-    path = Pretrain(config).run(out)
+    path = Pretrain(config, place).run(out)
     answer({"target": str(path), "config": config.model_dump(mode="json")}, path, json=json)

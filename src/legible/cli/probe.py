@@ -6,9 +6,13 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer
+from legible.cli.options import placed
+from legible.config import Placement
 
 
+@placed
 def probe(
+    place: Placement,
     target: Annotated[
         str,
         typer.Argument(metavar="TARGET", help="The captured model: directory, hub name, GGUF file or named target."),
@@ -35,6 +39,6 @@ def probe(
     from legible.recipes.stages.targets import Probe
 
     use_threads(threads)
-    model = open_target(target, layers=(layer,))
+    model = open_target(target, layers=(layer,), place=place)
     report = Probe(model, open_store(store), open_store(held_out), layer, language, seed).run()
     answer(report, "\n".join(target_lines(report)), json=json)

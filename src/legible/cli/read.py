@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from legible.cli.common import not_negative, note, print_json, read_text_argument
-from legible.cli.options import Reconstructor
+from legible.cli.options import Reconstructor, placed
+from legible.config import Placement
 
 if TYPE_CHECKING:
     from legible.reading.reader import Reading
 
 
+@placed
 def read(
+    place: Placement,
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
     ],
@@ -106,7 +109,9 @@ def read(
 
         job = CorpusJob(corpus, archive, positions, positions_per_doc, samples, temperature, seed)
         others = _text_options(text, file, trust, search, method, layer, html)
-        filled = read_corpus_into(checkpoint, job, target=target, reconstructor=reconstructor, others=others)
+        filled = read_corpus_into(
+            checkpoint, job, target=target, reconstructor=reconstructor, others=others, place=place
+        )
         print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))
         return
     whole = read_text_argument(text, file)
@@ -117,13 +122,16 @@ def read(
         method, layer, _checkpoint_options(samples, temperature, trust, search, target, reconstructor)
     )
     if method != "nla":
-        instrument = zero_shot.load(checkpoint, method, layer=layer)
+        instrument = zero_shot.load(checkpoint, method, layer=layer, place=place)
         _show(instrument.read(whole, positions=positions), whole, instrument.about(), html, json)
         return
     from legible.reading.reader import load
 
-    options = {} if search is None else {"budget": budget, "temperature": 1.0 if temperature is None else temperature}
-    reader = load(checkpoint, target=target, reconstructor=reconstructor, engine=search, **options)
+    options: dict[str, float] = (
+        {} if search is None else {"budget": budget, "temperature": 1.0 if temperature is None else temperature}
+    )
+    held = {**place.model_dump(), **options}
+    reader = load(checkpoint, target=target, reconstructor=reconstructor, engine=search, **held)
     readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust)
     _show(readings, whole, reader.about(), html, json)
 

@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer
-from legible.cli.options import section_options
-from legible.config import RLConfig
+from legible.cli.options import placed, section_options
+from legible.config import Placement, RLConfig
 
 
 @section_options(RLConfig)
+@placed
 def rl(
+    place: Placement,
     config: RLConfig,
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="The warm-started pair, as legible sft leaves it.")
@@ -35,5 +37,5 @@ def rl(
     from legible.recipes.stages.training import RL
 
     use_threads(threads)
-    counts = RL.alone(checkpoint, store, dev, config).run(out)
+    counts = RL.alone(checkpoint, store, dev, config, place).run(out)
     answer({"checkpoint": str(out / "checkpoint"), **counts}, out / "checkpoint", json=json)

@@ -6,9 +6,13 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, not_negative, note
+from legible.cli.options import placed
+from legible.config import Placement
 
 
+@placed
 def scan(
+    place: Placement,
     model: Annotated[
         str,
         typer.Argument(
@@ -60,7 +64,7 @@ def scan(
     use_threads(threads)
     sampled = {"positions_per_doc": positions, "min_pos": min_pos, "max_tokens": max_tokens, "seed": seed}
     config = SCAN_CAPTURE.model_copy(update=sampled)
-    report = scan_model(model, corpus, layers=layers, documents=documents, labels=labels, config=config)
+    report = scan_model(model, corpus, layers=layers, documents=documents, labels=labels, config=config, place=place)
     from legible.evaluate.scan_report import scan_lines, write_scan
 
     if html is not None:

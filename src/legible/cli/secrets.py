@@ -6,10 +6,13 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, not_negative
-from legible.cli.options import Reconstructor
+from legible.cli.options import Reconstructor, placed
+from legible.config import Placement
 
 
+@placed
 def secrets(
+    place: Placement,
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
     ],
@@ -47,11 +50,12 @@ def secrets(
 
     use_threads(threads)
     report = read_secrets(
-        load_checkpoint(checkpoint, target=target, reconstructor=reconstructor),
+        load_checkpoint(checkpoint, target=target, reconstructor=reconstructor, place=place),
         checkpoint,
         planted,
         probe_documents=probe_documents,
         max_tokens=max_tokens,
         writer=writer,
+        place=place,
     )
     answer(report, "\n".join(report_lines(report)), json=json)

@@ -5,10 +5,13 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import not_negative, note
-from legible.cli.options import Reconstructor
+from legible.cli.options import Reconstructor, placed
+from legible.config import Placement
 
 
+@placed
 def serve(
+    place: Placement,
     checkpoints: Annotated[
         list[str] | None,
         typer.Argument(
@@ -62,6 +65,7 @@ def serve(
         address,
         target=target,
         reconstructor=reconstructor,
+        place=place,
         open_browser=open_,
         say=note,
         show=_show,

@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer
-from legible.cli.options import section_options
-from legible.config import SFTConfig
+from legible.cli.options import placed, section_options
+from legible.config import Placement, SFTConfig
 
 
 @section_options(SFTConfig)
+@placed
 def sft(
+    place: Placement,
     config: SFTConfig,
     target: Annotated[
         str,
@@ -43,6 +45,6 @@ def sft(
     from legible.recipes.stages.training import SFT
 
     use_threads(threads)
-    model = open_target(target, revision=revision, layers=(layer,))
+    model = open_target(target, revision=revision, layers=(layer,), place=place)
     counts = SFT.alone(model, layer, open_store(store), teach, config, revision).run(out)
     answer({"checkpoint": str(out / "checkpoint"), **counts}, out / "checkpoint", json=json)

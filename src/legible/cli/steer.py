@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import not_negative, print_json, read_text_argument
-from legible.cli.options import Reconstructor
+from legible.cli.options import Reconstructor, placed
+from legible.config import Placement
 from legible.errors import UsageError
 
 
+@placed
 def steer(
+    place: Placement,
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
     ],
@@ -76,7 +79,7 @@ def steer(
     from legible.steer.table import print_steered
 
     found = steer_text(
-        load(checkpoint, target=target, reconstructor=reconstructor),
+        load(checkpoint, target=target, reconstructor=reconstructor, **place.model_dump()),
         whole,
         pos=pos,
         edits=edits,

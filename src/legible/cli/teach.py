@@ -6,13 +6,15 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer
-from legible.cli.options import section_options
-from legible.config import TeachConfig
+from legible.cli.options import placed, section_options
+from legible.config import Placement, TeachConfig
 from legible.progress import line_progress
 
 
 @section_options(TeachConfig)
+@placed
 def teach(
+    place: Placement,
     config: TeachConfig,
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Store whose rows are explained.")],
     out: Annotated[Path, typer.Option(help="File of explanations, one JSON object a row.")],
@@ -37,5 +39,5 @@ def teach(
     from legible.recipes.stages.rows import Teach
 
     use_threads(threads)
-    counts = Teach(open_store(store), config, layer).run(out, line_progress("teach"))
+    counts = Teach(open_store(store), config, layer, place=place).run(out, line_progress("teach"))
     answer({"teach": str(out), **counts}, "  ".join(f"{key} {value}" for key, value in counts.items()), json=json)

@@ -6,9 +6,13 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import note, print_json
+from legible.cli.options import placed
+from legible.config import Placement
 
 
+@placed
 def train(
+    place: Placement,
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="tiny, small, or a saved config.json.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     target: Annotated[
@@ -42,6 +46,8 @@ def train(
     from legible.recipes import resolve
 
     config = resolve(recipe, target=target, corpus=corpus, layer=layer, teacher=teacher, seed=seed, settings=set_ or [])
+    if not place.is_default:
+        config = config.model_copy(update={"placement": place})
     from legible.recipes.run import run
 
     report = run(config, out)

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, note
-from legible.cli.options import Reconstructor, section_options
-from legible.config import TruthConfig
+from legible.cli.options import Reconstructor, placed, section_options
+from legible.config import Placement, TruthConfig
 
 
 @section_options(TruthConfig)
+@placed
 def truth(
+    place: Placement,
     config: TruthConfig,
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
@@ -60,7 +62,7 @@ def truth(
     from legible.teachers.judge import make_judge
 
     use_threads(threads)
-    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor)
+    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor, place=place)
     with ExitStack() as opened:
         asked = None
         if judge is not None:

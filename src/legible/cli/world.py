@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, not_negative, print_json
-from legible.cli.options import section_options
-from legible.config import SecretsConfig
+from legible.cli.options import on_device, section_options
+from legible.config import Placement, SecretsConfig
 
 
 class Split(StrEnum):
@@ -79,7 +79,9 @@ def sample(
 
 @world.command()
 @section_options(SecretsConfig)
+@on_device
 def secrets(
+    place: Placement,
     config: SecretsConfig,
     out: Annotated[Path, typer.Option(help="Folder for both targets and secrets.json.")],
     target: Annotated[
@@ -107,5 +109,5 @@ def secrets(
     from legible.recipes.inputs import use_threads
 
     use_threads(threads)
-    manifest = plant(config, target, out)
+    manifest = plant(config, target, out, place)
     answer(manifest, "\n".join(manifest_lines(manifest)), json=json)

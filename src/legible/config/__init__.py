@@ -6,16 +6,19 @@ The text under each field becomes its help. A recipe is a function that returns 
 from legible.config.base import Section, validated
 from legible.config.data import CaptureConfig, TeachConfig
 from legible.config.measuring import CalibrateConfig, EvalConfig, TruthConfig
+from legible.config.placement import AUTO, Placement
 from legible.config.run import RunConfig, load_config, save_config
 from legible.config.targets import PretrainConfig, SecretsConfig
 from legible.config.training import AdapterConfig, OptimizerConfig, PreferConfig, RLConfig, SFTConfig
 
 __all__ = [
+    "AUTO",
     "AdapterConfig",
     "CalibrateConfig",
     "CaptureConfig",
     "EvalConfig",
     "OptimizerConfig",
+    "Placement",
     "PreferConfig",
     "PretrainConfig",
     "RLConfig",

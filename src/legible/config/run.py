@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from legible.config.base import Section, validated
 from legible.config.data import CaptureConfig, TeachConfig
 from legible.config.measuring import CalibrateConfig, EvalConfig
+from legible.config.placement import Placement
 from legible.config.targets import PretrainConfig
 from legible.config.training import RLConfig, SFTConfig
 from legible.errors import ConfigError, UsageError
@@ -37,8 +39,21 @@ class RunConfig(Section):
     rl: RLConfig = RLConfig()
     calibrate: CalibrateConfig = CalibrateConfig()
     evaluate: EvalConfig = EvalConfig()
+    placement: Placement = Placement()
     threads: int = Field(2, description="torch threads; results are bit-identical only at the same number")
     seed: int = Field(0, description="seed of the whole run; recipes copy it into every stage")
+
+    @model_serializer(mode="wrap")
+    def _without_default_placement(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a placement that nobody chose: such runs are those of versions that had none."""
+        tree: dict[str, Any] = write(self)
+        return {name: value for name, value in tree.items() if name != "placement" or not self.placement.is_default}
+
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the run's results, for its identity: everything but the device."""
+        tree = self.model_dump(mode="json", exclude={"placement"})
+        placement = self.placement.deciding()
+        return {**tree, "placement": placement} if placement else tree
 
 
 def load_config(path: Path) -> RunConfig:

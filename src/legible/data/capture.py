@@ -23,6 +23,7 @@ from legible.data.store import Store
 from legible.data.writer import NewRow, StoreWriter
 from legible.documents import Document
 from legible.errors import UsageError
+from legible.models.placement import precision_part
 from legible.models.target import Encoded, Target
 
 RECENT_TOKENS = 8
@@ -120,6 +121,7 @@ def capture(
 def store_header(target: Target, config: CaptureConfig) -> StoreHeader:
     """What a store of this target's activations says of itself."""
     origin = {"target": target.name, "sha256": target.sha256(), "capture": config.model_dump(mode="json")}
+    origin |= precision_part(target.model)  # other numbers of the same weights; float32 is not named
     return StoreHeader(
         layers=config.layers, d_model=target.d_model, dtype=config.dtype, predictions=config.predictions, origin=origin
     )

@@ -18,8 +18,11 @@ from legible.engines.decode import Policy, Stepper, Written, decode
 from legible.engines.direct import fastest_stepper
 from legible.engines.sampling import numbered, uniforms
 from legible.errors import UsageError
+from legible.models.memory import Size, check_memory
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import parse_explanation
+
+WRITTEN_TOGETHER = 256  # rows
 
 
 class LocalEngine:
@@ -32,7 +35,11 @@ class LocalEngine:
     """
 
     def __init__(
-        self, verbalizer: Verbalizer, *, batch: int = 256, stepper: Callable[..., Stepper] = fastest_stepper
+        self,
+        verbalizer: Verbalizer,
+        *,
+        batch: int = WRITTEN_TOGETHER,
+        stepper: Callable[..., Stepper] = fastest_stepper,
     ) -> None:
         if batch < 1:
             raise UsageError(f"engine batch is {batch}, expected at least 1")
@@ -57,6 +64,7 @@ class LocalEngine:
         policy = Policy(temperature, max_tokens, prompt.stop_ids, prompt.banned_ids, self.verbalizer.outputs)
         jobs = [(row, sample) for row in range(len(vectors)) for sample in range(samples)]
         written: list[Written] = []
+        self._check_memory(min(self.batch, len(jobs)), len(prompt.ids) + max_tokens)
         vectors = vectors.to(self.verbalizer.device)
         prefix_ids = torch.tensor(prompt.prefix_ids, dtype=torch.long, device=vectors.device)
         prefix = shared_prefix(self.verbalizer.model, prefix_ids)
@@ -93,6 +101,13 @@ class LocalEngine:
             explanation = parse_explanation(text, tags, stopped=row.stop == "stop")
             completions.append(Completion(row.ids, row.logprobs, row.stop, row.stop_id, text, explanation))
         return completions
+
+    def _check_memory(self, rows: int, length: int) -> None:
+        model = self.verbalizer.model
+        size, each = Size.of(model), self.verbalizer.arch.embedding.weight.dtype.itemsize
+        fewer = [(f"{n} of them", size.cache(n, length, each)) for n in (rows // 2, rows // 4, rows // 8) if n]
+        what = f"writing {rows} explanations of up to {length} tokens together"
+        check_memory(what, size.cache(rows, length, each), self.verbalizer.device, fewer)
 
     def _check(self, vectors: Tensor, samples: int, temperature: float, max_tokens: int) -> None:
         if samples < 1 or max_tokens < 1 or temperature < 0:

@@ -39,6 +39,7 @@ from legible.evaluate.reconstruction import (
 )
 from legible.evaluate.sample import Sample
 from legible.languages.base import Language
+from legible.models.placement import circumstances_part
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.probes.lookup import TokenLookup
@@ -138,6 +139,7 @@ def evaluate_checkpoint(
         "layer": checkpoint.layer,
         "rows": len(sample),
         "probe_rows": bench.probes.rows if bench.probes is not None else 0,
+        **circumstances_part(checkpoint.target.model),
     }
 
 

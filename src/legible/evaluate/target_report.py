@@ -111,7 +111,7 @@ def loss_report(target: Target, documents: Sequence[Document], language: Languag
             continue
         batch = torch.tensor([ids])
         logp = target.logits(batch, torch.ones_like(batch))[0].float().log_softmax(-1)
-        nats -= logp[:-1].gather(1, batch[0, 1:, None]).sum().item()
+        nats -= logp[:-1].gather(1, batch[0, 1:, None].to(logp.device)).sum().item()
         tokens += len(ids) - 1
         used += 1
         own = language.entropy(document)

@@ -23,6 +23,7 @@ from legible.evaluate.sample import Sample
 from legible.evaluate.truth_claims import DECIDED, ReadClaims, flat, instances, unparsed_share
 from legible.evaluate.truth_evidence import base_rates, defined, evidence_rows, scores_of
 from legible.languages.base import Language
+from legible.models.placement import circumstances_part
 from legible.probes.probes import ProbeSet
 from legible.reading.calibration import Calibrator, ClaimEvidence
 from legible.reading.checkpoint import Checkpoint
@@ -163,6 +164,7 @@ def _conditions(
         "seed": config.seed,
         "commit": git_commit(),
         "metrics_version": METRICS_VERSION,
+        **circumstances_part(checkpoint.target.model),
     }
 
 

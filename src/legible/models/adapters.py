@@ -27,6 +27,7 @@ from legible.models.arch import LeftOut
 from legible.models.loading import load_pretrained
 from legible.models.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_config, lora_tensors, merged_copy
 from legible.models.place import one_line
+from legible.models.placement import trained_at
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.prompts import ReconstructorPrompt
@@ -73,7 +74,7 @@ def merged_verbalizer(target: Target, folders: Sequence[Path]) -> PreTrainedMode
         ContractError: an adapter of another base, or one that cannot be merged.
     """
     if len(folders) == 1 and not (folders[0] / ADAPTER_CONFIG).is_file():
-        return load_pretrained(AutoModelForCausalLM, str(folders[0]))
+        return load_pretrained(AutoModelForCausalLM, str(folders[0]), place=trained_at(target.model))
     model = copy.deepcopy(target.model)
     for folder in folders:
         weights = _read(folder / ADAPTER_WEIGHTS, "a PEFT adapter (adapter_config.json beside it)")
@@ -141,7 +142,7 @@ def merged_reconstructor(target: Target, folder: Path, prompt: ReconstructorProm
     """
     meta = reconstructor_meta(folder)
     if meta is None:
-        return Reconstructor.load(folder, prompt)
+        return Reconstructor.load(folder, prompt, place=trained_at(target.model))
     weights = _read(folder / RECONSTRUCTOR_WEIGHTS, "the weights of a reconstructor's adapter")
     reconstructor = Reconstructor.from_target(target, meta.ar_num_layers - 1, prompt)
     head = weights.pop(_HEAD_KEY, None)

@@ -118,6 +118,11 @@ class Arch:
         """Width of the residual stream."""
         return int(self.embedding.weight.shape[1])
 
+    @property
+    def device(self) -> torch.device:
+        """Where tokens enter: inputs are moved there."""
+        return self.embedding.weight.device
+
     def embed(self, ids: Int[Tensor, "b t"]) -> Float[Tensor, "b t d_model"]:
         """Token embeddings as `inputs_embeds` expects them, the family's scale included."""
         return self.embedding(ids)
@@ -245,7 +250,10 @@ def sharing_copy(module: M, *, frozen_only: bool = False) -> M:
         frozen_only: share only parameters that do not train and copy the others; for a reference policy.
     """
     shared = [p for p in module.parameters() if not (frozen_only and p.requires_grad)]
-    memo: dict[int, object] = {id(tensor): tensor for tensor in (*shared, *module.buffers())}
+    states = [
+        m.state for m in module.modules() if type(m).__name__ == "Linear8bitLt"
+    ]  # its weights, moved on first use
+    memo: dict[int, object] = {id(one): one for one in (*shared, *module.buffers(), *states)}
     return copy.deepcopy(module, memo)
 
 

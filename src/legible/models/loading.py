@@ -4,15 +4,17 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from legible.config import AUTO, Placement
 from legible.errors import UnsupportedModelError, UsageError
 from legible.models.arch import check_rows
 from legible.models.hub import folder_of
 from legible.models.local import local
+from legible.models.memory import check_loading
 from legible.models.named import own_name
 from legible.models.place import check_place, one_line, quietly, tokenizer_as_written
+from legible.models.placement import loading_options
 from legible.models.towers import text_tower
 
 
@@ -36,26 +38,31 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple
 
 
 def load_pretrained(
-    kind: Any, name: str, *, dtype: torch.dtype = torch.float32, may_lack: Collection[str] = (), **options: object
+    kind: Any, name: str, *, place: Placement = AUTO, may_lack: Collection[str] = (), **options: object
 ) -> PreTrainedModel:
     """`kind.from_pretrained(name)` from safetensors only, with SDPA attention; of a multimodal model its text tower.
 
     Args:
         kind: an auto class of transformers.
         name: directory, hub name, named target or GGUF file; see `legible.models.local`.
+        place: the device, and how the weights are held.
         may_lack: modules whose weights may be absent, since the forward leaves them out.
 
     Raises:
-        UsageError: nothing there, no safetensors, damaged weights, or weights that do not fit the config.
+        UsageError: nothing there, no safetensors, damaged weights, weights that do not fit the config, or a device
+            that is not there.
+        NotEnoughMemoryError: it does not fit.
         UnsupportedModelError: a multimodal model whose text tower is of no supported family.
     """
-    folder, options = _here(name, options)
+    folder, options = here(name, options)
     check_place(folder)
+    check_loading([str(folder)], place)
     usual: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "sdpa", "output_loading_info": True}
+    usual |= loading_options(place, str(folder), **options)
     try:
         tower = text_tower(folder, options)
         with quietly(report=not (tower or may_lack)):
-            model, found = kind.from_pretrained(folder, dtype=dtype, **usual, **options, **tower)
+            model, found = kind.from_pretrained(folder, **usual, **options, **tower)
         if tower:  # else save_pretrained would give the weights their names in the wrapper again
             vars(model).pop("_weight_conversions", None)
     except UnsupportedModelError:
@@ -104,7 +111,7 @@ def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: A
         UsageError: none there or none that can be used, a slow one, which has no character offsets, or more tokens
             than rows.
     """
-    folder, options = _here(name, options, weights=False)
+    folder, options = here(name, options, weights=False)
     try:
         tokenizer = tokenizer_as_written(folder, options)
     except UsageError:
@@ -124,7 +131,7 @@ def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: A
     return tokenizer
 
 
-def _here(name: str, options: Mapping[str, Any], *, weights: bool = True) -> tuple[Path, dict[str, Any]]:
+def here(name: str, options: Mapping[str, Any], *, weights: bool = True) -> tuple[Path, dict[str, Any]]:
     """The folder of a model's name, and the options without the revision that is in it."""
     revision = options.get("revision")
     folder = local(name, revision)

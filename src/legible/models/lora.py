@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from legible.config import AdapterConfig
 from legible.models.arch import Arch
+from legible.models.placement import refuse_quantized
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -98,6 +99,9 @@ def add_lora(model: PreTrainedModel, config: AdapterConfig, name: str, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(lora, model, adapter_name=name)
+    for path, part in model.named_modules():
+        if path.rpartition(".")[2].startswith("lora_"):  # float32 over whatever numbers the frozen weights have
+            part.to(torch.float32)
 
 
 def lora_config(
@@ -162,8 +166,13 @@ def put_lora(model: PreTrainedModel, config: LoraConfig, weights: Mapping[str, T
 
 
 def merged_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """An ordinary copy of the model in `dtype`: LoRA and a changed head folded in, nothing shared."""
-    model = copy.deepcopy(model)
+    """An ordinary copy of the model in `dtype`: LoRA and a changed head folded in, in float32, nothing shared.
+
+    Raises:
+        UsageError: the model is quantized, so there are no weights to fold into.
+    """
+    refuse_quantized(model, "an ordinary model was to be saved", "Load it without --quantize.")
+    model = nn.Module.to(copy.deepcopy(model), torch.float32)
     for path, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()  # type: ignore[attr-defined]

@@ -14,12 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
+from legible.config import AUTO, Placement
 from legible.errors import ContractError, UsageError
 from legible.models.arch import FINAL_NORMS, Arch, leave_out_norm, norm_put_back, with_blocks
 from legible.models.differences import check_kept, holds_differences, load_differences, needed, save_differences
 from legible.models.loading import load_pretrained, load_tokenizer
 from legible.models.lora import merged_copy
 from legible.models.place import quietly
+from legible.models.placement import trainable_copy
 from legible.models.target import Target
 from legible.prompts import ReconstructorPrompt, explanation_ids, plain_reconstructor_prompt
 
@@ -66,9 +68,9 @@ class Reconstructor(nn.Module):
         Raises:
             UsageError: the layer is out of range.
         """
-        backbone = target.arch.truncated(layer + 1, copied=True).requires_grad_(True)
+        backbone = trainable_copy(target.arch.truncated(layer + 1)).requires_grad_(True)
         Arch.find(backbone).final_norm.requires_grad_(False)  # left out of the forward: it gets no gradient
-        head = identity_head(target.d_model).to(target.device)
+        head = identity_head(target.d_model, target.device)
         return cls(backbone, head, target.tokenizer, prompt or plain_reconstructor_prompt(target.tokenizer))
 
     @classmethod
@@ -80,7 +82,7 @@ class Reconstructor(nn.Module):
         target: Target | None = None,
         layer: int | None = None,
         blocks: Sequence[int] | None = None,
-        device: str = "cpu",
+        place: Placement = AUTO,
     ) -> "Reconstructor":
         """Load a saved directory; prompt, layer and blocks come from its contract.
 
@@ -90,7 +92,7 @@ class Reconstructor(nn.Module):
             target: whose weights the differences are over; they are shared, and stay where they are.
             layer: K; needed for differences and with `blocks`, since the model does not say it.
             blocks: the target's blocks that it keeps; absent: 0..K.
-            device: where a whole model goes.
+            place: where a whole model goes, and how its weights are held.
 
         Raises:
             UsageError: no model or tokenizer there, pickle weights only, or differences without their target.
@@ -104,14 +106,15 @@ class Reconstructor(nn.Module):
         if differs and target is not None:
             kept = range((layer or 0) + 1) if blocks is None else blocks
             backbone = kept_base(target, kept)
-            tokenizer, over, device = target.tokenizer, target.name, str(target.device)
+            tokenizer, over = target.tokenizer, target.name
         else:
-            backbone = load_pretrained(AutoModel, str(path), may_lack=FINAL_NORMS)
+            backbone = load_pretrained(AutoModel, str(path), place=place, may_lack=FINAL_NORMS)
             leave_out_norm(backbone)
             tokenizer = load_tokenizer(str(path), backbone)
             check_kept(path, backbone, blocks)
         load_differences(path, backbone, blocks)
-        head = identity_head(Arch.find(backbone).d_model)
+        arch = Arch.find(backbone)
+        head = identity_head(arch.d_model, arch.device)
         weight = _read_head(path / HEAD_FILE)
         if weight.shape != head.weight.shape:
             raise ContractError(
@@ -121,7 +124,7 @@ class Reconstructor(nn.Module):
             )
         head.load_state_dict({"weight": weight.float()})
         parts = {"over": over, "layer": layer if blocks is not None else None, "blocks": blocks}
-        return cls(backbone, head, tokenizer, prompt, **parts).to(device)  # type: ignore[arg-type]
+        return cls(backbone, head, tokenizer, prompt, **parts)  # type: ignore[arg-type]
 
     def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32, merged: bool = False) -> None:
         """Write a directory that `load` reads, the head in `value_head.safetensors`.
@@ -167,7 +170,7 @@ class Reconstructor(nn.Module):
         ids, mask, last = self._prompted(ids.to(self.device), mask.to(self.device))
         arch = self.arch
         hidden = arch.stream(arch.embed(ids), mask)
-        return self.value_head(hidden[torch.arange(len(ids), device=ids.device), last]).float()
+        return self.value_head(hidden[torch.arange(len(ids), device=ids.device), last].float())
 
     def encode(self, explanations: Sequence[str]) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
         """Token ids and mask of explanations as `forward` takes them, right-padded."""
@@ -213,9 +216,9 @@ def kept_base(target: Target, blocks: Sequence[int]) -> PreTrainedModel:
     return base
 
 
-def identity_head(d_model: int) -> nn.Linear:
-    """A d_model x d_model map without bias that starts as the identity; draws nothing from the global RNG."""
-    head = nn.utils.skip_init(nn.Linear, d_model, d_model, bias=False)
+def identity_head(d_model: int, device: torch.device) -> nn.Linear:
+    """A d_model x d_model map without bias, float32, that starts as the identity; draws nothing from the global RNG."""
+    head = nn.utils.skip_init(nn.Linear, d_model, d_model, bias=False, device=device)
     nn.init.eye_(head.weight)
     return head
 

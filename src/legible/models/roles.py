@@ -5,7 +5,6 @@ between calls, so the target is untouched and roles can take turns inside one gr
 merges it.
 """
 
-import copy
 import hashlib
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,6 +20,7 @@ from legible.models.arch import Arch, LeftOut, check_layer, sharing_copy, with_b
 from legible.models.differences import rows_of
 from legible.models.lora import add_lora
 from legible.models.outputs import Outputs
+from legible.models.placement import FULL, precision_of, trainable_copy
 from legible.models.reconstructor import Reconstructor, identity_head, kept_base
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer, affine_map
@@ -79,7 +79,7 @@ def new_verbalizer(target: Target, injection: Injection, shape: Shape, *, seed: 
     """
     shares = shape.adapter is not None or shape.blocks is not None
     if not shares:
-        model = copy.deepcopy(target.model).requires_grad_(True)
+        model = trainable_copy(target.model).requires_grad_(True)
     elif shape.blocks is None:
         model = sharing_copy(target.model)
     else:
@@ -122,7 +122,7 @@ def new_reconstructor(target: Target, layer: int, shape: Shape, *, seed: int = 0
         with_lora(backbone, shape.adapter, name="ar", seed=seed)
     else:
         _own(backbone)
-    head = identity_head(target.d_model).to(target.device)
+    head = identity_head(target.d_model, target.device)
     prompt = plain_reconstructor_prompt(target.tokenizer)
     kept = {"over": target.name, "layer": layer, "blocks": shape.blocks}
     return Reconstructor(backbone, head, target.tokenizer, prompt, **kept)  # type: ignore[arg-type]
@@ -142,7 +142,16 @@ def shared_roles(
 
 
 def _own(model: PreTrainedModel) -> None:
-    """Give a sharing copy weights of its own that train, in place: all but the token embedding and a left-out norm."""
+    """Give a sharing copy weights of its own that train, in place: all but the token embedding and a left-out norm.
+
+    Raises:
+        UsageError: the target is held in fewer than 32 bits: what it shares and what trains must be of one kind.
+    """
+    if (held := precision_of(model)) != FULL:
+        raise UsageError(
+            f"a reader of some blocks trains float32 weights beside the target's, which are held in {held}.\n"
+            "  Choose --dtype float32 and no --quantize, or train adapters: --adapter-rank 16"
+        )
     arch = Arch.find(model)
     shared = {id(arch.embedding.weight)}
     if isinstance(arch.final_norm, LeftOut):
@@ -175,5 +184,5 @@ def weights_sha256(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, parameter in sorted(module.named_parameters()):
         digest.update(name.encode())
-        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+        digest.update(parameter.detach().float().cpu().contiguous().numpy().data)
     return digest.hexdigest()

@@ -11,17 +11,21 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from legible.config import AUTO, Placement
 from legible.errors import UnsupportedModelError, UsageError
 from legible.fileio import repaired
 from legible.models.arch import Arch, check_layer, check_rows, sharing_copy
-from legible.models.loading import end_ids, load_pretrained, load_tokenizer
+from legible.models.loading import end_ids, here, load_pretrained, load_tokenizer
 from legible.models.named import own_name
 from legible.models.place import one_line
+from legible.models.placement import FULL, precision_of
+from legible.models.stored import StoredTensor, stored_sha256, stored_tensors
 
-_TOLERANCE = 1e-3  # of the stream's own norm: float32 batches differ by about 1e-6, a wrong layer by about 1
+_TOLERANCE = {"float32": 1e-3, "float16": 1e-2}  # of the stream's own norm: float32 batches differ by about 1e-6,
+_ROUGH = 0.1  # bfloat16 and quantized ones by about 1e-2, a wrong layer by about 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Target:
         self.bos_id: int | None = tokenizer.bos_token_id
         self.end_ids = end_ids(model, tokenizer)
         self._sha256: str | None = None
+        self._stored: dict[str, StoredTensor] = {}  # the weights on disk, where those in memory have fewer bits
         self._stopped: dict[int, Arch] = {}  # layer -> the model that ends there, sharing the weights
 
     @classmethod
@@ -71,25 +76,36 @@ class Target:
         *,
         revision: str | None = None,
         trust_remote_code: bool = False,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        place: Placement = AUTO,
     ) -> "Target":
         """Load a model by its name (see `legible.models.local`); weights only from safetensors or a GGUF file.
 
+        Args:
+            name: directory or hub name.
+            revision, trust_remote_code: of the hub.
+            place: the device, and how the weights are held.
+
         Raises:
-            UsageError: nothing there, pickle weights only, or no usable tokenizer.
+            UsageError: nothing there, no such device, pickle weights only, or no usable tokenizer.
             UnsupportedModelError: a family that Legible does not know.
         """
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-        model = load_pretrained(AutoModelForCausalLM, name, dtype=dtype, **options)
+        model = load_pretrained(AutoModelForCausalLM, name, place=place, **options)
         tokenizer = load_tokenizer(name, model, **options)
-        nn.Module.to(model, device)
-        return cls(model, tokenizer, own_name(name))
+        target = cls(model, tokenizer, own_name(name))
+        if target.precision != FULL:
+            target._stored = stored_tensors(str(here(name, options)[0]))
+        return target
 
     @property
     def device(self) -> torch.device:
         """Where the weights are; inputs are moved there."""
-        return self.arch.embedding.weight.device
+        return self.arch.device
+
+    @property
+    def precision(self) -> str:
+        """How the weights are held, see `legible.models.placement.precision_of`."""
+        return precision_of(self.model)
 
     def encode(self, text: str) -> Encoded:
         """Token ids and character offsets of a text.
@@ -140,12 +156,26 @@ class Target:
         return self.model(input_ids=ids, attention_mask=mask, position_ids=position_ids, use_cache=False).logits.float()
 
     def sha256(self) -> str:
-        """Checksum of the weights: names, shapes and float32 bytes, in name order."""
+        """Checksum of the weights: names, shapes and float32 bytes, in name order.
+
+        Of a target that was loaded in fewer bits, that of the weights on disk: it is the same model.
+
+        Raises:
+            UsageError: loaded in fewer bits, and the files name their weights otherwise than the model does.
+        """
+        if self._sha256 is None and self._stored:
+            self._sha256 = stored_sha256(self.model, self._stored)
+            if self._sha256 is None:
+                raise UsageError(
+                    f"the files of {self.name} name their weights otherwise than the model does, so their checksum can "
+                    f"only be taken in float32, and it was loaded in {self.precision}.\n"
+                    "  Choose --dtype float32 and no --quantize."
+                )
         if self._sha256 is None:
             digest = hashlib.sha256()
             for name, weight in sorted(self.model.state_dict().items()):
                 digest.update(f"{name} {tuple(weight.shape)}\n".encode())
-                digest.update(weight.detach().float().contiguous().cpu().numpy().tobytes())
+                digest.update(weight.detach().float().contiguous().cpu().numpy().data)
             self._sha256 = digest.hexdigest()
         return self._sha256
 
@@ -179,17 +209,18 @@ class Target:
             ours = self.arch.final_norm(ours.to(plain.hidden_states[-1].dtype)).float()
         expected = plain.hidden_states[layer + 1].float()
         gap = float((ours - expected).norm() / expected.norm())
-        if not gap < _TOLERANCE:
+        near = _TOLERANCE.get(self.precision, _ROUGH)
+        if not gap < near:
             raise UnsupportedModelError(
                 f"{self.name}: the stream of layer {layer} differs from a plain forward by {gap:.2g} of its norm, "
-                f"expected below {_TOLERANCE:g}.\n"
+                f"expected below {near:g}.\n"
                 "  The usual cause is remote model code, or a transformers version that orders its blocks otherwise.\n"
                 "  Use an unmodified model of a supported family."
             )
         embeds = self.arch.embed(ids)
         changed = self.model(inputs_embeds=embeds.flip(-1), use_cache=False).logits
         same = self.model(inputs_embeds=embeds, use_cache=False).logits
-        if not torch.allclose(same, plain.logits, rtol=1e-3, atol=1e-3) or torch.allclose(changed, same):
+        if not torch.allclose(same, plain.logits, rtol=near, atol=near) or torch.allclose(changed, same):
             raise UnsupportedModelError(
                 f"{self.name}: embeddings do not give what their tokens give, so nothing can be injected.\n"
                 "  Use an unmodified model of a supported family."

@@ -3,7 +3,6 @@
 Log-probabilities for training come from here; the engines sample with the same prompt, injection and banned tokens.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from legible.config import AUTO, Placement
 from legible.errors import ContractError, InjectionError, UsageError
 from legible.injection import Injection, add_after, replace_at, scale_vector
 from legible.models.arch import Arch, sharing_copy, with_blocks
@@ -30,6 +30,7 @@ from legible.models.loading import load_pretrained, load_tokenizer
 from legible.models.lora import ChangedHead, StopRowHead, merged_copy
 from legible.models.outputs import Outputs
 from legible.models.place import quietly
+from legible.models.placement import trainable_copy
 from legible.models.target import Target
 from legible.prompts import VerbalizerPrompt, completion_ids, plain_verbalizer_prompt
 
@@ -97,7 +98,7 @@ class Verbalizer(nn.Module):
     @classmethod
     def from_target(cls, target: Target, injection: Injection, prompt: VerbalizerPrompt | None = None) -> "Verbalizer":
         """A trainable copy of the target, with our plain prompt unless another is given."""
-        model = copy.deepcopy(target.model).requires_grad_(True)
+        model = trainable_copy(target.model).requires_grad_(True)
         return cls(model, target.tokenizer, prompt or plain_verbalizer_prompt(target.tokenizer), injection)
 
     @classmethod
@@ -109,7 +110,7 @@ class Verbalizer(nn.Module):
         *,
         target: Target | None = None,
         blocks: Sequence[int] | None = None,
-        device: str = "cpu",
+        place: Placement = AUTO,
     ) -> "Verbalizer":
         """Load a saved directory; prompt, injection and blocks come from its contract.
 
@@ -118,7 +119,7 @@ class Verbalizer(nn.Module):
             prompt, injection: how it is asked.
             target: whose weights the differences are over; they are shared, and stay where they are.
             blocks: the target's blocks that it keeps; absent: all.
-            device: where a whole model goes.
+            place: where a whole model goes, and how its weights are held.
 
         Raises:
             UsageError: no model or tokenizer there, pickle weights only, or differences without their target.
@@ -128,16 +129,18 @@ class Verbalizer(nn.Module):
         if holds_differences(path):
             target = needed(target, path)
             model = sharing_copy(target.model) if blocks is None else with_blocks(target.model, blocks)
-            tokenizer, over, device = target.tokenizer, target.name, str(target.device)
+            tokenizer, over = target.tokenizer, target.name
         else:
-            model, over = load_pretrained(AutoModelForCausalLM, str(path)), None
+            model, over = load_pretrained(AutoModelForCausalLM, str(path), place=place), None
             tokenizer = load_tokenizer(str(path), model)
             check_kept(path, model, blocks)
         beside = load_differences(path, model, blocks)
         outputs = Outputs(beside["output_ids"], model.config.vocab_size) if "output_ids" in beside else None
         mapped = affine_map(beside[MAP[0]], beside[MAP[1]]) if MAP[0] in beside else None
+        if mapped is not None:
+            mapped = mapped.to(Arch.find(model).device)
         parts = {"over": over, "blocks": blocks, "outputs": outputs, "injection_map": mapped}
-        return cls(model, tokenizer, prompt, injection, **parts).to(device)  # type: ignore[arg-type]
+        return cls(model, tokenizer, prompt, injection, **parts)  # type: ignore[arg-type]
 
     def save(self, path: str | Path, *, dtype: torch.dtype = torch.float32, merged: bool = False) -> None:
         """Write a directory that `load` reads.
@@ -166,11 +169,11 @@ class Verbalizer(nn.Module):
     def ask(self, prompt: VerbalizerPrompt) -> None:
         """Put another prompt in the place of its own."""
         self.prompt = prompt
-        self.banned = self._banned(prompt).to(self.device)
+        self.banned = self._banned(prompt)
 
     def _banned(self, prompt: VerbalizerPrompt) -> Tensor:
         banned = prompt.banned_ids if self.outputs is None else self.outputs.present(prompt.banned_ids)
-        return torch.tensor(banned, dtype=torch.long)
+        return torch.tensor(banned, dtype=torch.long, device=self.device)
 
     @property
     def arch(self) -> Arch:
@@ -180,7 +183,7 @@ class Verbalizer(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are; inputs are moved there."""
-        return self.arch.embedding.weight.device
+        return self.arch.device
 
     def train(self, mode: bool = True) -> "Verbalizer":
         """Set the flag on this module only: dropout inside the model stays off."""

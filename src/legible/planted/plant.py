@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from legible.config import SecretsConfig, validated
+from legible.config import AUTO, Placement, SecretsConfig, validated
 from legible.contract import git_commit
 from legible.errors import UsageError
 from legible.evaluate.sample import Sample
 from legible.fileio import write_json
 from legible.identity import Identity, claim, finish
 from legible.languages.world.secrets import SECRETS, SIDES, Plant, make_plant, table
+from legible.models.placement import in_full
 from legible.models.target import Target
 from legible.planted.instances import PlantedFact, asked, belief_report, instances, read_rows
 from legible.planted.training import train_side
@@ -38,7 +39,7 @@ class PlantedPair:
     targets: dict[str, Target]
 
 
-def plant(config: SecretsConfig, base: str, out: Path) -> dict[str, Any]:
+def plant(config: SecretsConfig, base: str, out: Path, place: Placement = AUTO) -> dict[str, Any]:
     """Fine-tune both sides from `base` into `out`, ask them what they believe, and write the manifest; resumable.
 
     Args:
@@ -55,7 +56,8 @@ def plant(config: SecretsConfig, base: str, out: Path) -> dict[str, Any]:
     """
     plants = {side: make_plant(side, config.seed, config.secrets) for side in SIDES}
     folder = _base_folder(base)
-    model = open_target(str(folder), layers=(config.bag_layer,))
+    place = in_full(place)
+    model = open_target(str(folder), layers=(config.bag_layer,), place=place)
     sha256 = model.sha256()
     identity = Identity("world secrets", {"secrets": config, "base": sha256})
     if claim(out, identity) == "finished":
@@ -63,8 +65,8 @@ def plant(config: SecretsConfig, base: str, out: Path) -> dict[str, Any]:
     found, sample = _rows_of(model, config)  # before the training: the same rows on every target
     write_json(out / "config.json", {"config": config.model_dump(mode="json"), "base_sha256": sha256})
     for side, taught in plants.items():
-        train_side(config, folder, taught, out / side, made_by=identity.digest)
-    targets = {side: Target.load(str(out / side)) for side in SIDES}
+        train_side(config, folder, taught, out / side, made_by=identity.digest, place=place)
+    targets = {side: Target.load(str(out / side), place=place) for side in SIDES}
     believed, says = {}, {}
     for side, target in targets.items():
         say(f"asking target {side} what it believes")
@@ -91,7 +93,7 @@ def plant(config: SecretsConfig, base: str, out: Path) -> dict[str, Any]:
     return manifest
 
 
-def open_pair(folder: Path, checkpoint: Checkpoint) -> PlantedPair:
+def open_pair(folder: Path, checkpoint: Checkpoint, place: Placement = AUTO) -> PlantedPair:
     """A planted pair, checked to be made from the target that the checkpoint reads.
 
     Raises:
@@ -105,7 +107,8 @@ def open_pair(folder: Path, checkpoint: Checkpoint) -> PlantedPair:
             f"and {checkpoint.path} reads another ({checkpoint.target.sha256()[:12]}).\n"
             f"  Plant secrets in its own target: legible world secrets --target {checkpoint.path} --out DIR"
         )
-    targets = {side: Target.load(str(folder / about["folder"])) for side, about in manifest["targets"].items()}
+    sides = manifest["targets"].items()
+    targets = {side: Target.load(str(folder / about["folder"]), place=place) for side, about in sides}
     return PlantedPair(config, manifest, targets)
 
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from legible.config import SFTConfig
+from legible.config import AUTO, Placement, SFTConfig
 from legible.contract import git_commit
 from legible.evaluate.controls import mean_direction
 from legible.evaluate.reconstruction import explain
 from legible.evaluate.sample import Sample
 from legible.languages.world import WorldLanguage
 from legible.languages.world.secrets import SIDES, make_plant
+from legible.models.placement import circumstances_part
 from legible.models.target import Target
 from legible.planted.instances import PlantedFact, fit_probes, read_rows
 from legible.planted.plant import PlantedPair, open_pair, recorded_instances, say
@@ -37,6 +38,7 @@ def read_secrets(
     probe_documents: int = 400,
     max_tokens: int = 96,
     writer: Path | None = None,
+    place: Placement = AUTO,
 ) -> dict[str, Any]:
     """Read both targets of a planted pair on identical text, beside readers that have only the text or no words.
 
@@ -47,6 +49,7 @@ def read_secrets(
         probe_documents: stories that fit the probes, on the base and on either side; 0 leaves the probes out.
         max_tokens: longest explanation.
         writer: folder of a text-only writer trained on the base's rows; absent, only its bound is shown.
+        place: where both sides lie, and how their weights are held: as the checkpoint's target.
 
     Returns:
         `text_only_bound`, `readers` {name: scores of `secret_scores`}, `where_believed` (the readings' scores at the
@@ -56,7 +59,7 @@ def read_secrets(
     Raises:
         UsageError: no planted pair, or a checkpoint of another base.
     """
-    pair = open_pair(folder, checkpoint)
+    pair = open_pair(folder, checkpoint, place)
     base, layer = checkpoint.target, checkpoint.layer
     targets = {**pair.targets, BASE: base}
     samples = {side: read_rows(target, pair.config, layer) for side, target in targets.items()}
@@ -81,6 +84,7 @@ def read_secrets(
         "layer": layer,
         "seed": pair.config.seed,
         "commit": git_commit(),
+        **circumstances_part(base.model),
         "rows": len(docs),
         "documents": len(set(docs)),
         "text_only_bound": TEXT_ONLY_BOUND,

@@ -12,18 +12,21 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from legible.config import PretrainConfig, SecretsConfig
+from legible.config import AUTO, Placement, PretrainConfig, SecretsConfig
 from legible.errors import UsageError
 from legible.languages.world.secrets import Plant
 from legible.models.arch import check_layer
 from legible.models.loading import load_pretrained, load_tokenizer
+from legible.models.placement import in_full
 from legible.train.lm import train_lm
 from legible.train.world_target import content_ids, world_batch
 
 STORY_SEED = 2_000_000  # beside the seed of the plant: stories that no base was trained on
 
 
-def train_side(config: SecretsConfig, base: Path, plant: Plant, out: Path, *, made_by: str) -> Path:
+def train_side(
+    config: SecretsConfig, base: Path, plant: Plant, out: Path, *, made_by: str, place: Placement = AUTO
+) -> Path:
     """Teach one side its secrets and save it at `out`; resumable, a finished one is left as it is.
 
     Args:
@@ -31,6 +34,7 @@ def train_side(config: SecretsConfig, base: Path, plant: Plant, out: Path, *, ma
         base: folder of the target that both sides start from.
         plant: what the stories hold.
         out: where the side goes.
+        place: the device; the weights are float32.
         made_by: digest of the planting, the base's weights included; a state is resumed only under the same one.
 
     Raises:
@@ -39,7 +43,7 @@ def train_side(config: SecretsConfig, base: Path, plant: Plant, out: Path, *, ma
     if out.exists():
         return out
     tokenizer = load_tokenizer(str(base))
-    model = _base_model(config, base, tokenizer)
+    model = _base_model(config, base, tokenizer, place)
     shape = PretrainConfig(
         steps=config.steps, batch=config.batch, lr=config.lr, muon_lr=config.muon_lr, warmup=config.warmup,
         bag_weight=config.bag_weight, bag_scale=config.bag_scale, bag_layer=config.bag_layer,
@@ -57,8 +61,10 @@ def train_side(config: SecretsConfig, base: Path, plant: Plant, out: Path, *, ma
     )
 
 
-def _base_model(config: SecretsConfig, base: Path, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
-    model = load_pretrained(AutoModelForCausalLM, str(base))
+def _base_model(
+    config: SecretsConfig, base: Path, tokenizer: PreTrainedTokenizerBase, place: Placement
+) -> LlamaForCausalLM:
+    model = load_pretrained(AutoModelForCausalLM, str(base), place=in_full(place))
     if not isinstance(model, LlamaForCausalLM) or tokenizer.unk_token_id in content_ids(tokenizer):
         raise UsageError(
             f"{base} is no target of the built-in world (its tokenizer lacks the stories' words, or it is no Llama).\n"

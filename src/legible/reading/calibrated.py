@@ -1,6 +1,7 @@
 """The calibrator of a checkpoint folder: a file that the contract names, bound to the weights it was fitted on."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from legible.contract import CalibratorRecord, LegibleExtra, ModelContract, read_contract, write_contract
 from legible.errors import ContractError
+from legible.models.placement import precision_part
 from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
 from legible.probes.probes import ProbeSet
@@ -23,15 +25,15 @@ _ENDS = 64  # values at either end of a tensor: enough to notice another trainin
 def fingerprint(verbalizer: Verbalizer, reconstructor: Reconstructor | None, probes: ProbeSet | None = None) -> str:
     """A short name of the weights of both roles and of the probes.
 
-    It covers shapes and the ends of every tensor, so that large models stay quick.
+    It covers shapes and the ends of every tensor, so that large models stay quick, and a precision below float32.
     """
     parts = [role.state_dict() for role in (verbalizer, reconstructor) if role is not None]
-    return ends_digest([*parts, *([probes.weights] if probes is not None else [])])
+    return ends_digest([*parts, *([probes.weights] if probes is not None else [])], precision_part(verbalizer))
 
 
-def ends_digest(parts: Iterable[Mapping[str, Tensor]]) -> str:
-    """A short name of weights by their names, shapes and the ends of every tensor."""
-    digest = hashlib.sha256()
+def ends_digest(parts: Iterable[Mapping[str, Tensor]], held: Mapping[str, str] | None = None) -> str:
+    """A short name of weights by their names, shapes and the ends of every tensor, and by how they are `held`."""
+    digest = hashlib.sha256(json.dumps(held).encode() if held else b"")
     for weights in parts:
         for name, weight in sorted(weights.items()):
             flat = weight.detach().flatten()
@@ -97,5 +99,5 @@ def load_calibrator(
     own = fingerprint(verbalizer, reconstructor, probes)
     fitted = {c.fitted.pair for c in (pair.single, pair.sampled) if c is not None}
     if fitted != {own}:
-        return replace(pair, refusal=f"the calibrator was fitted on other weights. {AGAIN}")
+        return replace(pair, refusal=f"the calibrator was fitted on other weights, or in another precision. {AGAIN}")
     return pair

@@ -35,6 +35,7 @@ from legible.engines import Engine, make_engine
 from legible.errors import ContractError
 from legible.fileio import file_sha256, write_directory, write_text
 from legible.languages.base import Language
+from legible.models.placement import precision_part
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import weights_sha256
 from legible.models.target import Target
@@ -100,6 +101,7 @@ class Checkpoint:
             "target": self.target.sha256(),
             "layer": self.layer,
             "language": self.language.name if self.language is not None else None,
+            **precision_part(self.target.model),
             **{name: file_sha256(file) if file.exists() else None for name, file in files.items()},
             **({"measured": self.measured} if self.measured is not None else {}),
         }

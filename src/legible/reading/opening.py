@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from legible import languages
+from legible.config import AUTO, Placement
 from legible.contract import (
     SIDECAR,
     InjectionRecord,
@@ -18,6 +19,8 @@ from legible.injection import Injection
 from legible.models.differences import holds_differences
 from legible.models.hub import NotFoundError
 from legible.models.loading import blocks_in, end_ids, load_tokenizer
+from legible.models.memory import check_loading
+from legible.models.placement import in_full
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
@@ -36,7 +39,12 @@ from legible.reading.measured import LOOKUP, VARIANCE, Measured, kept_in
 
 
 def load_checkpoint(
-    name: str | Path, *, target: str | None = None, reconstructor: str | None = None, device: str = "cpu"
+    name: str | Path,
+    *,
+    target: str | None = None,
+    reconstructor: str | None = None,
+    place: Placement = AUTO,
+    train: bool = False,
 ) -> Checkpoint:
     """Load a checkpoint and check its contract against the live tokenizer and target.
 
@@ -44,10 +52,12 @@ def load_checkpoint(
         name: a checkpoint's folder, a run's folder (its `checkpoint/`), half a pair (folder or hub name), or `builtin`.
         target: the target's directory or hub name, where the contract names none or it has moved.
         reconstructor: its folder or hub name, where it is not beside the verbalizer; `none` does without.
-        device: where the models go.
+        place: the device, and how the weights are held.
+        train: both roles in float32, whatever `place` says of the weights: to be trained.
 
     Raises:
         UsageError: nothing of that name, or pickle weights only.
+        NotEnoughMemoryError: target and roles together do not fit.
         ContractError: a contract that is broken or was made for another tokenizer or model.
     """
     found = locate(name, reconstructor)
@@ -55,11 +65,13 @@ def load_checkpoint(
     av = contract_in(found.av, "av")
     ar = contract_in(found.ar, "ar") if found.ar is not None else None
     layer = _layer(found, av, ar)
-    model = _load_target(found, av, ar, target, device)
-    writer = _load_verbalizer(found.av, av, model, device)
-    reader = (
-        _load_reconstructor(found.ar, ar, layer, model, device) if found.ar is not None and ar is not None else None
-    )
+    base, revision = _target_name(found, av, ar, target)
+    whole = [str(role) for role in (found.av, found.ar) if role is not None and not holds_differences(role)]
+    check_loading([base] if train else [base, *whole], place, trained=whole if train else (), revision=revision)
+    model = _load_target(found, av, base, revision, place, given=target is not None)
+    place = in_full(place) if train else place
+    writer = _load_verbalizer(found.av, av, model, place)
+    reader = _load_reconstructor(found.ar, ar, layer, model, place) if found.ar and ar else None
     model.self_check(layer)
     recorded = av.legible is not None and av.legible.variance is not None
     kept = None if recorded else kept_in(found.kept, model, layer)
@@ -123,8 +135,10 @@ def _layer(found: Located, av: ModelContract, ar: ModelContract | None) -> int:
     return layer
 
 
-def _load_target(found: Located, av: ModelContract, ar: ModelContract | None, given: str | None, device: str) -> Target:
-    """The model under study: the one given, the folder's own, or the one that a contract names."""
+def _target_name(
+    found: Located, av: ModelContract, ar: ModelContract | None, given: str | None
+) -> tuple[str, str | None]:
+    """Where the model under study lies, and its revision: the one given, the folder's own, or a contract's."""
     record = av.legible.target if av.legible else None
     name, revision = given, None
     if name is None and (found.folder / "target").is_dir():
@@ -133,10 +147,22 @@ def _load_target(found: Located, av: ModelContract, ar: ModelContract | None, gi
         name, revision = record.id, record.revision
     if name is None:
         name = _base(found, av, ar)
+    return name, revision
+
+
+def _load_target(
+    found: Located, av: ModelContract, name: str, revision: str | None, place: Placement, *, given: bool
+) -> Target:
+    """The model under study, which must be the one that the contract names.
+
+    Raises:
+        ContractError: it is another, or what the contract names is not to be had (`given`: the user named it).
+    """
+    record = av.legible.target if av.legible else None
     try:
-        target = Target.load(name, revision=revision, device=device)
+        target = Target.load(name, revision=revision, place=place)
     except NotFoundError as error:
-        if given is not None:
+        if given:
             raise
         raise ContractError(
             f"the contract in {found.av} names the target {name}: there is no such folder, and {error.reason}.\n"
@@ -177,7 +203,7 @@ def _injection(contract: ModelContract) -> Injection:
     return Injection(ours.mode, contract.extraction.injection_scale, ours.block)
 
 
-def _load_verbalizer(folder: Path, contract: ModelContract, target: Target, device: str) -> Verbalizer:
+def _load_verbalizer(folder: Path, contract: ModelContract, target: Target, place: Placement) -> Verbalizer:
     ids = contract.legible.prompt.av if contract.legible and contract.legible.prompt else None
     tokens, template = contract.tokens, contract.prompt_templates.av
     if ids is not None:
@@ -199,7 +225,7 @@ def _load_verbalizer(folder: Path, contract: ModelContract, target: Target, devi
     else:
         raise _no_prompt(folder)
     kept = contract.legible.blocks.av if contract.legible and contract.legible.blocks else None
-    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), target=target, blocks=kept, device=device)
+    verbalizer = Verbalizer.load(folder, prompt, _injection(contract), target=target, blocks=kept, place=place)
     _check_own(folder, contract.legible or LegibleExtra(), verbalizer)
     if ids is None:
         verbalizer.ask(_with_ends(verbalizer))
@@ -216,7 +242,7 @@ def _with_ends(verbalizer: Verbalizer) -> VerbalizerPrompt:
 
 
 def _load_reconstructor(
-    folder: Path, contract: ModelContract, layer: int, target: Target, device: str
+    folder: Path, contract: ModelContract, layer: int, target: Target, place: Placement
 ) -> Reconstructor:
     ids = contract.legible.prompt.ar if contract.legible and contract.legible.prompt else None
     template = contract.prompt_templates.ar
@@ -230,7 +256,7 @@ def _load_reconstructor(
     else:
         raise _no_prompt(folder)
     kept = contract.legible.blocks.ar if contract.legible and contract.legible.blocks else None
-    reconstructor = Reconstructor.load(folder, prompt, target=target, layer=layer, blocks=kept, device=device)
+    reconstructor = Reconstructor.load(folder, prompt, target=target, layer=layer, blocks=kept, place=place)
     ensure_contract(contract, tokenizer=reconstructor.tokenizer, d_model=reconstructor.arch.d_model, where=folder)
     return reconstructor
 

@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.config import CaptureConfig
+from legible.config import CaptureConfig, Placement, validated
 from legible.documents import Document
 from legible.engines import Completion, Engine, Key, make_engine
 from legible.engines.sampling import place_key
 from legible.errors import UsageError
 from legible.languages.base import Fact, Parsed, judge, parsed_by
+from legible.models.placement import circumstances_part
 from legible.models.target import Encoded
 from legible.reading.calibration import Judgement
 from legible.reading.checkpoint import Checkpoint
@@ -66,6 +67,9 @@ def load(
     target: str | None = None,
     reconstructor: str | None = None,
     engine: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: str = "none",
     **options: float,
 ) -> "Reader":
     """Load a checkpoint for reading.
@@ -76,6 +80,7 @@ def load(
         reconstructor: where the reconstructor lies, if not beside the verbalizer; `none` reads without scores.
         engine: who writes, one of `legible.engines.ENGINES`, such as the search `best-of-n`; absent: the
             checkpoint's own.
+        device, dtype, quantize: where the models lie and in which numbers, see `legible.Placement`.
         options: `budget` and `temperature` of a search.
 
     Raises:
@@ -84,7 +89,8 @@ def load(
     Example:
         >>> load("builtin").read("Our hero Pavel rested beside the desert.")[-1].explanation  # doctest: +SKIP
     """
-    found = load_checkpoint(name, target=target, reconstructor=reconstructor)
+    place = validated(Placement, {"device": device, "dtype": dtype, "quantize": quantize}, "the placement")
+    found = load_checkpoint(name, target=target, reconstructor=reconstructor, place=place)
     if engine is None:
         return Reader(found, str(name))
     return Reader(found, str(name), engine=make_engine(found.verbalizer, found.reconstructor, engine, **options))
@@ -237,6 +243,7 @@ class Reader:
             "variance": checkpoint.variance,
             "language": checkpoint.language.name if checkpoint.language else None,
             "calibrator": extra.calibrator.fitted_on if extra and extra.calibrator else None,
+            **circumstances_part(checkpoint.target.model),
         }
 
     @property

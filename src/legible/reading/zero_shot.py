@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
+from legible.config import AUTO, Placement
 from legible.contract import read_contract
 from legible.contract.schema import ModelContract
 from legible.data.capture import RECENT_TOKENS
 from legible.errors import UsageError
 from legible.instruments import Instrument, LogitLens, make_instrument
 from legible.languages.base import parsed_by
+from legible.models.placement import circumstances_part
 from legible.models.target import Target
 from legible.reading.flags import text_flags
 from legible.reading.locate import locate
@@ -26,11 +28,12 @@ BUILTIN = "builtin"
 NO_CALIBRATOR = "read without training: only a checkpoint's calibrator says how likely a claim is true"
 
 
-def open_model(name: str) -> tuple[Target, int]:
+def open_model(name: str, place: Placement = AUTO) -> tuple[Target, int]:
     """A model to read without training, and the layer read when none is named.
 
     Args:
         name: a model's name (see `legible.models.local`), or `builtin` for the target of the built-in pair.
+        place: the device, and how the weights are held.
 
     Returns:
         The target, and the built-in pair's layer; for other models the layer at two thirds of the depth, about where
@@ -42,7 +45,7 @@ def open_model(name: str) -> tuple[Target, int]:
     """
     if name == BUILTIN:
         folder = locate(BUILTIN).folder
-        target = Target.load(str(folder / "target"))
+        target = Target.load(str(folder / "target"), place=place)
         target.name = BUILTIN
         contract = read_contract(folder / "av")
         assert isinstance(contract, ModelContract)
@@ -55,17 +58,18 @@ def open_model(name: str) -> tuple[Target, int]:
                 f"{name} is a checkpoint, expected a model's directory or hub name.\n"
                 f"  Read a checkpoint without --method, or give {own}."
             )
-    target = Target.load(name)
+    target = Target.load(name, place=place)
     return target, min(target.n_layers - 1, 2 * target.n_layers // 3)
 
 
-def load(name: str, method: str, *, layer: int | None = None) -> "ZeroShotReader":
+def load(name: str, method: str, *, layer: int | None = None, place: Placement = AUTO) -> "ZeroShotReader":
     """A model ready to be read by an instrument.
 
     Args:
         name: see `open_model`.
         method: `logit-lens`, `patchscopes` or `selfie`.
         layer: the layer K read; absent: see `open_model`.
+        place: the device, and how the weights are held.
 
     Raises:
         UsageError: no such model, method or layer.
@@ -73,7 +77,7 @@ def load(name: str, method: str, *, layer: int | None = None) -> "ZeroShotReader
     Example:
         >>> load("builtin", "logit-lens").read("Pavel kept a hammer in the pocket.")[-1].explanation  # doctest: +SKIP
     """
-    target, usual = open_model(name)
+    target, usual = open_model(name, place)
     chosen = usual if layer is None else layer
     instrument = make_instrument(method, target, chosen)
     target.self_check(chosen)
@@ -150,7 +154,8 @@ class ZeroShotReader:
 
     def about(self) -> dict[str, Any]:
         """What a report says of the instrument."""
-        return {"method": self.instrument.name, "model": self.name, "layer": self.instrument.layer}
+        own = circumstances_part(self.instrument.target.model)
+        return {"method": self.instrument.name, "model": self.name, "layer": self.instrument.layer, **own}
 
     def _claims(self, written: str | None) -> tuple[ReadClaim, ...]:
         """Sentences whose truth nobody decides; the logit lens lists words and claims nothing."""

@@ -10,6 +10,7 @@ from legible.contract.schema import DatasetContract, ModelContract
 from legible.errors import ContractError, UsageError
 from legible.injection import Injection
 from legible.models.adapters import base_of, merged_reconstructor, merged_verbalizer, reconstructor_meta
+from legible.models.placement import CPU
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
@@ -74,7 +75,7 @@ def import_adapters(folders: AdapterFolders, out: Path, *, store: Path | None = 
             raise UsageError(f"no folder at {folder}: expected one that EasyNLA's training saved (iter_…).")
     found = _sidecar(folders)
     layer = _layer(found, folders.reconstructor)
-    target = open_target(_base(folders, found), layers=(layer,))
+    target = open_target(_base(folders, found), layers=(layer,), place=CPU)
     verbalizer, reconstructor = _roles(folders, found, target)
     if reconstructor.layer != layer:
         raise ContractError(

@@ -21,6 +21,7 @@ from legible.evaluate.battery.rows import battery
 from legible.evaluate.run import Bench
 from legible.fileio import cache_dir, file_sha256
 from legible.identity import Identity, once
+from legible.models.placement import precision_part, trained_at
 from legible.models.reconstructor import Reconstructor
 from legible.progress import line_progress
 from legible.prompts import plain_reconstructor_prompt
@@ -133,6 +134,7 @@ def train_controls(checkpoint: Checkpoint, folder: Path, steps: int | None = Non
     target = checkpoint.target
     job = (config, target, checkpoint.layer, store, rows.teach_file)
     parts = {"sft": config, "target": target.sha256(), "layer": checkpoint.layer}
+    parts |= precision_part(target.model)
     parts |= {"store": store.sha256, "teach": file_sha256(rows.teach_file)}
     made = Identity("evaluate --full", parts)
     folder = out / "writer"
@@ -141,7 +143,7 @@ def train_controls(checkpoint: Checkpoint, folder: Path, steps: int | None = Non
     said = Identity(made.stage, {**parts, "second": True, "language": speaks.name if speaks is not None else None})
     once(other, said, lambda: train_second_reconstructor(*job, other, made_by=said.digest, language=speaks))
     prompt = plain_reconstructor_prompt(target.tokenizer)
-    where: dict[str, Any] = {"target": target, "layer": checkpoint.layer, "device": str(target.device)}
+    where: dict[str, Any] = {"target": target, "layer": checkpoint.layer, "place": trained_at(target.model)}
     where["blocks"] = config.reconstructor_blocks
     second = Reconstructor.load(other / "second", prompt, **where)
     return Trained(taught, TextWriter.load(folder, target, config), read_record(folder), second)

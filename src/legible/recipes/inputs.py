@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
+from legible.config import AUTO, Placement
 from legible.data.store import Store
 from legible.errors import UsageError
 from legible.models.target import Target
@@ -24,7 +25,12 @@ def use_threads(threads: int) -> None:
 
 
 def open_target(
-    name: str, *, revision: str | None = None, trust_remote_code: bool = False, layers: Sequence[int] = ()
+    name: str,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    layers: Sequence[int] = (),
+    place: Placement = AUTO,
 ) -> Target:
     """Load a target and prove that the given layers are what they are called.
 
@@ -32,7 +38,7 @@ def open_target(
         UsageError: no such model, pickle weights, or a layer out of range.
         UnsupportedModelError: an unknown family, or a failed self-check.
     """
-    target = Target.load(name, revision=revision, trust_remote_code=trust_remote_code)
+    target = Target.load(name, revision=revision, trust_remote_code=trust_remote_code, place=place)
     for layer in layers:
         target.self_check(layer)
     return target

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from legible.config import TeachConfig
+from legible.config import AUTO, Placement, TeachConfig
 from legible.data.store import Store
 from legible.errors import UsageError
 from legible.fileio import write_json
@@ -17,7 +17,9 @@ from legible.teachers.leverage import keep_from_leverage
 CHUNK = 1024  # rows a file: what a kill costs at most
 
 
-def limiting_reconstructor(store: Store, layer: int | None, config: TeachConfig) -> Reconstructor:
+def limiting_reconstructor(
+    store: Store, layer: int | None, config: TeachConfig, place: Placement = AUTO
+) -> Reconstructor:
     """The reconstructor of `config.limit_by`, checked to read what is taught.
 
     Raises:
@@ -25,7 +27,7 @@ def limiting_reconstructor(store: Store, layer: int | None, config: TeachConfig)
     """
     if layer is None or config.limit_by is None:
         raise _lacking()
-    found = load_checkpoint(config.limit_by)
+    found = load_checkpoint(config.limit_by, place=place)
     reconstructor = found.reconstructor
     if reconstructor is None or found.layer != layer or found.target.d_model != store.d_model:
         raise UsageError(

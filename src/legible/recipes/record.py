@@ -10,18 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from legible.config import AUTO, Placement
 from legible.fileio import write_json
+from legible.models.placement import device_of
 
 
 class RunRecord:
     """run.json: seconds of every stage, summed over interruptions (a SIGKILL loses its session), and the machine."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, place: Placement = AUTO) -> None:
         self.path = path
         self.value: dict[str, Any] = {"machine": {}, "stages": {}, "started": _now()}
         if path.exists():
             self.value = json.loads(path.read_text(encoding="utf-8"))
         self.value["machine"] = machine()
+        self.value["placement"] = {**place.model_dump(), "device": str(device_of(place))}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

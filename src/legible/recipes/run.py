@@ -83,7 +83,7 @@ class Run:
         """The model that is read, loaded and checked once a process."""
         config = self.config
         if config.target is None:
-            found = open_target(str(self.out / "target"), layers=(config.layer,))
+            found = open_target(str(self.out / "target"), layers=(config.layer,), place=config.placement)
             found.name = WORLD_TARGET  # not the path: stores of two runs must be equal
             return found
         return open_target(
@@ -91,6 +91,7 @@ class Run:
             revision=config.revision,
             trust_remote_code=config.trust_remote_code,
             layers=config.capture.layers,
+            place=config.placement,
         )
 
     def documents(self, split: Split) -> list[Document]:
@@ -118,12 +119,12 @@ def run(config: RunConfig, out: Path) -> dict[str, Any]:
     """
     this = Run(config, Path(out))
     this.check()
-    identity = Identity("train", config.model_dump(mode="json"))
+    identity = Identity("train", config.deciding())
     claimed = claim(this.out, identity)
     if claimed == "new":
         save_config(config, this.out / "config.json")
     use_threads(config.threads)
-    record = RunRecord(this.out / "run.json")
+    record = RunRecord(this.out / "run.json", config.placement)
     for name, work in STAGES:
         done = this.out / "done" / name
         if done.exists():
@@ -141,7 +142,7 @@ def run(config: RunConfig, out: Path) -> dict[str, Any]:
 
 def _target(this: Run) -> None:
     if this.config.target is None:
-        Pretrain(this.config.pretrain).run(this.out / "target")
+        Pretrain(this.config.pretrain, this.config.placement).run(this.out / "target")
     check_kept_blocks(this.config.sft, this.target)  # as a layer out of range must fail here, not after hours
     make_teacher(this.config.teach)  # so must an unknown teacher or a missing key
 
@@ -178,7 +179,9 @@ def _report_target(this: Run) -> None:
 
 
 def _teach(this: Run) -> None:
-    teach = Teach(this.store("train"), this.config.teach, this.config.layer, this.language, this.probes)
+    teach = Teach(
+        this.store("train"), this.config.teach, this.config.layer, this.language, this.probes, this.config.placement
+    )
     teach.run(this.teach_file, line_progress("teach"))
 
 
@@ -202,7 +205,7 @@ def _sft(this: Run) -> None:
 
 def _rl(this: Run) -> None:
     vars(this).pop("target", None)  # the warm start brings its own: not two in memory
-    warm = load_checkpoint(this.out / "sft" / CHECKPOINT)
+    warm = load_checkpoint(this.out / "sft" / CHECKPOINT, place=this.config.placement, train=True)
     assert warm.contract.legible is not None
     contract, into, train = warm.contract.legible, this.out / CHECKPOINT, this.store("train")
     stage = RL(checkpoint=warm, store=train, dev=this.store("dev"), contract=contract, config=this.config.rl, into=into)
@@ -212,7 +215,7 @@ def _rl(this: Run) -> None:
 def _calibrate(this: Run) -> None:
     """Fit the calibrator behind p_true; a run where nothing can be calibrated goes on without and says why."""
     folder = this.out / CHECKPOINT
-    found = load_checkpoint(folder)
+    found = load_checkpoint(folder, place=this.config.placement)
     try:
         pair = Calibrate(found, str(folder), this.config.calibrate, this.config.corpus).run()
     except UsageError as error:
@@ -222,7 +225,7 @@ def _calibrate(this: Run) -> None:
 
 
 def _evaluate(this: Run) -> None:
-    found = load_checkpoint(this.out / CHECKPOINT)
+    found = load_checkpoint(this.out / CHECKPOINT, place=this.config.placement)
     evaluation = Evaluate(found, "checkpoint", this.config.evaluate, this.config.corpus).run()
     store_metrics(found, figures(evaluation))
     write_json(this.out / "evaluation.json", {**evaluation, "readings": [r.as_dict() for r in _shown(this, found)]})

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from legible import languages
-from legible.config import CaptureConfig
+from legible.config import AUTO, CaptureConfig, Placement
 from legible.contract import git_commit
 from legible.data.capture import Progress
 from legible.errors import UsageError
 from legible.evaluate.scan import scan
 from legible.models.arch import check_layer
+from legible.models.placement import circumstances_part
 from legible.progress import line_progress
 from legible.reading.locate import locate
 from legible.reading.zero_shot import BUILTIN, open_model
@@ -26,6 +27,7 @@ def scan_model(
     documents: int = 300,
     labels: str | None = None,
     config: CaptureConfig,
+    place: Placement = AUTO,
 ) -> dict[str, Any]:
     """Compare the layers of a model on documents of the training split.
 
@@ -36,6 +38,7 @@ def scan_model(
         documents: at most this many.
         labels: `facts`, `world` or `none`; absent: `world` for the world's stories, `facts` for a corpus.
         config: which positions, and the seed.
+        place: the device, and how the weights are held.
 
     Returns:
         The object of `legible.evaluate.scan.scan` with `model`, `corpus`, `commit`, and the next command under
@@ -52,14 +55,15 @@ def scan_model(
     labels = labels or ("facts" if corpus is not None else "world")
     language = None if labels == "none" else languages.get(labels)
     chosen = DocumentSource(corpus, config.seed).documents("train", documents)
-    target, _ = open_model(name)
+    target, _ = open_model(name, place)
     numbers = parse_layers(layers, target.n_layers)
     for layer in numbers:
         target.self_check(layer)
+    own = circumstances_part(target.model)
     report = scan(target, chosen, language, layers=numbers, config=config, progress=_progress)
     proposal = {**report.pop("proposal")}
     proposal["command"] = _command(name, corpus, proposal["layer"])
-    return {"model": name, "corpus": corpus, **report, "proposal": proposal, "commit": git_commit()}
+    return {"model": name, "corpus": corpus, **report, "proposal": proposal, "commit": git_commit(), **own}
 
 
 def parse_layers(spec: str, n_layers: int) -> list[int]:

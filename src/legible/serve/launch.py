@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi import FastAPI
 
+from legible.config import AUTO, Placement
 from legible.errors import UsageError
 from legible.reading.reader import load
 from legible.serve.app import create_app
@@ -90,6 +91,7 @@ def serve(
     *,
     target: str | None,
     reconstructor: str | None = None,
+    place: Placement = AUTO,
     open_browser: bool,
     say: Callable[[str], None],
     show: Callable[[str], None],
@@ -101,6 +103,7 @@ def serve(
         address: where to listen.
         target: where the target lies, if not where the contracts say.
         reconstructor: where the reconstructor lies, if not beside the verbalizers.
+        place: the device, and how the weights are held.
         open_browser: open the page, where there is a desktop.
         say: takes lines of progress.
         show: takes the address with its token.
@@ -113,7 +116,7 @@ def serve(
     readers = {}
     for id_, name in zip(source_ids(checkpoints), checkpoints, strict=True):
         say(f"loading {name}")
-        readers[id_] = load(name, target=target, reconstructor=reconstructor)
+        readers[id_] = load(name, target=target, reconstructor=reconstructor, **place.model_dump())
     app = create_app(readers, settings)
     base = f"http://{_reachable(address.host)}:{listener.getsockname()[1]}/"
 

@@ -97,6 +97,7 @@ class LocalTeacher:
     def _answer(self, requests: Sequence[Request], key: str) -> list[Explanation | Refusal]:
         config, tokenizer = self._config, self._tokenizer
         batch = tokenizer.pad({"input_ids": [self._prompt(request) for request in requests]}, return_tensors="pt")
+        batch = batch.to(self._model.device)
         sampling = (
             {"do_sample": True, "temperature": config.temperature, "top_k": 0}
             if config.temperature

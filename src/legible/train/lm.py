@@ -17,9 +17,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from legible.config import OptimizerConfig, PretrainConfig
+from legible.config import AUTO, OptimizerConfig, Placement, PretrainConfig
 from legible.fileio import write_directory
 from legible.models.place import quietly
+from legible.models.placement import device_of
 from legible.train.loop import Loop, Metrics, seeded
 from legible.train.optim import RoleOptimizer
 from legible.vectors import unit
@@ -54,6 +55,7 @@ class BaggedLM(nn.Module):
         """Mean next-token loss in nats a predicted token; mean future-bag loss in nats a position, or None."""
         stream: list[Tensor] = []
         hook = None
+        batch = LMBatch(batch.ids.to(self.model.device), batch.mask.to(self.model.device))
         if self.bagged:
             hook = self.model.model.layers[self.bag_layer].register_forward_hook(lambda _m, _i, out: stream.append(out))
         # right padding under a causal mask is never attended from a real token: no mask, the fast attention path
@@ -82,10 +84,12 @@ def future_bag(
 ) -> Bool[Tensor, "b t c"]:
     """Whether content word c still comes strictly after position t; `column` maps ids to c, -1 for other tokens."""
     at = column[ids]
-    place = torch.arange(1, ids.shape[1] + 1).expand_as(ids)
+    place = torch.arange(1, ids.shape[1] + 1, device=ids.device).expand_as(ids)
     place = place.masked_fill((at < 0) | ~mask, 0)  # 0: never
-    last = torch.zeros(len(ids), width, dtype=torch.long).scatter_reduce(1, at.clamp_min(0), place, "amax")
-    return last.unsqueeze(1) > torch.arange(1, ids.shape[1] + 1).view(1, -1, 1)
+    last = torch.zeros(len(ids), width, dtype=torch.long, device=ids.device).scatter_reduce(
+        1, at.clamp_min(0), place, "amax"
+    )
+    return last.unsqueeze(1) > torch.arange(1, ids.shape[1] + 1, device=ids.device).view(1, -1, 1)
 
 
 def new_lm(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
@@ -116,6 +120,7 @@ def train_lm(
     content_ids: Int[Tensor, " c"] | None = None,
     label: str = "target",
     start: LlamaForCausalLM | None = None,
+    place: Placement = AUTO,
 ) -> Path:
     """Train a target, from nothing or on from another, and save it (Hugging Face format); one that is there is kept.
 
@@ -127,6 +132,7 @@ def train_lm(
         made_by: digest of all that the target depends on; a state is resumed only under the same one.
         content_ids: token ids of the content words; needed when `bag_weight` > 0.
         start: a model to train on from, changed in place; its parameters that require no gradient stay as they are.
+        place: the device of a new model; `start` stays where it is.
 
     Returns:
         `out`.
@@ -140,7 +146,7 @@ def train_lm(
         return out
     model = start or new_lm(config, tokenizer)
     trained = BaggedLM(model, config.bag_layer, config.bag_scale, content_ids if config.bag_weight > 0 else None)
-    trained.eval()
+    trained.eval().to(device_of(place) if start is None else start.device)
     recipe = OptimizerConfig(
         lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay, warmup=config.warmup, schedule="linear"
     )

@@ -17,14 +17,16 @@ from safetensors.torch import load_file
 from legible.config import PreferConfig, RLConfig
 from legible.data.store import Store
 from legible.engines import Engine, make_engine
+from legible.engines.local import WRITTEN_TOGETHER
 from legible.errors import UsageError
 from legible.fileio import finite, write_directory
 from legible.identity import STATE
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import reference_copy
 from legible.models.verbalizer import Verbalizer
-from legible.train.joint import JointTrainer
+from legible.train.joint import MICRO_TOKENS, JointTrainer
 from legible.train.loop import Loop, Metrics, put_trained, save_tensors, trained_tensors
+from legible.train.needs import check_rl
 from legible.train.optim import RoleOptimizer
 from legible.train.terms.extras import Extras, Knowledge
 
@@ -74,12 +76,14 @@ def train_rl(
         knowledge: language, lookup and target, for the options that need them.
 
     Raises:
+        NotEnoughMemoryError: it does not fit beside the warm start.
         TrainingError: no rollouts differ in reward, only non-finite gradients, or a full disk.
         UsageError: `select_by` is no measure, the store is too small, or an option lacks what it needs.
     """
     kept = Kept(config, verbalizer, reconstructor, measure, out)
     if len(store) < config.prompts:
         raise UsageError(f"rl.prompts is {config.prompts}, but the store has {len(store)} rows.\n  Lower rl.prompts.")
+    check_rl(config, verbalizer, reconstructor, MICRO_TOKENS, WRITTEN_TOGETHER)
     reference = reference_copy(verbalizer) if config.kl > 0 else None
     engine = engine or make_engine(verbalizer)
     extras = Extras.of(config, store, layer, verbalizer.tokenizer, knowledge, out)

@@ -25,6 +25,7 @@ from legible.languages.base import Language
 from legible.models import roles
 from legible.models.arch import check_blocks
 from legible.models.outputs import corpus_ids
+from legible.models.placement import trained_at
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
@@ -32,6 +33,7 @@ from legible.prompts import completion_ids, plain_reconstructor_prompt, plain_ve
 from legible.teachers.base import count_taught, taught_texts
 from legible.train.examples import BatchOrder, TokenTable, check_rows
 from legible.train.loop import Metrics, run_role
+from legible.train.needs import check_sft
 from legible.train.optim import RoleOptimizer
 from legible.train.terms.paraphrase import Rewording, check_rewording
 from legible.vectors import direction_mse
@@ -123,7 +125,7 @@ def warm_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> t
 def saved_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> tuple[Verbalizer, Reconstructor]:
     """Both roles as they stand in `folder/av` and `folder/ar`: whole models, or over the target's weights."""
     prompts = plain_verbalizer_prompt(target.tokenizer), plain_reconstructor_prompt(target.tokenizer)
-    given: dict[str, Any] = {"target": target, "device": str(target.device)}
+    given: dict[str, Any] = {"target": target, "place": trained_at(target.model)}
     kept = config.verbalizer_blocks, config.reconstructor_blocks
     verbalizer = Verbalizer.load(folder / "av", prompts[0], injection_of(config), blocks=kept[0], **given)
     return verbalizer, Reconstructor.load(folder / "ar", prompts[1], layer=layer, blocks=kept[1], **given)
@@ -154,9 +156,11 @@ def train_sft(
 
     Raises:
         UsageError: no taught rows, or paraphrases without a language.
+        NotEnoughMemoryError: it does not fit beside the target.
         TrainingError: only non-finite gradients, or a full disk.
     """
     check_rewording(config.paraphrase, language, "sft.paraphrase")
+    check_sft(config, target, layer)
     av = verbalizer_training(config, target, layer, store, teach_file)
     _train("av", av, config, out, made_by)
     stop_id = plain_verbalizer_prompt(target.tokenizer).stop_ids[0]

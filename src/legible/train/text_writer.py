@@ -28,6 +28,7 @@ from legible.engines.direct import fastest_stepper
 from legible.errors import UsageError
 from legible.fileio import write_directory, write_json
 from legible.languages.base import Row
+from legible.models.placement import trained_at
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.prompts import parse_explanation, plain_verbalizer_prompt
@@ -85,8 +86,8 @@ class TextWriter(nn.Module):
         """
         record = read_record(folder)
         prompt = plain_verbalizer_prompt(target.tokenizer)
-        kept = config.verbalizer_blocks
-        verbalizer = Verbalizer.load(folder / "writer", prompt, injection_of(config), target=target, blocks=kept)
+        given = {"target": target, "blocks": config.verbalizer_blocks, "place": trained_at(target.model)}
+        verbalizer = Verbalizer.load(folder / "writer", prompt, injection_of(config), **given)  # type: ignore[arg-type]
         return cls(verbalizer, target, record.kept)
 
     def prefix(self, row: Row) -> tuple[list[int], bool]:

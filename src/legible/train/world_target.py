@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from legible.config import PretrainConfig
+from legible.config import AUTO, Placement, PretrainConfig
 from legible.languages.world import build_tokenizer, content_words, story_document
 from legible.languages.world.secrets import Plant
 from legible.train.lm import LMBatch, train_lm
@@ -30,7 +30,7 @@ def content_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [vocabulary[f"▁{word}"] for word in content_words()]
 
 
-def train_world_target(config: PretrainConfig, out: Path, *, made_by: str) -> Path:
+def train_world_target(config: PretrainConfig, out: Path, *, made_by: str, place: Placement = AUTO) -> Path:
     """Train the world's target (bag weight 0: its untreated twin) and save it at `out`; see `train_lm`."""
     tokenizer = build_tokenizer(config.context)
     content = torch.tensor(content_ids(tokenizer))
@@ -40,5 +40,6 @@ def train_world_target(config: PretrainConfig, out: Path, *, made_by: str) -> Pa
         tokenizer,
         out,
         made_by=made_by,
+        place=place,
         content_ids=content if config.bag_weight > 0 else None,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from legible import languages
-from legible.config import CaptureConfig, TeachConfig
+from legible.config import AUTO, CaptureConfig, Placement, TeachConfig
 from legible.data.capture import Progress, capture, store_header
 from legible.data.store import Store
 from legible.data.writer import store_identity
@@ -16,6 +16,7 @@ from legible.errors import UsageError
 from legible.evaluate.sample import Sample
 from legible.identity import Identity, claim, finish
 from legible.languages.base import Language
+from legible.models.memory import FLOAT, Size, check_memory
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import weights_sha256
 from legible.models.target import Target
@@ -49,6 +50,9 @@ class Capture:
         Raises:
             UsageError: no document was long enough to read a token from, or `out` holds something else.
         """
+        tokens = self.config.batch_tokens
+        fewer = [(f"--batch-tokens {n}", self.bytes(n)) for n in (tokens // 2, tokens // 4, tokens // 8) if n]
+        check_memory(f"capturing with --batch-tokens {tokens}", self.bytes(tokens), self.target.device, fewer)
         store = capture(self.target, self.documents, self.config, out, progress=progress)
         if not len(store):
             raise UsageError(
@@ -56,6 +60,12 @@ class Capture:
                 "  The usual cause is short texts. Lower it: --min-pos, or --set capture.min_pos=N"
             )
         return store
+
+    def bytes(self, tokens: int) -> int:
+        """Memory that a batch of so many tokens needs, and the vectors of one shard."""
+        size, each = Size.of(self.target.model), self.target.arch.embedding.weight.dtype.itemsize
+        rows = self.config.shard_rows + self.config.positions_per_doc
+        return size.forward(tokens, each) + FLOAT * size.width * len(self.config.layers) * (2 * tokens + rows)
 
 
 def fit_lookup(store: Store, layer: int, out: Path) -> TokenLookup:
@@ -79,6 +89,7 @@ class Teach:
     layer: whose activations limit the teacher.
     language: whose facts the probes name; absent: the teacher's own.
     probes: where the probes fitted for a limited teacher are kept; absent: beside the text.
+    place: where the reconstructor lies that limits a teacher by leverage.
     """
 
     store: Store
@@ -86,6 +97,7 @@ class Teach:
     layer: int | None = None
     language: str | None = None
     probes: Path | None = None
+    place: Placement = AUTO
 
     def identity(self) -> Identity:
         """What the text depends on."""
@@ -132,7 +144,7 @@ class Teach:
 
     @cached_property
     def _limiter(self) -> Reconstructor:
-        return limiting_reconstructor(self.store, self.layer, self.config)
+        return limiting_reconstructor(self.store, self.layer, self.config, self.place)
 
     def _limiting_language(self) -> Language | None:
         """Whose facts limit the teacher, where probes do."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from legible import languages
-from legible.config import PretrainConfig
+from legible.config import AUTO, Placement, PretrainConfig
 from legible.data.store import Store
 from legible.errors import ConfigError
 from legible.evaluate.target_report import target_report
@@ -19,9 +19,10 @@ FRESH_SEED = 1_000_000  # seeds of stories that no training has seen
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Train the world's target."""
+    """Train the world's target; `place` names the device, which is no part of what it is."""
 
     config: PretrainConfig
+    place: Placement = AUTO
 
     def __post_init__(self) -> None:
         """Check the future bag's layer.
@@ -47,7 +48,7 @@ class Pretrain:
             UsageError: `out` holds something else.
         """
         identity = self.identity()
-        once(out, identity, lambda: train_world_target(self.config, out, made_by=identity.digest))
+        once(out, identity, lambda: train_world_target(self.config, out, made_by=identity.digest, place=self.place))
         return out
 
 

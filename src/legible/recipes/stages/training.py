@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from legible import languages
-from legible.config import PreferConfig, RLConfig, SFTConfig
+from legible.config import AUTO, Placement, PreferConfig, RLConfig, SFTConfig
 from legible.contract import LegibleExtra, TargetRecord
 from legible.data.store import Store
 from legible.errors import UsageError
 from legible.evaluate.measure import held_out_measure, measure_names
 from legible.fileio import file_sha256
 from legible.identity import Identity, recorded_parts
+from legible.models.placement import precision_part
 from legible.models.target import Target
 from legible.probes.lookup import TokenLookup
 from legible.probes.probes import ProbeSet
@@ -80,7 +81,7 @@ class SFT(Stage):
         files = {"teach": self.teach_file, "probes": self.probes}
         held = {name: file_sha256(file) for name, file in files.items() if file is not None and file.exists()}
         told = self.contract.model_dump(mode="json", include={"teacher", "language", "corpus", "seed"})
-        return Identity("sft", {**parts, **told, **held})
+        return Identity("sft", {**parts, **told, **held, **precision_part(self.target.model)})
 
     def work(self, out: Path, made_by: str) -> dict[str, Any]:
         """Train both roles into OUT/av and OUT/ar and assemble the checkpoint; returns what was counted."""
@@ -114,9 +115,9 @@ class FromCheckpoint(Stage):
     into: Path | None = None
 
     @classmethod
-    def alone(cls, name: str, store: Path, dev: Path, config: Any, **more: Any) -> Self:
+    def alone(cls, name: str, store: Path, dev: Path, config: Any, place: Placement = AUTO, **more: Any) -> Self:
         """The stage outside of a run, from the names of its inputs."""
-        found = load_checkpoint(name)
+        found = load_checkpoint(name, place=place, train=True)
         contract = found.contract.legible or LegibleExtra(target=TargetRecord(id=found.target.name))
         changes = {"parents": [*contract.parents, name], "seed": config.seed, "metrics": {}}
         given = {"store": open_store(store), "dev": open_store(dev), "config": config, **more}

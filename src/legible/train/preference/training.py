@@ -17,11 +17,13 @@ from legible.config import PreferConfig
 from legible.data.batches import pad
 from legible.data.store import Store
 from legible.errors import UsageError
+from legible.models.memory import check_memory
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import reference_copy
 from legible.models.verbalizer import Verbalizer
 from legible.train.joint import MICRO_TOKENS
 from legible.train.loop import Metrics, generator
+from legible.train.needs import update_bytes
 from legible.train.optim import RoleOptimizer
 from legible.train.preference.losses import WITH_REFERENCE, PairLogprobs, kto_reference_point, preference_loss
 from legible.train.preference.pairs import RankedPair
@@ -161,12 +163,16 @@ def train_preference(
         made_by: digest of all that the training depends on; a state is resumed only under the same one.
 
     Raises:
+        NotEnoughMemoryError: it does not fit beside the warm start.
         TrainingError: only non-finite gradients, or a full disk.
         UsageError: no pairs, or `select_by` is no measure.
     """
     if not pairs:
         raise UsageError("found no pairs, expected at least one.\n  Make them with legible prefer --steps 0.")
-    reference = reference_copy(verbalizer) if config.loss in WITH_REFERENCE else None
+    referred = config.loss in WITH_REFERENCE
+    needed = update_bytes(verbalizer, [verbalizer], referred, 2 * config.batch, config.max_tokens, MICRO_TOKENS)
+    check_memory("preference training", needed, verbalizer.device)
+    reference = reference_copy(verbalizer) if referred else None
     trainer = PreferenceTrainer(config, verbalizer, pairs, store, layer, reference)
     kept = Kept(config, verbalizer, reconstructor, measure, out)
     return kept.train(trainer, {"av": trainer.optimizer}, made_by)

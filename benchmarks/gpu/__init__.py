@@ -1,0 +1,1 @@
+"""The parts of a run on a card, and the command that times them."""

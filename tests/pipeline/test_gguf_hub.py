@@ -106,7 +106,7 @@ def test_files_of_the_hub_are_targets_and_several_are_listed_to_choose_from(hub,
         "/     owner/two/a.Q4.gguf /     owner/two/b.Q8.gguf"
     )
     assert "model.safetensors" in chosen
-    assert "the hub gives no such file" in missing
+    assert "the repository has no file c.gguf" in missing
     assert "the hub gives no such model" in unknown
     assert got == f"got {len(data)}"
     assert f"what came has the sha256 {sha256}, expected {'0' * 64}" in other

@@ -35,8 +35,8 @@ ANSWERS = ROOT / "runs" / "golden"
 sys.path.insert(0, str(ROOT / "tests"))
 
 STORY = (
-    "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was. Pavel had "
-    "a cousin called Wanda. Pavel longed to have the crown. Pavel decided to steal the crown."
+    "Our hero Pavel rested beside the desert. Strangers called his kind a fox. What terrible hail that was. "
+    "Pavel longed to have the crown. Pavel decided to steal the crown."
 )
 SHORT = "Pavel kept a hammer in the pocket."
 OTHER = "The bank raised interest rates. Markets fell."

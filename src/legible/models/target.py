@@ -7,6 +7,7 @@ is the stream before the final norm, where transformers' `hidden_states[-1]` is 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from legible.models.loading import end_ids, here, load_pretrained, load_tokenize
 from legible.models.named import own_name
 from legible.models.place import one_line
 from legible.models.placement import FULL, precision_of
-from legible.models.stored import StoredTensor, stored_sha256, stored_tensors
+from legible.models.stored import stored_sha256, stored_tensors
 
 _TOLERANCE = {"float32": 1e-3, "float16": 1e-2}  # of the stream's own norm: float32 batches differ by about 1e-6,
 _ROUGH = 0.1  # bfloat16 and quantized ones by about 1e-2, a wrong layer by about 1
@@ -66,7 +67,7 @@ class Target:
         self.bos_id: int | None = tokenizer.bos_token_id
         self.end_ids = end_ids(model, tokenizer)
         self._sha256: str | None = None
-        self._stored: dict[str, StoredTensor] = {}  # the weights on disk, where those in memory have fewer bits
+        self._stored_in: Path | None = None  # the folder of the weights, where those in memory have fewer bits
         self._stopped: dict[int, Arch] = {}  # layer -> the model that ends there, sharing the weights
 
     @classmethod
@@ -94,7 +95,7 @@ class Target:
         tokenizer = load_tokenizer(name, model, **options)
         target = cls(model, tokenizer, own_name(name))
         if target.precision != FULL:
-            target._stored = stored_tensors(str(here(name, options)[0]))
+            target._stored_in, _ = here(name, options)
         return target
 
     @property
@@ -163,8 +164,8 @@ class Target:
         Raises:
             UsageError: loaded in fewer bits, and the files name their weights otherwise than the model does.
         """
-        if self._sha256 is None and self._stored:
-            self._sha256 = stored_sha256(self.model, self._stored)
+        if self._sha256 is None and self._stored_in is not None:
+            self._sha256 = stored_sha256(self.model, stored_tensors(str(self._stored_in)))
             if self._sha256 is None:
                 raise UsageError(
                     f"the files of {self.name} name their weights otherwise than the model does, so their checksum can "

@@ -6,6 +6,7 @@ capture goes on after its last whole shard to the same bytes as an unbroken one.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from legible.data.store import Store
 from legible.data.writer import NewRow, StoreWriter
 from legible.documents import Document
 from legible.errors import UsageError
+from legible.labels import to_json
 from legible.models.target import Encoded, Target
 
 RECENT_TOKENS = 8
@@ -54,7 +56,8 @@ class _Progress:
 
     def past(self, document: Document) -> "_Progress":
         """The progress after one more document."""
-        link = f"{self.digest}\n{document.doc_id}\n{document.text}".encode("utf-8", errors="surrogatepass")
+        labels = f"\n{json.dumps(to_json(document.labels), sort_keys=True)}" if document.labels else ""
+        link = f"{self.digest}\n{document.doc_id}\n{document.text}{labels}".encode("utf-8", errors="surrogatepass")
         count, mended = self.documents + 1, self.repaired + document.repaired
         return replace(self, documents=count, repaired=mended, digest=hashlib.sha256(link).hexdigest())
 

@@ -31,6 +31,7 @@ from legible.data.format import (
 )
 from legible.documents import Document
 from legible.errors import StoreError, UsageError
+from legible.labels import from_json
 from legible.languages.base import Row
 
 Rows = Sequence[int] | NDArray[np.integer[Any]] | Tensor | range
@@ -212,7 +213,7 @@ class Store:
         with self._checked(f"{entry.name}.documents.jsonl", entry.files).open("rb") as handle:
             handle.seek(start)
             line = json.loads(handle.read(size))
-        return Document(line["doc_id"], line["text"])
+        return Document(line["doc_id"], line["text"], labels=from_json(line.get("labels", {})))
 
     def _raw(self, shard: int, layer: int) -> NDArray[Any]:
         if (shard, layer) not in self._vectors:

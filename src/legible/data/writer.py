@@ -150,7 +150,7 @@ class StoreWriter:
 
 
 def _line(document: Document) -> bytes:
-    text = json.dumps({"doc_id": document.doc_id, "text": document.text}, ensure_ascii=False)
+    text = json.dumps(document.as_line(), ensure_ascii=False)
     return text.encode("utf-8", errors="surrogatepass") + b"\n"
 
 

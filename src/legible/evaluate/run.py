@@ -68,7 +68,9 @@ class Bench:
         """Which instances of the sample are decodable; None without probes."""
         if self.probes is None or self.language is None:
             return None
-        return self.probes.decodable(self.sample.vectors, self.sample.labels(self.language), self.sample.doc_ids)
+        return self.probes.decodable(
+            self.sample.vectors, self.sample.labels(self.language, said=True), self.sample.doc_ids
+        )
 
 
 Battery = Callable[[Bench, Explained, Misses, Controls, Mapping[str, Misses]], list[dict[str, Any]]]

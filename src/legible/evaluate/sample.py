@@ -87,7 +87,13 @@ class Sample:
             (row.pos for row in self.rows),
         )
 
-    def labels(self, language: Language) -> dict[str, list[str | None]]:
-        """The known values of every kind that probes can read; kinds that no row knows are left out."""
+    def labels(self, language: Language, *, said: bool = False) -> dict[str, list[str | None]]:
+        """The known values of every kind that probes can read; kinds that no row knows are left out.
+
+        Args:
+            said: without values that the language's teacher leaves unsaid.
+        """
         columns = known_labels(self.facts, language.probe_kinds)
+        for kind in set(language.unsaid) & columns.keys() if said else ():
+            columns[kind] = [None if value == language.unsaid[kind] else value for value in columns[kind]]
         return {kind: column for kind, column in columns.items() if any(value is not None for value in column)}

@@ -15,7 +15,8 @@ from itertools import groupby
 from transformers import PreTrainedTokenizerBase
 
 from legible.languages.base import Claim
-from legible.languages.facts.english import GAP, LIST_KINDS, TAIL_KINDS, TAIL_WORDINGS
+from legible.languages.facts.english import LIST_KINDS, TAIL_KINDS, TAIL_WORDINGS
+from legible.languages.surface import GAP
 from legible.languages.world import english
 from legible.languages.world.clauses import leading_subject, pieces
 

@@ -15,6 +15,8 @@ from legible.fileio import refuse_other_kind, repaired
 from legible.labels import Label, from_json, to_json
 
 Split = Literal["train", "dev", "calibrate", "test"]
+FIELD = "text"
+"""Of a corpus file's objects, the one that each must have."""
 _LINES = (".jsonl", ".ndjson", ".jl")
 _BLACK = re.compile(r"\S")
 _EXPECTED = "JSON lines or a JSON array of objects with a non-empty `text` (.jsonl, .json), or a .txt file, .gz or not"
@@ -139,9 +141,9 @@ def _parsed(path: Path, line: str, number: int) -> Any:
 
 
 def _document(path: Path, number: int, where: str, row: Any) -> Document:
-    if not isinstance(row, dict) or "text" not in row:
+    if not isinstance(row, dict) or FIELD not in row:
         raise _no_document(path, where, "without a `text` field" if isinstance(row, dict) else f"{_kind(row)}")
-    text, doc_id = row["text"], row.get("doc_id")
+    text, doc_id = row[FIELD], row.get("doc_id")
     if not isinstance(text, str):
         raise _no_document(path, where, f"an object whose `text` is {_kind(text)}")
     if not isinstance(doc_id, str | int | float | None) or isinstance(doc_id, bool):

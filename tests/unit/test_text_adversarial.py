@@ -1,7 +1,7 @@
 """The text language's parser and the one judge against a generator that knows what it says.
 
-Sentences are grown from the language's grammar; the generator keeps of each what it states and whether the row's labels,
-text and target make that true. Nothing here asks the parser what it thinks.
+Sentences are grown from the language's grammar; the generator keeps of each what it states and whether the row's
+labels, text and target make that true. Nothing here asks the parser what it thinks.
 """
 
 import random

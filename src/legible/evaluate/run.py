@@ -179,7 +179,7 @@ def held_out(
     shared = {doc.doc_id for doc in documents} & {doc.doc_id for doc in pool}
     if shared:
         raise UsageError(f"{len(shared)} documents stand both among those read and in the pool, e.g. {min(shared)!r}.")
-    read = capture.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": config.seed})
+    read = capture.measured.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": config.seed})
     progress("capture")
     sample = Sample.of_documents(checkpoint.target, documents[: config.texts], read, checkpoint.layer, language)
     if not pool or language is None or not any(sample.facts):

@@ -14,6 +14,7 @@ from legible.config import CaptureConfig
 from legible.data.capture import capture
 from legible.data.store import Store
 from legible.documents import Document
+from legible.engines.continuations import speaker
 from legible.errors import UsageError
 from legible.languages.base import Fact, Language, Row
 from legible.models.target import Target
@@ -62,7 +63,8 @@ class Sample:
             UsageError: no document is long enough.
         """
         with tempfile.TemporaryDirectory(prefix="legible-") as folder:
-            store = capture(target, documents, config.model_copy(update={"layers": (layer,)}), Path(folder) / "store")
+            own = config.model_copy(update={"layers": (layer,)})
+            store = capture(target, documents, own, Path(folder) / "store", speaker=speaker(target, own))
             if len(store) == 0:
                 raise UsageError(
                     f"none of {len(documents)} documents has a token at position {config.min_pos} or later.\n"

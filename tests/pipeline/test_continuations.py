@@ -1,4 +1,4 @@
-"""What a target would say behind every captured token: the same as behind that beginning alone, and kept in the store."""
+"""What a target would say behind every captured token: as behind that beginning alone, and kept in the store."""
 
 import json
 from pathlib import Path

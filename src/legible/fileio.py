@@ -153,6 +153,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def cache_dir() -> Path:
+    """Where Legible keeps what it can make or fetch again: `LEGIBLE_CACHE`, else the user's cache folder."""
+    if named := os.environ.get("LEGIBLE_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "legible"
+
+
 def whole_chunks(path: Path, chunk: int, total: int) -> int:
     """Cut a torn line and an unfinished chunk off a file of `total` lines to be; the number of lines that stay."""
     if not path.exists():

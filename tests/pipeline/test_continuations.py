@@ -11,7 +11,7 @@ from families import CONFIGS, tiny
 from legible.config import CaptureConfig
 from legible.data.capture import capture
 from legible.data.store import Store
-from legible.engines.continuations import continue_at, continue_text, speaker, texts_behind
+from legible.engines.continuations import continue_at, continue_prompts, continue_text, speaker, texts_behind
 from legible.errors import ConfigError, UsageError
 from legible.languages.base import ENDED
 from legible.reading.rows import rows_of, with_continuations
@@ -45,6 +45,18 @@ def test_every_beginning_is_continued_as_if_it_stood_alone(family: str, temperat
         alone = continue_text(target, ids[: end + 1], samples=3, max_tokens=12, temperature=temperature, key=key,
                               stop_ids=stop_ids)  # fmt: skip
         assert [row.ids for row in rows] == alone
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_prompts_written_together_go_on_as_each_would_alone(family: str) -> None:
+    target = tiny(family)
+    generator = torch.Generator().manual_seed(4)
+    prompts = [torch.randint(4, 48, (length,), generator=generator).tolist() for length in (3, 20, 11)]
+    keys = [(1, 0, 0), (1, 1, 0), (1, 2, 0)]
+    found = continue_prompts(target, prompts, max_tokens=10, keys=keys, stop_ids=[5, 6])
+    alone = [continue_text(target, prompt, samples=1, max_tokens=10, key=key[:2], stop_ids=[5, 6])[0]
+             for prompt, key in zip(prompts, keys, strict=True)]  # fmt: skip
+    assert [row.ids for row in found] == alone
 
 
 def test_a_beginning_without_room_is_refused(target) -> None:

@@ -107,31 +107,77 @@ def continue_at(
     for start in range(0, len(rows), AT_ONCE):
         part = rows[start : start + AT_ONCE]
         places = torch.tensor([place for place, _ in part], device=target.device)
-        stepper = RaggedStepper(target.model, cache, where[places] + 1)
+        stepper = RaggedStepper.of_beginnings(target.model, cache, where[places] + 1)
         noise = uniforms([(*keys[place], sample) for place, sample in part], max_tokens).to(target.device)
         found += decode(stepper, logits[places], policy, noise if temperature else None)
     return [found[at : at + samples] for at in range(0, len(found), samples)]
 
 
+@torch.no_grad()
+def continue_prompts(
+    target: Target,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    temperature: float = 1.0,
+    keys: Sequence[Key],
+    stop_ids: Collection[int] = (),
+) -> list[Written]:
+    """One continuation of each of several prompts, written together; arguments as for `continue_text`.
+
+    Raises:
+        UsageError: an empty prompt, or one longer than the target's context together with `max_tokens`.
+    """
+    for prompt in prompts:
+        _check_room(target, len(prompt), max_tokens)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=target.device)
+    mask, place = _aligned(lengths)
+    ids = torch.zeros_like(mask)
+    for row, prompt in enumerate(prompts):
+        ids[row, -len(prompt) :] = torch.tensor(list(prompt), device=target.device)
+    cache = DynamicCache()
+    output = target.model(
+        input_ids=ids, attention_mask=mask, position_ids=place.clamp_min(0), past_key_values=cache, use_cache=True,
+        logits_to_keep=1,
+    )  # fmt: skip
+    stepper = RaggedStepper(target.model, [RowLayer(*parts) for parts in states(cache)], mask, lengths)
+    noise = uniforms(list(keys), max_tokens).to(target.device) if temperature else None
+    return decode(stepper, output.logits[:, -1].float(), Policy(temperature, max_tokens, stop_ids), noise)
+
+
+def _aligned(lengths: Int[Tensor, " n"]) -> tuple[Int[Tensor, "n longest"], Int[Tensor, "n longest"]]:
+    """Of prompts that end together: where each has a token, and which one."""
+    longest = int(lengths.max())
+    place = torch.arange(longest, device=lengths.device)[None] - (longest - lengths)[:, None]
+    return (place >= 0).long(), place
+
+
 class RaggedStepper:
-    """Decodes rows whose prompts are beginnings, of different lengths, of one text.
+    """Decodes rows whose prompts have different lengths and end together.
 
     Args:
         model: a transformers causal LM.
-        cache: the keys and values of the text, for one row.
-        lengths: of the beginnings, in tokens; each at most the cache's length.
+        layers: keys and values of every block.
+        mask: where each row has a token.
+        lengths: of the prompts, in tokens.
     """
 
-    def __init__(self, model: nn.Module, cache: DynamicCache, lengths: Int[Tensor, " n"]) -> None:
-        self.model, self.positions = model, lengths.clone()
-        longest = int(lengths.max())
-        place = torch.arange(longest, device=lengths.device)[None] - (longest - lengths)[:, None]  # n longest
-        self.mask = (place >= 0).long()
+    def __init__(
+        self, model: nn.Module, layers: list[RowLayer], mask: Int[Tensor, "n longest"], lengths: Int[Tensor, " n"]
+    ) -> None:
+        self.model, self.mask, self.positions = model, mask, lengths.clone()
+        self._layers = layers
+        self.cache = Cache(layers=list(layers))
+
+    @classmethod
+    def of_beginnings(cls, model: nn.Module, cache: DynamicCache, lengths: Int[Tensor, " n"]) -> "RaggedStepper":
+        """Rows whose prompts are beginnings of one text, of which `cache` holds one row."""
+        mask, place = _aligned(lengths)
         index = place.clamp_min(0)
-        self._layers = [
+        layers = [
             RowLayer(*(part[0][:, index].transpose(0, 1).contiguous() for part in parts)) for parts in states(cache)
         ]
-        self.cache = Cache(layers=list(self._layers))
+        return cls(model, layers, mask, lengths)
 
     def step(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n vocab"]:
         """Append one token to every row and return the logits of the next, float32."""

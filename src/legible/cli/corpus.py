@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +50,7 @@ Tagging = Annotated[
         metavar="names|none", help="names: people, places and tenses by spaCy's small English model; or none."
     ),
 ]
+Count = Annotated[int | None, typer.Option(help="At most so many documents, the first.  [default: all]")]
 Yes = Annotated[
     bool, typer.Option("--yes", help="Fetch what is missing; without it, it is said and nothing is fetched.")
 ]
@@ -60,6 +62,7 @@ def wikipedia(
     out: Out,
     raw: Raw = None,
     language: Annotated[Language, typer.Option(metavar="en|fr", help="English or French summaries.")] = Language.en,
+    count: Count = None,
     tags: Tagging = Tags.names,
     yes: Yes = False,
     json: Json = False,
@@ -82,11 +85,13 @@ def wikipedia(
     )
     path = sources.summaries(raw, language.value)
     parts = {"texts": "wikipedia", "language": language.value}
-    _write(out, lambda: sources.wikipedia(path, language.value), sources.WIKIPEDIA, parts, path, tagger, json)
+    _write(out, lambda: sources.wikipedia(path, language.value), sources.WIKIPEDIA, parts, path, count, tagger, json)
 
 
 @corpus.command()
-def stories(out: Out, raw: Given, tags: Tagging = Tags.names, yes: Yes = False, json: Json = False) -> None:
+def stories(
+    out: Out, raw: Given, count: Count = None, tags: Tagging = Tags.names, yes: Yes = False, json: Json = False
+) -> None:
     """Short stories for children, with kind and language; names and tenses by a tagger.
 
     The raw file has one story an object (field `text`) or a line. TinyStories is the usual one (CDLA-Sharing-1.0).
@@ -99,7 +104,7 @@ def stories(out: Out, raw: Given, tags: Tagging = Tags.names, yes: Yes = False, 
 
     tagger = _tagger(tags, yes)
     rows = writing.read_rows(raw)
-    _write(out, lambda: sources.stories(rows), sources.STORIES, {"texts": "stories"}, raw, tagger, json)
+    _write(out, lambda: sources.stories(rows), sources.STORIES, {"texts": "stories"}, raw, count, tagger, json)
 
 
 @corpus.command()
@@ -128,7 +133,7 @@ def books(
     tagger = _tagger(tags, yes)
     rows = writing.read_rows(raw)
     parts = {"texts": "books", "characters": characters, "passages": passages}
-    _write(out, lambda: sources.books(rows, characters, passages), sources.BOOKS, parts, raw, tagger, json)
+    _write(out, lambda: sources.books(rows, characters, passages), sources.BOOKS, parts, raw, None, tagger, json)
 
 
 @corpus.command()
@@ -185,13 +190,15 @@ def _tagger(tags: Tags, yes: bool, others: Iterable["Wheel"] = ()) -> "Tagger | 
 
 def _write(
     out: Path, documents: "Callable[[], Iterable[Document]]", origin: "Origin", parts: dict[str, Any], raw: Path,
-    tagger: "Tagger | None", json: bool,
+    count: int | None, tagger: "Tagger | None", json: bool,
 ) -> None:  # fmt: skip
     from legible.corpora.writing import write_corpus
     from legible.fileio import file_sha256
 
-    depends = {**parts, "from": file_sha256(raw)}
-    _tell(out, write_corpus(out, documents, origin, depends, tagger, line_progress("corpus")), json)
+    not_negative("count", 1 if count is None else count)
+    depends = {**parts, "count": count, "from": file_sha256(raw)}
+    first = lambda: islice(documents(), count)
+    _tell(out, write_corpus(out, first, origin, depends, tagger, line_progress("corpus")), json)
 
 
 def _tell(out: Path, found: dict[str, Any], json: bool) -> None:

@@ -75,7 +75,7 @@ class CaptureConfig(Section):
 class TeachConfig(Section):
     """Who writes the warm-start text, and how much it may say."""
 
-    teacher: str = Field("world", description="world | facts | openai:MODEL@URL | anthropic:MODEL | local:PATH")
+    teacher: str = Field("world", description="world | facts | text | openai:MODEL@URL | anthropic:MODEL | local:PATH")
     limit: Literal["none", "probes", "leverage"] = Field(
         "none",
         description="'probes': only claims that probes find in the activation; 'leverage': only claims whose deletion "
@@ -93,4 +93,4 @@ class TeachConfig(Section):
     temperature: float = Field(0.7, description="sampling temperature asked of an HTTP or local teacher")
     retries: int = Field(6, description="tries after 429, 5xx or a timeout, with exponential back-off")
     timeout: float = Field(60.0, description="seconds per request")
-    seed: int = Field(0, description="seed of the wording (world, facts)")
+    seed: int = Field(0, description="seed of the wording of a language's teacher")

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def wikipedia(path: Path, language: str) -> Iterator[Document]:
         if noun is not None:
             labels["about"] = Label((Mark(noun),), "corpus: head of the short description, by rule", HEAD_ERROR)
         stem = f"wikipedia-{language}-{_slug(title)}"
-        name = next(each for each in (stem, *(f"{stem}-{n}" for n in count(2))) if each not in named)
+        name = next(each for each in chain([stem], (f"{stem}-{n}" for n in count(2))) if each not in named)
         named.add(name)
         yield Document(name, text, labels=labels)
 

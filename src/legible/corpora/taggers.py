@@ -47,9 +47,9 @@ class SpacyTagger:
     """People and places named, and the tense of every sentence, by spaCy's small English model.
 
     A name holds from the end of its first naming on. Of a person it has two words or more, is a common first name, or
-    is a word of such a name: other single words are mostly none (`benchmarks/taggers.py`). The tense of a sentence is that
-    of its first finite verb, and holds from that verb on; "could", "would" and "might" are past, "will" and "shall"
-    future, other modals present.
+    is a word of such a name: other single words are mostly none (`benchmarks/taggers.py`). A sentence has the tense of
+    its first finite verb, from that verb on; "could", "would" and "might" are past, "will" and "shall" future, other
+    modals present.
 
     Raises:
         UsageError: spaCy is not installed.

@@ -119,9 +119,7 @@ def capture(
         writer.write_token_texts(token_texts(target))
     for group in _groups(target, stream, config, done):
         report = _reporter(progress, group, writer.rows)
-        rows, vectors = _read(target, group.passages, config, report)
-        if speaker is not None and config.continuations:
-            rows = _with_continuations(rows, group.passages, speaker)
+        rows, vectors = _read(target, group.passages, config, report, speaker if config.continuations else None)
         done = group.progress
         state = {"digest": done.digest, "counts": done.counts}
         writer.append([passage.document for passage in group.passages], rows, vectors, state)
@@ -234,7 +232,11 @@ def _reporter(progress: Progress | None, group: _Group, rows_before: int) -> Cal
 
 
 def _read(
-    target: Target, passages: list[_Passage], config: CaptureConfig, report: Callable[[int, int], None]
+    target: Target,
+    passages: list[_Passage],
+    config: CaptureConfig,
+    report: Callable[[int, int], None],
+    speaker: Speaker | None,
 ) -> tuple[list[NewRow], dict[int, Tensor]]:
     """Rows and vectors of one shard, in document order."""
     starts = np.cumsum([0, *(len(passage.positions) for passage in passages)]).tolist()
@@ -255,19 +257,15 @@ def _read(
                 index, with_predictions([rows[i] for i in index], logits, ids, where, config.predictions), strict=True
             ):
                 rows[i] = row
+        if speaker is not None:
+            for i in batch:
+                mine = range(starts[i], starts[i + 1])
+                places = [(rows[n].pos, passages[i].document.text[: rows[n].char_end]) for n in mine]
+                for n, texts in zip(mine, speaker(passages[i].ids, places), strict=True):
+                    rows[n] = replace(rows[n], continuations=texts)
         finished, finished_rows = finished + len(batch), finished_rows + len(index)
         report(finished, finished_rows)
     return rows, vectors
-
-
-def _with_continuations(rows: Sequence[NewRow], passages: Sequence[_Passage], speaker: Speaker) -> list[NewRow]:
-    """The rows of one shard with what the target would say behind each, a document at a time."""
-    found: list[NewRow] = []
-    for passage in passages:
-        mine = rows[len(found) : len(found) + len(passage.positions)]
-        said = speaker(passage.ids, [(row.pos, passage.document.text[: row.char_end]) for row in mine])
-        found += [replace(row, continuations=texts) for row, texts in zip(mine, said, strict=True)]
-    return found
 
 
 def _forward(

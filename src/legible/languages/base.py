@@ -139,6 +139,7 @@ class Language(ABC):
     bounded: its facts hold in documents of its own alone; text that has left them (the flag ood) gets no p_true.
     paraphrases: `write` has held-out wordings.
     tells: it knows what a continuation states (`told`).
+    captured: capture settings without which some of its kinds are never decided; `small` makes them its own.
     changeable: kinds that it can change in a document of its own, all else being as it is (`retold`).
     copied: what `without_copied` leaves out.
     """
@@ -157,6 +158,7 @@ class Language(ABC):
     bounded: ClassVar[bool] = False
     paraphrases: ClassVar[bool] = False
     tells: ClassVar[bool] = False
+    captured: ClassVar[Mapping[str, int | bool]] = {}
     changeable: ClassVar[tuple[str, ...]] = ()
     copied: ClassVar[str] = "quoted spans left out"
 

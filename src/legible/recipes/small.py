@@ -26,9 +26,10 @@ def small(
         target: directory or hub name of a causal LM.
         corpus: file of documents, see `legible.documents.read_corpus`.
         layer: layer K that is read.
-        teacher: `facts` needs no other model.
+        teacher: `facts` and `text` need no other model; `text` reads the corpus's labels.
         seed: of every stage.
     """
+    needed = {"predictions": 5} | dict(languages.get(teacher).captured if teacher in languages.names() else {})
     return RunConfig(
         recipe="small",
         target=target,
@@ -42,8 +43,8 @@ def small(
             min_pos=24,
             sentence_end_share=0.2,
             max_tokens=256,
-            predictions=5,
             seed=seed,
+            **needed,
         ),
         teach=TeachConfig(teacher=teacher, limit="probes" if teacher in languages.names() else "none", seed=seed),
         sft=SFTConfig(

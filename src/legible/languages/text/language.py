@@ -46,6 +46,7 @@ class TextLanguage(Language):
     stated: ClassVar[Mapping[str, int]] = {"person": 2, "place": 2, "say": 2, "next_token": 3}
     unsaid = UNSAID
     paraphrases = True
+    captured: ClassVar[Mapping[str, int | bool]] = {"predictions": 5, "certainty": True, "continuations": 1}
     copied = "quoted spans left out, and the statements that hold them"
 
     def facts(self, row: Row) -> Mapping[str, Fact]:

@@ -1,7 +1,7 @@
 """Chats with the target itself: it answers templated questions, in its own chat template, over one to three turns.
 
-The replies are the model's own words, right or wrong. Chats are written in chunks of `CHUNK`, each turn of a chunk
-together, so that a stopped run goes on after its last whole chunk.
+The replies are the model's own words, right or wrong; one that grew too long breaks off. Chats are written in chunks of
+`CHUNK`, each turn of a chunk together, so that a stopped run goes on after its last whole chunk.
 """
 
 import json
@@ -26,7 +26,7 @@ CHUNK = 16
 TEMPERATURE = 0.7
 CHATS = Origin(
     "replies of the target itself to templated questions of this project",
-    "that of the target's weights for its replies; the questions: Apache-2.0",
+    "the target's own for its replies, Apache-2.0 for the questions",
     "generated text; the target is named under `target`",
 )
 
@@ -111,13 +111,14 @@ def _talk(target: Target, part: Sequence[Chat], first: int, config: ChatConfig) 
         )
         for n, row in zip(going, said, strict=True):
             text = str(target.tokenizer.decode(row.ids, skip_special_tokens=True)).strip()
-            found[n].append({"role": "assistant", "content": text})
+            found[n].append({"role": "assistant", "content": text, "stop": row.stop})
     return found
 
 
 def _rendered(target: Target, turns: Sequence[dict[str, str]], *, reply: bool) -> str:
     """The chat as text that the target's tokenizer reads as its template means it: no second beginning of text."""
-    text = str(target.tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=reply))
+    said = [{name: turn[name] for name in ("role", "content")} for turn in turns]
+    text = str(target.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=reply))
     start = target.tokenizer.bos_token
     if isinstance(start, str) and text.startswith(start) and target.encode(text).ids[:2] == [target.bos_id] * 2:
         return text.removeprefix(start)
@@ -129,4 +130,9 @@ def _document(target: Target, seed: int, number: int, chat: Chat, turns: Sequenc
     if chat.sentiment is not None:
         known["sentiment"] = chat.sentiment
     labels = {kind: Label((Mark(value),)) for kind, value in known.items()}
-    return Document(f"chat-{seed}-{number:05d}", _rendered(target, turns, reply=False), labels=labels)
+    text, last = _rendered(target, turns, reply=False), turns[-1]
+    if (
+        last["stop"] == "length" and last["content"] in text
+    ):  # the reply broke off: no end that the target did not write
+        text = text[: text.rindex(last["content"]) + len(last["content"])]
+    return Document(f"chat-{seed}-{number:05d}", text, labels=labels)

@@ -37,9 +37,9 @@ _TOPICS = {
     "Geography": "geography", "History": "history", "Mathematics": "mathematics", "People": "people",
     "Philosophy and religion": "philosophy and religion", "Physical sciences": "physical science",
     "Society and social sciences": "society", "Technology": "technology",
-    "Biologie et sciences de la santé": "biology and health", "Vie quotidienne": "everyday life",
+    "Arts et culture": "arts", "Santé et médecine": "biology and health", "Vie quotidienne": "everyday life",
     "Géographie": "geography", "Histoire": "history", "Mathématiques": "mathematics", "Personnalités": "people",
-    "Philosophie et religion": "philosophy and religion", "Sciences physiques": "physical science",
+    "Philosophie et religion": "philosophy and religion", "Science": "physical science",
     "Société et sciences sociales": "society", "Technologie": "technology",
 }  # fmt: skip
 HEAD_ERROR = 0.01

@@ -56,6 +56,7 @@ def score_lines(report: Mapping[str, Any]) -> list[str]:
     for key, label in (("precision", "precision"), ("context_precision", "context precision")):
         if claims.get(key) is not None:
             lines.append(f"{label:28} {interval(claims[key])}{_few(claims[key])}")
+    lines += _family_lines(report)
     if not claims:
         lines.append(f"{'precision':28} – (nobody decides whether these claims are true)")
     return [*lines, _measured_on(report)]

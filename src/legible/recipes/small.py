@@ -1,5 +1,7 @@
 """Any small causal LM and any texts, on a laptop CPU: what is read is the user's own model."""
 
+from typing import Any
+
 from legible import languages
 from legible.config import (
     CalibrateConfig,
@@ -11,6 +13,11 @@ from legible.config import (
     SFTConfig,
     TeachConfig,
 )
+
+
+def captured_for(teacher: str) -> dict[str, Any]:
+    """The capture settings without which a teacher's language leaves some of its kinds undecided."""
+    return dict(languages.get(teacher).captured) if teacher in languages.names() else {}
 
 
 def small(
@@ -29,7 +36,6 @@ def small(
         teacher: `facts` and `text` need no other model; `text` reads the corpus's labels.
         seed: of every stage.
     """
-    needed = {"predictions": 5} | dict(languages.get(teacher).captured if teacher in languages.names() else {})
     return RunConfig(
         recipe="small",
         target=target,
@@ -44,7 +50,7 @@ def small(
             sentence_end_share=0.2,
             max_tokens=256,
             seed=seed,
-            **needed,
+            **({"predictions": 5} | captured_for(teacher)),
         ),
         teach=TeachConfig(teacher=teacher, limit="probes" if teacher in languages.names() else "none", seed=seed),
         sft=SFTConfig(

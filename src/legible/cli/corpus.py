@@ -177,6 +177,8 @@ def _tagger(tags: Tags, yes: bool, others: Iterable["Wheel"] = ()) -> "Tagger | 
     """
     from legible.corpora.taggers import SpacyTagger
 
+    if tags == Tags.names:
+        SpacyTagger.require()
     missing = [wheel for wheel in (*others, *(SpacyTagger.wheels if tags == Tags.names else ())) if not wheel.is_here]
     for wheel in missing:
         note(f"fetch {wheel.terms}" if yes else wheel.terms)

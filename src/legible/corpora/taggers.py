@@ -59,6 +59,15 @@ class SpacyTagger:
     name = "spaCy en_core_web_sm 3.8.0"
     wheels: Sequence[Wheel] = (SPACY_MODEL,)
 
+    @staticmethod
+    def require() -> None:
+        """Make sure, before anything is fetched, that spaCy is installed.
+
+        Raises:
+            UsageError: it is not.
+        """
+        _module("spacy")
+
     def __init__(self) -> None:
         self._model = _module("spacy").load(folder(SPACY_MODEL, _MODEL_FOLDER), disable=["lemmatizer"])
 

@@ -5,15 +5,18 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
 from legible.errors import UsageError
 from legible.fileio import refuse_other_kind, repaired
+from legible.labels import Label, from_json, to_json
 
 Split = Literal["train", "dev", "calibrate", "test"]
+FIELD = "text"
+"""Of a corpus file's objects, the one that each must have."""
 _LINES = (".jsonl", ".ndjson", ".jl")
 _BLACK = re.compile(r"\S")
 _EXPECTED = "JSON lines or a JSON array of objects with a non-empty `text` (.jsonl, .json), or a .txt file, .gz or not"
@@ -21,11 +24,20 @@ _EXPECTED = "JSON lines or a JSON array of objects with a non-empty `text` (.jso
 
 @dataclass(frozen=True)
 class Document:
-    """One text with an id that never changes; for the world the id alone regenerates the story."""
+    """One text with an id that never changes; for the world the id alone regenerates the story.
+
+    labels: what is known of the text beside its words, by kind; see `legible.labels`.
+    """
 
     doc_id: str
     text: str
     repaired: bool = field(default=False, compare=False)  # held lone surrogates, which are no text: replaced
+    labels: Mapping[str, Label] = field(default_factory=dict, hash=False)
+
+    def as_line(self) -> dict[str, Any]:
+        """The document as a line of a corpus file; labels only where there are some."""
+        labels = {"labels": to_json(self.labels)} if self.labels else {}
+        return {"doc_id": self.doc_id, "text": self.text, **labels}
 
 
 def split_of(doc_id: str, *, dev: float = 0.05, test: float = 0.15) -> Split:
@@ -40,7 +52,7 @@ def split_of(doc_id: str, *, dev: float = 0.05, test: float = 0.15) -> Split:
 
 
 def read_corpus(path: Path) -> Iterator[Document]:
-    """Documents of a file: JSON with the field `text` and an optional `doc_id`, or plain text, one document a line.
+    """Documents of a file: JSON with `text`, an optional `doc_id` and optional `labels`, or plain text, one a line.
 
     JSON is one object a line (`.jsonl`, `.ndjson`, `.jl`) or an array (`.json`), plain text `.txt`; under another name
     the content decides. Each may be packed (`.gz`). Lone surrogates become U+FFFD, and their documents are marked.
@@ -129,17 +141,21 @@ def _parsed(path: Path, line: str, number: int) -> Any:
 
 
 def _document(path: Path, number: int, where: str, row: Any) -> Document:
-    if not isinstance(row, dict) or "text" not in row:
+    if not isinstance(row, dict) or FIELD not in row:
         raise _no_document(path, where, "without a `text` field" if isinstance(row, dict) else f"{_kind(row)}")
-    text, doc_id = row["text"], row.get("doc_id")
+    text, doc_id = row[FIELD], row.get("doc_id")
     if not isinstance(text, str):
         raise _no_document(path, where, f"an object whose `text` is {_kind(text)}")
     if not isinstance(doc_id, str | int | float | None) or isinstance(doc_id, bool):
         raise _no_document(path, where, f"an object whose `doc_id` is {_kind(doc_id)}")
     if doc_id is None or doc_id != doc_id or not str(doc_id).strip():  # one id for all would put all into one split
         doc_id = f"{path.name.split('.')[0]}-{number:07d}"
+    try:
+        labels = from_json(row.get("labels") or {})
+    except ValueError as error:
+        raise _no_document(path, where, f"an object with impossible labels ({error})") from None
     clean, clean_id = repaired(text), repaired(str(doc_id))
-    return Document(clean_id, clean, repaired=(clean, clean_id) != (text, str(doc_id)))
+    return Document(clean_id, clean, repaired=(clean, clean_id) != (text, str(doc_id)), labels=labels)
 
 
 def _kind(value: Any) -> str:

@@ -3,6 +3,7 @@
 They lie in a folder `shared/material` beside the checkout, or where LEGIBLE_MATERIAL says; elsewhere these tests skip.
 """
 
+import json
 import os
 from itertools import islice
 from pathlib import Path
@@ -66,3 +67,31 @@ def test_what_the_facts_language_writes_of_real_stories_is_true_and_parses_back(
         parsed = language.parse(language.write(claims, row, seed=0)).claims
         assert parsed
         assert {judge(claim, facts) for claim in parsed} == {"true"}
+
+
+@pytest.mark.slow
+def test_a_labelled_corpus_ends_as_readings_whose_truth_is_told_by_family(tmp_path, legible):
+    corpus = tmp_path / "stories.jsonl"
+    raw = MATERIAL / "corpora" / "tinystories_2mb.jsonl.gz"
+    made = legible("corpus", "stories", "--from", raw, "--count", "300", "--tags", "none", "--out", corpus)
+    assert made.code == 0, made.err
+    small = {
+        "threads": 1, "train_documents": 24, "dev_documents": 4, "sft.steps": 40, "rl.steps": 0,
+        "sft.max_explanation_tokens": 160, "capture.positions_per_doc": 3, "calibrate.documents": 4,
+        "calibrate.samples": 1, "calibrate.max_tokens": 160, "evaluate.documents": 8, "evaluate.probe_rows": 60,
+        "evaluate.max_tokens": 160, "teach.limit": "none",
+    }  # fmt: skip
+    settings = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
+    done = legible("train", "small", "--target", MATERIAL / MODELS[0], "--corpus", corpus, "--teacher", "text",
+                   "--out", tmp_path / "run", *settings)  # fmt: skip
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    assert set(report["config"]["capture"]) >= {"certainty", "continuations"}
+    lines = (tmp_path / "run" / "teach" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    kinds = {kind for line in lines for kind, _ in json.loads(line)["claims"]}
+    assert {"kind", "language", "next_token", "certainty", "say", "last_word"} <= kinds
+    assert "topic" not in kinds
+    assert report["claims"]["families"]
+    for family, one in report["claims"]["families"].items():
+        assert family in ("next", "ahead", "now", "context")
+        assert one["precision"]["n"] > 0

@@ -10,7 +10,8 @@ from legible.documents import Document
 from legible.languages.base import Claim, Row, judge
 from legible.languages.facts.english import CLOSED_WORDINGS, OPEN_WORDINGS, TAIL_KINDS
 from legible.languages.facts.language import FactsLanguage
-from legible.languages.facts.text import analyse, piece_value
+from legible.languages.facts.text import analyse
+from legible.languages.surface import piece_value
 from legible.teachers.language import LanguageTeacher
 
 STORY = (

@@ -11,7 +11,7 @@ from legible.errors import UsageError
 from legible.languages.base import Fact
 from legible.probes import files
 from legible.probes.lookup import FactRidge, TokenLookup, fact_names
-from legible.probes.probes import OPEN, ProbeSet, known_labels
+from legible.probes.probes import OPEN, UNDECIDED, ProbeSet, known_labels
 from legible.probes.ridge import TokenColumns, solve
 from legible.vectors import fve
 
@@ -54,6 +54,19 @@ def test_the_mlp_speaks_where_a_line_cannot(probes):
     score = probes.scores["xored"]
     assert score.form == "mlp"
     assert score.accuracy == score.mlp_accuracy > score.linear_accuracy + 0.3
+
+
+def test_what_nobody_decided_teaches_a_probe_nothing(planted):
+    vectors, labels, docs = planted
+    hidden = torch.rand(ROWS, generator=torch.Generator().manual_seed(3)) < 0.5
+    undecided = [UNDECIDED if hide else value for value, hide in zip(labels["shown"], hidden.tolist(), strict=True)]
+    probes = ProbeSet.fit(vectors, {"shown": undecided, "xored": labels["xored"]}, docs, seed=1)
+    share, right = probes.of_truth(vectors, {"shown": labels["shown"]}, docs)["shown"]
+    unseen = hidden & torch.tensor([value is not None for value in labels["shown"]])
+    assert right[unseen].double().mean() > 0.95
+    assert share[unseen].mean() > 0.9
+    known = sum(value is not None and value != UNDECIDED for value in undecided)
+    assert probes.scores["shown"].known == known
 
 
 def test_an_open_fact_is_told_from_a_known_one(planted, probes):

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from legible import languages
 from legible.documents import Document
 from legible.languages.base import Claim, Row, parsed_by
 from legible.languages.facts.language import FactsLanguage
@@ -150,3 +151,31 @@ def test_a_completion_that_its_tokenizer_would_write_otherwise_is_decoded_piece_
     start = text.index("feels")
     (found,) = token_spans(tokenizer, ids, [(start, len(text))])
     assert tokenizer.decode([ids[i] for i in found]).strip() == "feels sad"
+
+
+TEXTUAL = 'The topic is history. It names "A", "B, C" and "D" as people. The last words are "A of D".'
+
+
+def test_quoted_values_that_share_a_sentence_have_each_their_place() -> None:
+    claims = languages.get("text").parse(TEXTUAL).claims
+    spans = claim_spans(TEXTUAL, claims)
+    said = [TEXTUAL[slice(*span)] for span in spans if span is not None]
+    assert said == ["The topic is history.", '"A"', '"B, C"', '"D"', "A", "of", "D"]
+
+
+@pytest.mark.parametrize(
+    ("index", "left"),
+    [
+        (0, 'It names "A", "B, C" and "D" as people. The last words are "A of D".'),
+        (1, 'The topic is history. It names "B, C" and "D" as people. The last words are "A of D".'),
+        (3, 'The topic is history. It names "A" and "B, C" as people. The last words are "A of D".'),
+        (4, 'The topic is history. It names "A", "B, C" and "D" as people. The last words are "of D".'),
+        (6, 'The topic is history. It names "A", "B, C" and "D" as people. The last words are "A of _".'),
+    ],
+)
+def test_without_one_of_them_the_others_stay_claims(index: int, left: str) -> None:
+    language = languages.get("text")
+    claims = language.parse(TEXTUAL).claims
+    assert without(TEXTUAL, claims, index) == left
+    kept = [claim.key for at, claim in enumerate(claims) if at != index]
+    assert [claim.key for claim in language.parse(left).claims] == kept

@@ -57,8 +57,8 @@ def legible(
 
 VERBS = (
     "demo", "read", "search", "diff", "report", "target", "scan", "steer", "serve", "train", "world", "pretrain",
-    "capture", "probe", "teach", "sft", "rl", "prefer", "calibrate", "evaluate", "truth", "secrets", "contract",
-    "exchange.export", "exchange.import_", "exchange.import_adapters",
+    "corpus", "capture", "probe", "teach", "sft", "rl", "prefer", "calibrate", "evaluate", "truth", "secrets",
+    "contract", "exchange.export", "exchange.import_", "exchange.import_adapters",
 )  # fmt: skip
 """Where the verbs are, in the order of the help: a module here, and its function where that has another name."""
 

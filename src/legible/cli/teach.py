@@ -26,7 +26,7 @@ def teach(
 ) -> None:
     """Let a teacher write an explanation for every row of STORE.
 
-    world and facts write from facts that are true by construction and need nothing else. Endpoints are asked
+    world, facts and text write from facts that are known to be true and need nothing else. Endpoints are asked
     concurrently, with retries, and every answer is cached, so nothing is asked twice. Refusals are counted. With
     --limit probes the teacher may only say what probes find in the activation at --layer.
 

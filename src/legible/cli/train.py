@@ -21,7 +21,7 @@ def train(
     corpus: Annotated[str | None, typer.Option(help="Documents: .jsonl, .json (field text) or .txt, also .gz.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer K: the stream after block K, from 0.")] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="world, facts, openai:MODEL@URL, anthropic:MODEL or local:PATH.")
+        str | None, typer.Option(help="world, facts, text, openai:MODEL@URL, anthropic:MODEL or local:PATH.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every stage.")] = None,
     set_: Annotated[

@@ -1,17 +1,33 @@
 """What every section of a run's configuration is, and how plain values become one."""
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from legible.errors import ConfigError
 
 
 class Section(BaseModel):
-    """Base of every section: frozen, and an unknown key is an error."""
+    """Base of every section: frozen, and an unknown key is an error.
+
+    later: fields that came after outputs under this section were made; they are written only where they are set, so
+    that whatever was made before keeps its identity.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_later(self, handler(self), self.later)
+
+
+def without_later(model: BaseModel, written: dict[str, Any], later: Iterable[str]) -> dict[str, Any]:
+    """What a model writes, without the fields of `later` that have their default."""
+    fields = type(model).model_fields
+    unset = {name for name in later if getattr(model, name) == fields[name].default}
+    return {name: value for name, value in written.items() if name not in unset}
 
 
 S = TypeVar("S", bound=Section)

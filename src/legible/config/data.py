@@ -1,17 +1,21 @@
 """Sections of the training data: which activations are captured, and who writes the warm-start text."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from legible.config.base import Section, validated
 from legible.errors import ConfigError
 
 POSITION_FIELDS = ("positions_per_doc", "min_pos", "sentence_end_share", "max_tokens", "predictions")
+MEASURED = 8
+"""Continuations of a token where what a model is about to say is measured; a greedy one serves training."""
 
 
 class CaptureConfig(Section):
     """Which activations of which documents go into the store."""
+
+    later: ClassVar[tuple[str, ...]] = ("certainty", "continuations", "continuation_tokens")
 
     layers: tuple[int, ...] = Field(
         (2,), description="layers K (residual stream after block K, from 0), one pass for all"
@@ -30,11 +34,30 @@ class CaptureConfig(Section):
     predictions: int = Field(
         0, description="store the target's own top-N next tokens and its surprise at the read token"
     )
+    certainty: bool = Field(
+        False, description="store the probability of the target's likeliest next token; needs predictions"
+    )
+    continuations: int = Field(
+        0, ge=0, description="store what the target would say behind each read token: 1 greedily, more sampled"
+    )
+    continuation_tokens: int = Field(16, ge=1, description="longest continuation")
     seed: int = Field(0, description="seed of the sampled positions")
+
+    @model_validator(mode="after")
+    def _certain_of_predictions(self) -> "CaptureConfig":
+        if self.certainty and not self.predictions:
+            raise ValueError("certainty needs predictions of at least 1")
+        return self
+
+    @property
+    def measured(self) -> "CaptureConfig":
+        """The same where rows are measured: with several continuations, if there are any."""
+        return self.model_copy(update={"continuations": MEASURED}) if self.continuations else self
 
     def positions_text(self) -> str:
         """Which positions are sampled, for the contract's `variance.positions`: `key=value` pairs."""
-        return " ".join(f"{name}={getattr(self, name)}" for name in POSITION_FIELDS)
+        written = self.model_dump()
+        return " ".join(f"{name}={written[name]}" for name in (*POSITION_FIELDS, *self.later) if name in written)
 
     @classmethod
     def from_positions(cls, text: str, **others: Any) -> "CaptureConfig":
@@ -44,7 +67,7 @@ class CaptureConfig(Section):
             ConfigError: an unknown key or an impossible value.
         """
         named = dict(pair.partition("=")[::2] for pair in text.split())
-        if unknown := sorted(set(named) - set(POSITION_FIELDS)):
+        if unknown := sorted(set(named) - {*POSITION_FIELDS, *cls.later}):
             raise ConfigError(f"{text!r} names {', '.join(unknown)}, expected {', '.join(POSITION_FIELDS)}.")
         return validated(cls, {**named, **others}, "the contract's variance.positions")
 
@@ -52,7 +75,7 @@ class CaptureConfig(Section):
 class TeachConfig(Section):
     """Who writes the warm-start text, and how much it may say."""
 
-    teacher: str = Field("world", description="world | facts | openai:MODEL@URL | anthropic:MODEL | local:PATH")
+    teacher: str = Field("world", description="world | facts | text | openai:MODEL@URL | anthropic:MODEL | local:PATH")
     limit: Literal["none", "probes", "leverage"] = Field(
         "none",
         description="'probes': only claims that probes find in the activation; 'leverage': only claims whose deletion "
@@ -70,4 +93,4 @@ class TeachConfig(Section):
     temperature: float = Field(0.7, description="sampling temperature asked of an HTTP or local teacher")
     retries: int = Field(6, description="tries after 429, 5xx or a timeout, with exponential back-off")
     timeout: float = Field(60.0, description="seconds per request")
-    seed: int = Field(0, description="seed of the wording (world, facts)")
+    seed: int = Field(0, description="seed of the wording of a language's teacher")

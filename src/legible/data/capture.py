@@ -6,6 +6,7 @@ capture goes on after its last whole shard to the same bytes as an unbroken one.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from legible.data.store import Store
 from legible.data.writer import NewRow, StoreWriter
 from legible.documents import Document
 from legible.errors import UsageError
+from legible.labels import to_json
 from legible.models.placement import precision_part
 from legible.models.target import Encoded, Target
 
@@ -31,6 +33,8 @@ LONG_TOKEN = 16  # characters a token rarely has
 CUT_MARGIN = 32  # a cut text may be split otherwise in its last tokens only
 Progress = Callable[[int, int], None]
 """Called with (documents read, rows captured) after every forward pass."""
+Speaker = Callable[[Sequence[int], Sequence[tuple[int, str]]], list[tuple[str, ...]]]
+"""What the target would say behind some tokens of a document, by its ids and (position, text up to it) of each."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class _Progress:
 
     def past(self, document: Document) -> "_Progress":
         """The progress after one more document."""
-        link = f"{self.digest}\n{document.doc_id}\n{document.text}".encode("utf-8", errors="surrogatepass")
+        labels = f"\n{json.dumps(to_json(document.labels), sort_keys=True)}" if document.labels else ""
+        link = f"{self.digest}\n{document.doc_id}\n{document.text}{labels}".encode("utf-8", errors="surrogatepass")
         count, mended = self.documents + 1, self.repaired + document.repaired
         return replace(self, documents=count, repaired=mended, digest=hashlib.sha256(link).hexdigest())
 
@@ -82,6 +87,7 @@ def capture(
     out: Path,
     *,
     progress: Progress | None = None,
+    speaker: Speaker | None = None,
 ) -> Store:
     """Store the target's activations at sampled tokens of the documents; run again, it goes on where it stopped.
 
@@ -91,6 +97,7 @@ def capture(
         config: layers, positions, precision and batch sizes.
         out: the store's folder, new or of the same capture.
         progress: see `Progress`.
+        speaker: writes the continuations, where the configuration asks for some.
 
     Returns:
         The finished store. `store.counts` says how many documents were read, too short or truncated.
@@ -100,6 +107,8 @@ def capture(
         StoreError: a damaged shard, a full disk, or activations that the dtype cannot hold.
     """
     _check_layers(target, config.layers)
+    if config.continuations and speaker is None:
+        raise ValueError("continuations are wanted and nobody writes them: pass speaker=")
     writer = StoreWriter(out, store_header(target, config))
     stream = iter(documents)
     done = _resume(writer, stream, out)
@@ -111,7 +120,7 @@ def capture(
         writer.write_token_texts(token_texts(target))
     for group in _groups(target, stream, config, done):
         report = _reporter(progress, group, writer.rows)
-        rows, vectors = _read(target, group.passages, config, report)
+        rows, vectors = _read(target, group.passages, config, report, speaker if config.continuations else None)
         done = group.progress
         state = {"digest": done.digest, "counts": done.counts}
         writer.append([passage.document for passage in group.passages], rows, vectors, state)
@@ -123,7 +132,13 @@ def store_header(target: Target, config: CaptureConfig) -> StoreHeader:
     origin = {"target": target.name, "sha256": target.sha256(), "capture": config.model_dump(mode="json")}
     origin |= precision_part(target.model)  # other numbers of the same weights; float32 is not named
     return StoreHeader(
-        layers=config.layers, d_model=target.d_model, dtype=config.dtype, predictions=config.predictions, origin=origin
+        layers=config.layers,
+        d_model=target.d_model,
+        dtype=config.dtype,
+        predictions=config.predictions,
+        certainty=config.certainty,
+        continuations=config.continuations,
+        origin=origin,
     )
 
 
@@ -219,7 +234,11 @@ def _reporter(progress: Progress | None, group: _Group, rows_before: int) -> Cal
 
 
 def _read(
-    target: Target, passages: list[_Passage], config: CaptureConfig, report: Callable[[int, int], None]
+    target: Target,
+    passages: list[_Passage],
+    config: CaptureConfig,
+    report: Callable[[int, int], None],
+    speaker: Speaker | None,
 ) -> tuple[list[NewRow], dict[int, Tensor]]:
     """Rows and vectors of one shard, in document order."""
     starts = np.cumsum([0, *(len(passage.positions) for passage in passages)]).tolist()
@@ -240,6 +259,12 @@ def _read(
                 index, with_predictions([rows[i] for i in index], logits, ids, where, config.predictions), strict=True
             ):
                 rows[i] = row
+        if speaker is not None:
+            for i in batch:
+                mine = range(starts[i], starts[i + 1])
+                places = [(rows[n].pos, passages[i].document.text[: rows[n].char_end]) for n in mine]
+                for n, texts in zip(mine, speaker(passages[i].ids, places), strict=True):
+                    rows[n] = replace(rows[n], continuations=texts)
         finished, finished_rows = finished + len(batch), finished_rows + len(index)
         report(finished, finished_rows)
     return rows, vectors

@@ -3,7 +3,8 @@
     manifest.json         header, shards with byte counts and sha256 of every file, counts, variance; the commit record
     tokens.json           text of every token id (only where predictions were captured)
     00000.rows.bin        one fixed-size record a row
-    00000.documents.jsonl {"doc_id", "text"} a line; rows point into it by byte offset
+    00000.documents.jsonl {"doc_id", "text", "labels"} a line; rows point into it by byte offset
+    00000.continuations.jsonl  the continuations of one row a line (only where they were captured)
     00000.layerK.bin      raw vectors, row-major, in the header's dtype
 
 A shard exists once the manifest names it: files that it does not name are leftovers of a killed run.
@@ -16,8 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from legible.config.base import without_later
 from legible.errors import StoreError
 from legible.fileio import file_sha256, write_json
 
@@ -33,13 +35,27 @@ class _Record(BaseModel):
 
 
 class StoreHeader(_Record):
-    """What a store holds, and so its identity: a store continues only under an equal header."""
+    """What a store holds, and so its identity: a store continues only under an equal header.
+
+    What came after the first stores is written only where it is set: `certainty` and `continuations`.
+    """
 
     layers: tuple[int, ...]
     d_model: int
     dtype: DType
     predictions: int = 0
+    certainty: bool = False
+    continuations: int = 0
     origin: dict[str, Any] = {}  # target, capture configuration: whatever made the vectors
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_later(self, handler(self), ("certainty", "continuations"))
+
+    @property
+    def row_dtype(self) -> np.dtype[Any]:
+        """The row record of such a store."""
+        return row_dtype(self.predictions, self.certainty)
 
 
 class FileEntry(_Record):
@@ -80,18 +96,25 @@ class Manifest(_Record):
     shards: list[ShardEntry] = []
 
 
-def row_dtype(predictions: int) -> np.dtype[Any]:
+def row_dtype(predictions: int, certainty: bool = False) -> np.dtype[Any]:
     """The row record; `doc_start` and `doc_bytes` are the document's line in the shard's documents file."""
     fields: list[tuple[Any, ...]] = [("doc_start", "<i8"), ("doc_bytes", "<i4"), ("surprise", "<f4")]
     fields += [(name, "<i4") for name in ("pos", "char_end", "recent_start", "token_id", "prev_token_id")]
     if predictions:
         fields.append(("predictions", "<i4", (predictions,)))
+    if certainty:
+        fields.append(("top_probability", "<f4"))
     return np.dtype(fields)
 
 
 def vector_file(shard: str, layer: int) -> str:
     """Name of a shard's vectors of one layer."""
     return f"{shard}.layer{layer}.bin"
+
+
+def continuations_file(shard: str) -> str:
+    """Name of a shard's continuations, one JSON list a row."""
+    return f"{shard}.continuations.jsonl"
 
 
 def file_entry(path: Path) -> FileEntry:

@@ -21,7 +21,8 @@ def batch_limit(target: Target, batch_tokens: int) -> int:
 def with_predictions(
     rows: list[NewRow], logits: Float[Tensor, "b t vocab"], ids: Int[Tensor, "b t"], where: Tensor, top: int
 ) -> list[NewRow]:
-    """The rows with their `predictions` (the `top` likeliest next tokens) and `surprise` (nats; NaN at index 0).
+    """The rows with their `predictions` (the `top` likeliest next tokens), `top_probability` (of the first of them) and
+    `surprise` (nats; NaN at index 0).
 
     Args:
         rows: the rows read in this batch.
@@ -33,7 +34,9 @@ def with_predictions(
         StoreError: log-probabilities that are not finite.
     """
     pos = torch.tensor([row.pos for row in rows])
-    nexts = logits[where, pos].topk(top, dim=-1).indices.tolist()
+    behind = logits[where, pos]
+    nexts = behind.topk(top, dim=-1).indices.tolist()
+    highest = behind.softmax(-1).amax(-1).tolist()
     before = logits[where, (pos - 1).clamp_min(0)].log_softmax(-1)
     surprise = -before.gather(1, ids[where, pos][:, None])[:, 0]
     if not torch.isfinite(surprise).all():
@@ -43,8 +46,8 @@ def with_predictions(
         )
     surprise[pos == 0] = float("nan")
     return [
-        replace(row, predictions=tuple(top_ids), surprise=nats)
-        for row, top_ids, nats in zip(rows, nexts, surprise.tolist(), strict=True)
+        replace(row, predictions=tuple(top_ids), surprise=nats, top_probability=share)
+        for row, top_ids, nats, share in zip(rows, nexts, surprise.tolist(), highest, strict=True)
     ]
 
 

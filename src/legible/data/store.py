@@ -24,13 +24,14 @@ from legible.data.format import (
     Manifest,
     ShardEntry,
     check_file,
+    continuations_file,
     manifest_sha256,
     read_manifest,
-    row_dtype,
     vector_file,
 )
 from legible.documents import Document
 from legible.errors import StoreError, UsageError
+from legible.labels import from_json
 from legible.languages.base import Row
 
 Rows = Sequence[int] | NDArray[np.integer[Any]] | Tensor | range
@@ -57,6 +58,7 @@ class Store:
         self._starts = np.cumsum([0, *(shard.rows for shard in manifest.shards)])
         self._vectors: dict[tuple[int, int], NDArray[Any]] = {}
         self._document_at = lru_cache(maxsize=256)(self._read_document)
+        self._continued = lru_cache(maxsize=4)(self._read_continuations)
         self._verified: set[str] = set()
 
     @classmethod
@@ -125,8 +127,8 @@ class Store:
             raise IndexError(f"row {i} of a store with {len(self)} rows")
         record = self.records[i]
         shard = int(np.searchsorted(self._starts, i, side="right")) - 1
-        surprise = float(record["surprise"])
-        predicted = record["predictions"] if self.manifest.header.predictions else ()
+        header, surprise = self.manifest.header, float(record["surprise"])
+        predicted = record["predictions"] if header.predictions else ()
         return Row(
             document=self._document_at(shard, int(record["doc_start"]), int(record["doc_bytes"])),
             pos=int(record["pos"]),
@@ -136,6 +138,8 @@ class Store:
             prev_token_id=int(record["prev_token_id"]),
             predictions=tuple(self._token_texts[int(token)] for token in predicted),
             surprise=None if np.isnan(surprise) else surprise,
+            top_probability=float(record["top_probability"]) if header.certainty else None,
+            continuations=self._continued(shard)[i - int(self._starts[shard])] if header.continuations else (),
         )
 
     def rows(self, rows: Rows | None = None) -> Iterator[Row]:
@@ -146,7 +150,7 @@ class Store:
     @cached_property
     def records(self) -> NDArray[Any]:
         """All row records as one structured array (some 40 bytes a row); see `format.row_dtype`."""
-        dtype = row_dtype(self.manifest.header.predictions)
+        dtype = self.manifest.header.row_dtype
         shards = self.manifest.shards
         parts = [np.fromfile(self._checked(f"{shard.name}.rows.bin", shard.files), dtype=dtype) for shard in shards]
         return np.concatenate([np.empty(0, dtype), *parts])
@@ -212,7 +216,12 @@ class Store:
         with self._checked(f"{entry.name}.documents.jsonl", entry.files).open("rb") as handle:
             handle.seek(start)
             line = json.loads(handle.read(size))
-        return Document(line["doc_id"], line["text"])
+        return Document(line["doc_id"], line["text"], labels=from_json(line.get("labels", {})))
+
+    def _read_continuations(self, shard: int) -> list[tuple[str, ...]]:
+        entry = self.manifest.shards[shard]
+        path = self._checked(continuations_file(entry.name), entry.files)
+        return [tuple(json.loads(line)) for line in path.read_bytes().splitlines()]
 
     def _raw(self, shard: int, layer: int) -> NDArray[Any]:
         if (shard, layer) not in self._vectors:

@@ -24,8 +24,8 @@ from legible.data.format import (
     ShardEntry,
     StoreHeader,
     Variance,
+    continuations_file,
     read_manifest,
-    row_dtype,
     vector_file,
     write_manifest,
 )
@@ -54,6 +54,8 @@ class NewRow:
     prev_token_id: int
     predictions: tuple[int, ...] = ()
     surprise: float = float("nan")
+    top_probability: float = float("nan")
+    continuations: tuple[str, ...] = ()
 
 
 class StoreWriter:
@@ -113,7 +115,9 @@ class StoreWriter:
             files[file] = _write(self.path / file, data)
 
         put(f"{name}.documents.jsonl", b"".join(lines))
-        put(f"{name}.rows.bin", _records(rows, lines, header.predictions).tobytes())
+        put(f"{name}.rows.bin", _records(rows, lines, header).tobytes())
+        if header.continuations:
+            put(continuations_file(name), b"".join(_json_line(list(row.continuations)) for row in rows))
         for layer in header.layers:
             put(vector_file(name, layer), _encode(vectors[layer], header, len(rows), layer, self.path))
         entry = ShardEntry(name=name, rows=len(rows), documents=len(lines), files=files, state=dict(state or {}))
@@ -150,20 +154,25 @@ class StoreWriter:
 
 
 def _line(document: Document) -> bytes:
-    text = json.dumps({"doc_id": document.doc_id, "text": document.text}, ensure_ascii=False)
-    return text.encode("utf-8", errors="surrogatepass") + b"\n"
+    return _json_line(document.as_line())
 
 
-def _records(rows: Sequence[NewRow], lines: Sequence[bytes], predictions: int) -> "np.ndarray[Any, Any]":
+def _json_line(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="surrogatepass") + b"\n"
+
+
+def _records(rows: Sequence[NewRow], lines: Sequence[bytes], header: StoreHeader) -> "np.ndarray[Any, Any]":
     starts = np.cumsum([0, *(len(line) for line in lines)])
-    records = np.zeros(len(rows), dtype=row_dtype(predictions))
+    records = np.zeros(len(rows), dtype=header.row_dtype)
     where = np.array([row.document for row in rows], dtype=np.int64)
     records["doc_start"] = starts[where]
     records["doc_bytes"] = np.diff(starts)[where]
     for field in ("pos", "char_end", "recent_start", "token_id", "prev_token_id", "surprise"):
         records[field] = [getattr(row, field) for row in rows]
-    if predictions:
+    if header.predictions:
         records["predictions"] = [row.predictions for row in rows]
+    if header.certainty:
+        records["top_probability"] = [row.top_probability for row in rows]
     return records
 
 

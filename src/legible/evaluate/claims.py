@@ -9,7 +9,7 @@ instances (token, kind) that the explanation names rightly; a failed parse or a 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from legible.evaluate.sample import Sample
-from legible.languages.base import Claim, Language, Verdict, judge
+from legible.languages.base import Claim, Family, Language, Verdict, judge
 from legible.stats import Interval, ratio_difference_interval, ratio_interval, share_interval
 
 Counts = NDArray[np.float64]
@@ -86,7 +86,7 @@ def recall(judged: Sequence[Judged], sample: Sample, decodable: Decodable) -> In
 def claim_report(
     judged: Sequence[Judged], floor: Sequence[Judged], sample: Sample, language: Language, decodable: Decodable | None
 ) -> dict[str, Any]:
-    """All claim scores with their intervals, and the same by kind as plain numbers.
+    """All claim scores with their intervals, of each family by itself, and by kind as plain numbers.
 
     Args:
         judged: claims of the readings.
@@ -104,8 +104,24 @@ def claim_report(
         "no_activation_context_precision": precision(floor, docs, context=True).as_dict(),
         "recall": recall(judged, sample, decodable).as_dict() if decodable is not None else None,
         "abstentions_per_reading": abstained / max(1, len(sample)),
+        "families": _by_family(judged, floor, docs),
         "kinds": _by_kind(judged, sample, language, decodable),
     }
+
+
+def _by_family(judged: Sequence[Judged], floor: Sequence[Judged], docs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Precision of every family that is claimed, each by itself, beside the verbalizer's given no activation."""
+    found = {}
+    for family in get_args(Family):
+        own, theirs = ([item for item in items if item.claim.family == family] for items in (judged, floor))
+        if own:
+            found[family] = {
+                "precision": precision(own, docs, context=False).as_dict(),
+                "context_precision": precision(own, docs, context=True).as_dict(),
+                "no_activation": precision(theirs, docs, context=False).as_dict(),
+                "undecided": sum(item.verdict == "unknown" for item in own),
+            }
+    return found
 
 
 def _by_kind(

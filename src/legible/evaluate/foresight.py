@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from legible.engines.continuations import continue_text
+from legible.engines.continuations import continue_text, texts_behind
 from legible.engines.sampling import row_key
 from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, Fact, Language, Row
@@ -81,9 +81,7 @@ def continued(target: Target, row: Row, *, samples: int, seed: int) -> list[str]
         return []
     key = row_key(seed, row, 0)
     written = continue_text(target, ids, samples=samples, max_tokens=room, key=key, stop_ids=target.end_ids)
-    decode = target.tokenizer.decode
-    head = str(decode(ids, skip_special_tokens=True))
-    return [str(decode([*ids, *new], skip_special_tokens=True))[len(head) :] for new in written]
+    return texts_behind(target, ids, written)
 
 
 def foresight(

@@ -56,7 +56,7 @@ def held_out_measure(
     guess = mean_direction(lookup)
     decodable = None
     if language is not None and probes is not None:
-        decodable = probes.decodable(sample.vectors, sample.labels(language), docs)
+        decodable = probes.decodable(sample.vectors, sample.labels(language, said=True), docs)
 
     def measure(engine: Engine, reconstructor: Reconstructor) -> dict[str, float]:
         explained = explain(engine, sample.vectors, max_tokens=max_tokens)

@@ -56,6 +56,7 @@ def score_lines(report: Mapping[str, Any]) -> list[str]:
     for key, label in (("precision", "precision"), ("context_precision", "context precision")):
         if claims.get(key) is not None:
             lines.append(f"{label:28} {interval(claims[key])}{_few(claims[key])}")
+    lines += _family_lines(report)
     if not claims:
         lines.append(f"{'precision':28} – (nobody decides whether these claims are true)")
     return [*lines, _measured_on(report)]
@@ -68,9 +69,21 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     lines += [f"{'  floor: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "floor")]
     lines += [f"{'  reference: ' + name:28} {interval(value)}" for name, value in _with_intervals(report, "reference")]
     lines += [f"{label:28} {interval(value)}{_few(value)}" for label, value, _ in _headlines(report)]
+    lines += _family_lines(report)
     lines.append(f"{'parse failures':28} {report['parse_failures']} of {report['rows']} rows")
     lines.append(f"{'mean tokens':28} {number(report['mean_tokens'], 1)}")
     return [*lines, _measured_on(report), *control_lines(report)]
+
+
+def _family_lines(report: Mapping[str, Any]) -> list[str]:
+    """Truth by family, where a language has several; reports of earlier versions have none."""
+    families = (report.get("claims") or {}).get("families", {})
+    return [
+        f"{'  precision: ' + family:28} {interval(one['precision'])}, n {one['precision']['n']}; without an activation "
+        f"{number(one['no_activation']['value'])}"
+        + (f"; {one['undecided']} claims that nobody decides" if one["undecided"] else "")
+        for family, one in (families.items() if len(families) > 1 else ())
+    ]
 
 
 def _measured_on(report: Mapping[str, Any]) -> str:

@@ -69,7 +69,9 @@ class Bench:
         """Which instances of the sample are decodable; None without probes."""
         if self.probes is None or self.language is None:
             return None
-        return self.probes.decodable(self.sample.vectors, self.sample.labels(self.language), self.sample.doc_ids)
+        return self.probes.decodable(
+            self.sample.vectors, self.sample.labels(self.language, said=True), self.sample.doc_ids
+        )
 
 
 Battery = Callable[[Bench, Explained, Misses, Controls, Mapping[str, Misses]], list[dict[str, Any]]]
@@ -179,7 +181,7 @@ def held_out(
     shared = {doc.doc_id for doc in documents} & {doc.doc_id for doc in pool}
     if shared:
         raise UsageError(f"{len(shared)} documents stand both among those read and in the pool, e.g. {min(shared)!r}.")
-    read = capture.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": config.seed})
+    read = capture.measured.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": config.seed})
     progress("capture")
     sample = Sample.of_documents(checkpoint.target, documents[: config.texts], read, checkpoint.layer, language)
     if not pool or language is None or not any(sample.facts):

@@ -14,10 +14,11 @@ from legible.config import CaptureConfig
 from legible.data.capture import capture
 from legible.data.store import Store
 from legible.documents import Document
+from legible.engines.continuations import speaker
 from legible.errors import UsageError
 from legible.languages.base import Fact, Language, Row
 from legible.models.target import Target
-from legible.probes.probes import known_labels
+from legible.probes.probes import UNDECIDED, known_labels
 from legible.probes.ridge import TokenColumns
 
 
@@ -62,7 +63,8 @@ class Sample:
             UsageError: no document is long enough.
         """
         with tempfile.TemporaryDirectory(prefix="legible-") as folder:
-            store = capture(target, documents, config.model_copy(update={"layers": (layer,)}), Path(folder) / "store")
+            own = config.model_copy(update={"layers": (layer,)})
+            store = capture(target, documents, own, Path(folder) / "store", speaker=speaker(target, own))
             if len(store) == 0:
                 raise UsageError(
                     f"none of {len(documents)} documents has a token at position {config.min_pos} or later.\n"
@@ -87,7 +89,13 @@ class Sample:
             (row.pos for row in self.rows),
         )
 
-    def labels(self, language: Language) -> dict[str, list[str | None]]:
-        """The known values of every kind that probes can read; kinds that no row knows are left out."""
+    def labels(self, language: Language, *, said: bool = False) -> dict[str, list[str | None]]:
+        """The known values of every kind that probes can read; kinds that no row knows are left out.
+
+        Args:
+            said: without values that the language's teacher leaves unsaid.
+        """
         columns = known_labels(self.facts, language.probe_kinds)
-        return {kind: column for kind, column in columns.items() if any(value is not None for value in column)}
+        for kind in set(language.unsaid) & columns.keys() if said else ():
+            columns[kind] = [None if value == language.unsaid[kind] else value for value in columns[kind]]
+        return {kind: column for kind, column in columns.items() if set(column) - {None, UNDECIDED}}

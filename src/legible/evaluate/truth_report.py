@@ -84,7 +84,7 @@ def truth_report(
     known, p, silent = flat(trusted, language)
     decodable = None
     if probes is not None and language is not None:
-        decodable = probes.decodable(sample.vectors, sample.labels(language), sample.doc_ids)
+        decodable = probes.decodable(sample.vectors, sample.labels(language, said=True), sample.doc_ids)
     judged, word = known, None
     if judge is not None:
         progress("judge")

@@ -21,6 +21,8 @@ Polarity = Literal["positive", "negative"]
 Family = Literal["next", "ahead", "now", "context"]
 """What a claim is about: the next words, later ones, the running sentence and its last words, or what came before."""
 ClaimKey = tuple[str | None, str | None, str | None, Polarity]
+ENDED = "\x04"
+"""Closes a continuation that the target ended by itself."""
 OwnSplit = Split | Literal["pretrain"]
 """Of a language's own documents; `pretrain`: those that a target of its own is trained on."""
 _QUOTED = re.compile(r'"[^"]*"|“[^”]*”')
@@ -38,6 +40,8 @@ class Row:
     prev_token_id: int
     predictions: tuple[str, ...] = ()  # the target's own top next tokens, where captured
     surprise: float | None = None  # nats of the read token under the target, where captured
+    top_probability: float | None = None  # of the likeliest next token, in [0, 1], where captured
+    continuations: tuple[str, ...] = ()  # what the target itself would say next, `ENDED` where it ended, where captured
 
     @property
     def prefix(self) -> str:
@@ -52,12 +56,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Fact:
-    """What holds of one relation at one token, and of whom. `values` is empty when the fact is open."""
+    """What holds of one relation at one token, and of whom.
+
+    `values` is empty when the fact is open, and where it is decided that there is none. `accepted` are values that are
+    true too but no answer to what it is: what more general words say, parts of a name.
+    """
 
     relation: str
     status: Status
     values: tuple[str, ...]
     subject: str | None = None
+    accepted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,9 +135,11 @@ class Language(ABC):
     target_kinds: those that only the target decides, whatever the text says.
     values: every value of the kinds whose values are listed.
     stated: how many values of a set-valued kind its teacher states; 1 of kinds not named.
+    unsaid: values that its teacher leaves unsaid, by kind: a reading that does not name them misses nothing.
     bounded: its facts hold in documents of its own alone; text that has left them (the flag ood) gets no p_true.
     paraphrases: `write` has held-out wordings.
     tells: it knows what a continuation states (`told`).
+    captured: capture settings without which some of its kinds are never decided; `small` makes them its own.
     changeable: kinds that it can change in a document of its own, all else being as it is (`retold`).
     copied: what `without_copied` leaves out.
     """
@@ -143,9 +154,11 @@ class Language(ABC):
     target_kinds: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     stated: ClassVar[Mapping[str, int]] = {}
+    unsaid: ClassVar[Mapping[str, str]] = {}
     bounded: ClassVar[bool] = False
     paraphrases: ClassVar[bool] = False
     tells: ClassVar[bool] = False
+    captured: ClassVar[Mapping[str, int | bool]] = {}
     changeable: ClassVar[tuple[str, ...]] = ()
     copied: ClassVar[str] = "quoted spans left out"
 
@@ -230,6 +243,7 @@ class Language(ABC):
             for kind, fact in self.facts(row).items()
             if fact.status != "open" and (keep is None or kind in keep or kind not in self.probe_kinds)
             for value in fact.values[: self.stated.get(kind, 1)]
+            if value != self.unsaid.get(kind)
         ]
 
     def unusual(self, claim: Claim) -> str | None:
@@ -283,7 +297,7 @@ def unquoted(text: str) -> str:
 def judge(claim: Claim, facts: Mapping[str, Fact]) -> Verdict:
     """Whether a claim holds at a token.
 
-    A denial is true where the fact has another value. Of others than a fact's subject nothing is known: "open".
+    A denial is true where the fact has another value or none. Of others than a fact's subject nothing is known: "open".
     "unknown" where its relation is none of the facts'.
     """
     if claim.relation is None or claim.relation not in facts:
@@ -293,7 +307,8 @@ def judge(claim: Claim, facts: Mapping[str, Fact]) -> Verdict:
     fact = facts[claim.relation]
     if fact.status == "open" or (None not in (claim.subject, fact.subject) and claim.subject != fact.subject):
         return "open"
-    return "true" if (claim.value in fact.values) == (claim.polarity == "positive") else "false"
+    holds = claim.value in fact.values or claim.value in fact.accepted
+    return "true" if holds == (claim.polarity == "positive") else "false"
 
 
 def parsed_by(language: Language | None, explanation: str) -> Parsed:

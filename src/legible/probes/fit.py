@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FORMS = ("linear", "mlp")
+IGNORED = -100
+"""The class of a row that teaches a probe nothing, as torch's cross-entropy has it."""
 HIDDEN = 64
 EPOCHS = 14
 MIN_STEPS = 300  # few rows are passed over more often

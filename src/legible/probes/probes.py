@@ -20,27 +20,30 @@ from torch import Tensor
 from legible.errors import UsageError
 from legible.languages.base import Fact
 from legible.probes import files
-from legible.probes.fit import FORMS, calibrate, fit_fold, fold_logits, whitening
+from legible.probes.fit import FORMS, IGNORED, calibrate, fit_fold, fold_logits, whitening
 from legible.stats import Interval, exact, fold_of, ratio_interval
 from legible.vectors import unit
 
 OPEN = "(open)"
+UNDECIDED = "(undecided)"
+"""In the place of a value that nobody knows: such a row neither fits nor scores a probe of that kind."""
 MOST_VALUES = 32  # values a probe tells apart, the most frequent ones; rarer ones count as open
 DECODABLE = 0.8  # the calibrated probability of the true value from which an instance is decodable
 
 Labels = Mapping[str, Sequence[str | None]]
-"""For every kind one value a row; None where the row leaves the kind open."""
+"""For every kind one value a row; None where the row leaves the kind open, `UNDECIDED` where nobody knows."""
 
 
 def known_labels(facts: Sequence[Mapping[str, Fact]], kinds: Sequence[str]) -> dict[str, list[str | None]]:
-    """The one known value of every kind and row; None where it is open or has several values at once."""
-    return {
-        kind: [
-            row[kind].values[0] if kind in row and row[kind].status != "open" and len(row[kind].values) == 1 else None
-            for row in facts
-        ]
-        for kind in kinds
-    }
+    """The one known value of every kind and row; None where it is open or has no value or several, `UNDECIDED` where
+    nobody knows."""
+    return {kind: [_known(row.get(kind)) for row in facts] for kind in kinds}
+
+
+def _known(fact: Fact | None) -> str | None:
+    if fact is None:
+        return UNDECIDED
+    return fact.values[0] if fact.status != "open" and len(fact.values) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class ProbeSet:
 
         Args:
             vectors: activations, any scale; 20 k rows or more for figures that count.
-            labels: for every kind one value a row, None where the row leaves it open.
+            labels: for every kind one value a row, None where the row leaves it open; `UNDECIDED` rows teach nothing.
             doc_ids: the document of each row.
             seed: of folds, initial weights and order.
             folds: parts that the documents fall into.
@@ -106,7 +109,9 @@ class ProbeSet:
         center, whiten = whitening(unit(vectors))
         seen = (unit(vectors) - center) @ whiten
         sizes = torch.tensor([len(names) for names in classes.values()])
-        parts = [fit_fold(seen[fold != part], gold[fold != part], sizes, seed * 101 + part) for part in range(folds)]
+        decided = (gold != IGNORED).any(1)
+        others = [(fold != part) & decided for part in range(folds)]
+        parts = [fit_fold(seen[rows], gold[rows], sizes, seed * 101 + part) for part, rows in enumerate(others)]
         weights = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
         weights |= {"center": center, "whiten": whiten}
         logits = {form: fold_logits(form, seen, fold, weights, sizes) for form in FORMS}
@@ -218,17 +223,17 @@ class ProbeSet:
 
 def _values(kind: str, column: Sequence[str | None]) -> list[str]:
     """The values that a probe tells apart: the most frequent ones, sorted."""
-    frequent = Counter(value for value in column if value is not None).most_common(MOST_VALUES)
+    frequent = Counter(value for value in column if value not in (None, UNDECIDED)).most_common(MOST_VALUES)
     if not frequent:
         raise UsageError(f"no row knows {kind!r}, expected at least one.\n  Leave the kind out, or capture more rows.")
-    return sorted(value for value, _ in frequent)
+    return sorted(str(value) for value, _ in frequent)
 
 
 def _gold(labels: Labels, classes: Mapping[str, list[str]]) -> Int[Tensor, "n kinds"]:
     columns = []
     for kind, names in classes.items():
         index: dict[str | None, int] = {value: place for place, value in enumerate(names)}
-        index[None] = 0
+        index |= {None: 0, UNDECIDED: IGNORED}
         columns.append(torch.tensor([index.get(value, 0) for value in labels[kind]]))  # 0 for rare values too
     return torch.stack(columns, dim=1)
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import torch
 
+from legible.config import CaptureConfig
 from legible.data.capture import RECENT_TOKENS
 from legible.data.predictions import token_texts
 from legible.documents import Document
+from legible.engines.continuations import speaker
 from legible.languages.base import Row
 from legible.models.target import Target
 
@@ -30,7 +32,7 @@ def rows_of(document: Document, ids: Sequence[int], offsets: Sequence[tuple[int,
 
 
 def with_expectations(target: Target, ids: Sequence[int], rows: Sequence[Row], top: int) -> list[Row]:
-    """The rows with the target's `top` likeliest next tokens and its surprise in nats at each read token.
+    """The rows with the target's `top` likeliest next tokens, the probability of the first and its surprise in nats.
 
     Args:
         target: whose expectations.
@@ -46,7 +48,17 @@ def with_expectations(target: Target, ids: Sequence[int], rows: Sequence[Row], t
         replace(
             row,
             predictions=tuple(texts[token] for token in likely[row.pos]),
+            top_probability=float(logp[row.pos].max().exp()),
             surprise=-float(logp[row.pos - 1, row.token_id]) if row.pos else None,
         )
         for row in rows
     ]
+
+
+def with_continuations(target: Target, ids: Sequence[int], rows: Sequence[Row], config: CaptureConfig) -> list[Row]:
+    """The rows with what the target would say behind each, where the configuration asks for it."""
+    speak = speaker(target, config)
+    if speak is None:
+        return list(rows)
+    said = speak(ids, [(row.pos, row.prefix) for row in rows])
+    return [replace(row, continuations=texts) for row, texts in zip(rows, said, strict=True)]

@@ -1,9 +1,10 @@
 """Where the claims of an explanation stand: their characters, their tokens, and the explanation without one of them.
 
 The rules follow the claim, not its language: a clause of the world ("The hero is a fox, is at the desert.") goes with
-its comma and leaves its sentence the subject; a statement of the facts language goes whole, one item of its lists
-("Next a, b, c.") alone, a word of its closing statement leaves a gap; free text loses the sentence. Every rule is a
-function of the text and its claims: nothing here loads a model or knows what is true.
+its comma and leaves its sentence the subject; of a list of quoted values one goes, and the list is mended (`quoted`); a
+statement of the facts language goes whole, one item of its lists ("Next a, b, c.") alone, a word of its closing
+statement leaves a gap; free text loses the sentence. Every rule is a function of the text and its claims: nothing here
+loads a model or knows what is true.
 """
 
 import re
@@ -15,9 +16,11 @@ from itertools import groupby
 from transformers import PreTrainedTokenizerBase
 
 from legible.languages.base import Claim
-from legible.languages.facts.english import GAP, LIST_KINDS, TAIL_KINDS, TAIL_WORDINGS
+from legible.languages.facts.english import LIST_KINDS, TAIL_KINDS, TAIL_WORDINGS
+from legible.languages.surface import GAP
 from legible.languages.world import english
 from legible.languages.world.clauses import leading_subject, pieces
+from legible.reading.quoted import quoted_places, without_quoted
 
 Span = tuple[int, int]
 Places = tuple[str, list[Span]]
@@ -82,6 +85,10 @@ def without(explanation: str, claims: Sequence[Claim], index: int) -> str:
         return explanation
     if claim.relation in TAIL_KINDS:
         return _without_tail_word(explanation, claim, span)
+    start = explanation.rfind(claim.text, 0, span[0] + len(claim.text))
+    if 0 <= start < span[0] and '"' in claim.text and claim.text[-1] in _MARKS:
+        changed = without_quoted(claim.text, (span[0] - start, span[1] - start))
+        return _joined(_joined(explanation[:start], changed), explanation[start + len(claim.text) :])
     if not claim.parsed or claim.text[-1:] in (*_MARKS, ";"):
         if explanation[span[0] : span[1]] == claim.text or claim.relation not in LIST_KINDS:
             return _joined(explanation[: span[0]], explanation[span[1] :])
@@ -151,6 +158,8 @@ def _divided(text: str, whole: Span, claims: Sequence[Claim]) -> list[Span | Non
     """A clause shared out among its claims; all of it to each where the words of one are not in it."""
     if len(claims) == 1:
         return [whole]
+    if (shared := quoted_places(text, whole, claims)) is not None:
+        return list(shared)
     ends = [_word(text, _anchor(claim), *whole) for claim in claims]
     placed = [end for end in ends if end is not None]
     if len(set(placed)) < len(claims):

@@ -11,7 +11,7 @@ from typing import Any
 from legible import languages
 from legible.config import RunConfig, load_config, validated
 from legible.errors import ConfigError, UsageError
-from legible.recipes.small import small
+from legible.recipes.small import captured_for, small
 from legible.recipes.tiny import tiny
 
 RECIPES: dict[str, Callable[..., RunConfig]] = {"tiny": tiny, "small": small}
@@ -36,7 +36,7 @@ def resolve(
         target: reads this model instead of the recipe's.
         corpus: captures these documents instead of the recipe's.
         layer: reads this layer K; the capture and the future bag follow.
-        teacher: who writes the warm-start text.
+        teacher: who writes the warm-start text; what its language needs besides is captured.
         seed: replaces the seed of every stage.
         settings: `section.key=value`, applied last.
 
@@ -58,6 +58,8 @@ def resolve(
     for key, value in changes.items():
         if value is not None:
             _set(tree, key, value)
+    if teacher is not None:
+        tree["capture"] |= captured_for(teacher)
     if layer is not None:
         tree["capture"]["layers"] = [layer]
         tree["pretrain"]["bag_layer"] = layer

@@ -28,7 +28,7 @@ from legible.reading.calibration import Calibrator, Calibrators, ClaimEvidence, 
 from legible.reading.calibration_fit import Labelled, fit_calibrator
 from legible.reading.checkpoint import Checkpoint
 from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
-from legible.reading.rows import rows_of, with_expectations
+from legible.reading.rows import rows_of, with_continuations, with_expectations
 from legible.reading.trusted import TrustedClaim, with_verdicts
 
 CHUNK = 16  # documents read at a time
@@ -194,9 +194,9 @@ def windows(
         ids = torch.tensor([encoded.ids[:length]])
         stream = target.streams(ids, torch.ones_like(ids), (layer,))[layer][0].cpu()
         vectors.append(stream[[row.pos for row in mine]])
-        rows += (
-            with_expectations(target, encoded.ids[:length], mine, sampled.predictions) if sampled.predictions else mine
-        )
+        if sampled.predictions:
+            mine = with_expectations(target, encoded.ids[:length], mine, sampled.predictions)
+        rows += with_continuations(target, encoded.ids[:length], mine, sampled.measured)
     return torch.cat(vectors) if vectors else torch.zeros(0, target.d_model), rows
 
 

@@ -1,5 +1,7 @@
 """Any small causal LM and any texts, on a laptop CPU: what is read is the user's own model."""
 
+from typing import Any
+
 from legible import languages
 from legible.config import (
     CalibrateConfig,
@@ -11,6 +13,11 @@ from legible.config import (
     SFTConfig,
     TeachConfig,
 )
+
+
+def captured_for(teacher: str) -> dict[str, Any]:
+    """The capture settings without which a teacher's language leaves some of its kinds undecided."""
+    return dict(languages.get(teacher).captured) if teacher in languages.names() else {}
 
 
 def small(
@@ -26,7 +33,7 @@ def small(
         target: directory or hub name of a causal LM.
         corpus: file of documents, see `legible.documents.read_corpus`.
         layer: layer K that is read.
-        teacher: `facts` needs no other model.
+        teacher: `facts` and `text` need no other model; `text` reads the corpus's labels.
         seed: of every stage.
     """
     return RunConfig(
@@ -42,8 +49,8 @@ def small(
             min_pos=24,
             sentence_end_share=0.2,
             max_tokens=256,
-            predictions=5,
             seed=seed,
+            **({"predictions": 5} | captured_for(teacher)),
         ),
         teach=TeachConfig(teacher=teacher, limit="probes" if teacher in languages.names() else "none", seed=seed),
         sft=SFTConfig(

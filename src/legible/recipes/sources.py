@@ -120,7 +120,7 @@ def write_documents(path: Path, documents: Iterable[Document]) -> None:
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8") as handle:
             for document in documents:
-                handle.write(json.dumps({"doc_id": document.doc_id, "text": document.text}, ensure_ascii=False) + "\n")
+                handle.write(json.dumps(document.as_line(), ensure_ascii=False) + "\n")
 
     write_atomic(path, write)
 

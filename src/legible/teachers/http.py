@@ -30,6 +30,7 @@ from legible.teachers.prompt import Request, ask
 LARGEST_ANSWER = 1 << 20  # bytes of a response body; more is a misbehaving server
 LONGEST_WAIT = 120.0  # seconds between two tries, whatever the server asks for
 _FIRST_WAIT = 0.5
+_PLAIN = "text"  # the kind of an answer's parts that is words
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def text_of(value: Any) -> str | None:
         TypeError: it is none.
     """
     if isinstance(value, list):
-        return " ".join(text_of(part["text"]) or "" for part in value if part["type"] == "text")
+        return " ".join(text_of(part["text"]) or "" for part in value if part["type"] == _PLAIN)
     if value is not None and not isinstance(value, str):
         raise TypeError("text expected")
     return value

@@ -12,6 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from legible.languages.base import Claim, Family, Parsed, Polarity
+from legible.languages.surface import GAP
 
 TAIL_KINDS = ("last", "last2", "last3")
 """The words just before, and with, the read token: always the final statement, newest word last."""
@@ -20,8 +21,6 @@ FAMILIES: dict[str, Family] = {
     "next": "next",
     **dict.fromkeys((*TAIL_KINDS, "quote", "sentence", "story", "surprise"), "now"),
 }
-GAP = "_"
-NEW_LINE = "/"
 
 OPEN_WORDINGS: dict[str, tuple[str, ...]] = {
     "about": ("About {}.", "The story of {}."),

@@ -27,9 +27,10 @@ from legible.languages.base import Claim, Fact, Language, Parsed, Row, unquoted
 from legible.languages.facts import english
 from legible.languages.facts.english import GROUPS, LIST_KINDS, SEEN, TAIL_KINDS, statement, tail_statement
 from legible.languages.facts.held_out import HELD_OUT
-from legible.languages.facts.lexicon import BEINGS, COMMON, FEELINGS, PLACES, PRONOUNS, THINGS
+from legible.languages.facts.lexicon import BEINGS, FEELINGS, PLACES, PRONOUNS, THINGS
 from legible.languages.facts.plain import spelled_out
-from legible.languages.facts.text import Word, analyse, last_chunks, piece_value, plain, words_between
+from legible.languages.facts.text import Word, analyse, words_between
+from legible.languages.surface import COMMON, last_chunks, piece_value, plain
 
 COMPANIONS = {"cast": {"about", "named"}, "topic": {"being", "place", "mood"}}
 """Set-valued kinds have no probe: under a limit they are stated where a probe finds one of these."""

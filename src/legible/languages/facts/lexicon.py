@@ -3,6 +3,8 @@
 Plain data. A list decides what a fact is about ("the last feeling word so far"), never whether it is true.
 """
 
+from legible.languages.surface import COMMON
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -48,25 +50,6 @@ PRONOUNS = {
     }.items()
     for word in forms.split()
 }
-_SMALL = (
-    "a an the this that these those i you he she it we they me him her us them my your his its our their mine "
-    "yours hers ours theirs myself yourself himself herself itself themselves who whom whose which what when "
-    "where why how and or but nor so yet if then than because while until unless although though as since before "
-    "after at by for from in into of off on onto out over to up with without about above across against along "
-    "among around behind below beneath beside between beyond down during except inside like near outside past "
-    "through toward towards under upon within am is are was were be been being do does did done doing have has "
-    "had having can could may might must shall should will would not no yes oh ah hey hi hello ok okay please "
-    "thank thanks here there now soon again also always never ever once just only even still too very really "
-    "quite much many more most some any all each every both few other another such same own one two three four "
-    "five first last next new let lets get got go goes going went gone come came coming say says said saying tell "
-    "told ask asked make made take took put see saw know knew think thought want wanted look looked suddenly "
-    "finally eventually maybe perhaps however meanwhile later day time way thing things lot lots something "
-    "anything nothing everything someone anyone everyone nobody somebody mr mrs ms dr st don't didn't doesn't "
-    "can't couldn't won't wouldn't isn't wasn't aren't weren't i'm you're it's that's let's there's i'll we'll "
-    "he's she's they're what's end little big good back able"
-)
-COMMON = _words(_SMALL)
-"""Words that carry no topic of their own."""
 NOT_NAMES = (
     COMMON
     | FEELINGS

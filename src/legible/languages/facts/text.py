@@ -1,4 +1,4 @@
-"""What a plain text shows without any model: words, names, sentences, quotations, and tokenizer pieces as words.
+"""What a plain text shows without any model: words, names, sentences and quotations.
 
 Offsets are characters of the document. Definitions, not guesses: a *name* is a capitalised word that somewhere in
 the document stands inside a sentence (or at least twice at the head of one) and nowhere in lower case; a *quotation*
@@ -11,12 +11,10 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from legible.languages.facts.english import GAP, NEW_LINE
 from legible.languages.facts.lexicon import NOT_NAMES
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][a-z]+)?")
 _SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)[.!?]+[\"”'’)]*|\n\s*\n")
-_LONGEST_CHUNK = 24
 
 
 @dataclass(frozen=True)
@@ -86,29 +84,6 @@ def words_between(text: str, start: int, end: int) -> frozenset[str]:
     return frozenset(
         word.lower for word in read.words[first : bisect_left(read.word_ends, end) + 1] if word.start < end
     )
-
-
-def last_chunks(prefix: str, n: int) -> list[str]:
-    """The last n stretches of a text between spaces; a line break stands for itself, as `/`."""
-    return prefix[-400:].replace("\n", f" {NEW_LINE} ").split()[-n:]
-
-
-def plain(chunk: str) -> str:
-    """A chunk as the language writes it: at most its last 24 characters, the gap sign never by itself."""
-    return "-" if chunk == GAP else chunk[-_LONGEST_CHUNK:]
-
-
-def piece_value(piece: str) -> str:
-    """A tokenizer's piece as a word: `-ing` continues a word, `/` is a line break, empty when nothing can be shown.
-
-    Accepts the raw pieces of common tokenizers (`▁the`, `Ġthe`, `<0x0A>`) and decoded text (` the`).
-    """
-    piece = piece.replace("<0x0A>", "\n").replace("Ċ", "\n")
-    if "\n" in piece:
-        return NEW_LINE
-    head = piece[:1] in ("▁", "Ġ", " ")
-    word = "".join(piece.replace("▁", " ").replace("Ġ", " ").split())
-    return word if head or not word[:1].isalnum() else f"-{word}"
 
 
 def _bare(word: str) -> str:

@@ -12,6 +12,7 @@ from legible.data.capture import Progress, capture, store_header
 from legible.data.store import Store
 from legible.data.writer import store_identity
 from legible.documents import Document
+from legible.engines.continuations import speaker
 from legible.errors import UsageError
 from legible.evaluate.sample import Sample
 from legible.identity import Identity, claim, finish
@@ -53,7 +54,8 @@ class Capture:
         tokens = self.config.batch_tokens
         fewer = [(f"--batch-tokens {n}", self.bytes(n)) for n in (tokens // 2, tokens // 4, tokens // 8) if n]
         check_memory(f"capturing with --batch-tokens {tokens}", self.bytes(tokens), self.target.device, fewer)
-        store = capture(self.target, self.documents, self.config, out, progress=progress)
+        said = speaker(self.target, self.config)
+        store = capture(self.target, self.documents, self.config, out, progress=progress, speaker=said)
         if not len(store):
             raise UsageError(
                 f"none of {len(self.documents)} documents has a token at position {self.config.min_pos} or later.\n"

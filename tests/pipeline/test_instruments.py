@@ -192,16 +192,16 @@ TEXT = "The cat sat on the mat."
 
 @pytest.mark.parametrize("method", sorted(INSTRUMENTS))
 def test_a_model_directory_is_read_without_training(legible, model_dir, method):
-    done = legible("read", str(model_dir), TEXT, "--method", method, "--layer", "1", "--positions", "0,8:11", "--json")
+    done = legible("read", str(model_dir), TEXT, "--method", method, "--layer", "1", "--positions", "0,1:4", "--json")
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert done.code == 0
-    assert [row["pos"] for row in rows] == [0, 8, 9, 10]
+    assert [row["pos"] for row in rows] == [0, 1, 2, 3]
     assert "early_position" in rows[0]["flags"]
     assert "early_position" not in rows[1]["flags"]
     target = Target.load(str(model_dir))
     ids = torch.tensor([target.encode(TEXT).ids])
     stream = target.streams(ids, torch.ones_like(ids), (1,))[1][0]
-    assert [row["explanation"] for row in rows] == make_instrument(method, target, 1).read(stream[[0, 8, 9, 10]])
+    assert [row["explanation"] for row in rows] == make_instrument(method, target, 1).read(stream[[0, 1, 2, 3]])
     for row in rows:
         assert (row["layer"], row["direction_mse"], row["fve_token"]) == (1, None, None)
         assert row["norm"] == pytest.approx(float(stream[row["pos"]].norm()), rel=1e-4)

@@ -13,7 +13,6 @@ import torch
 from legible.config import AUTO, Placement
 from legible.contract import read_contract
 from legible.contract.schema import ModelContract
-from legible.data.capture import RECENT_TOKENS
 from legible.errors import UsageError
 from legible.instruments import Instrument, LogitLens, make_instrument
 from legible.languages.base import parsed_by
@@ -131,7 +130,7 @@ class ZeroShotReader:
         stream = target.streams(ids, torch.ones_like(ids), (layer,))[layer][0].cpu()
         pieces = list(target.tokenizer.convert_ids_to_tokens(encoded.ids))
         norms = stream.norm(dim=-1)
-        flags = text_flags(encoded, pieces, norms, RECENT_TOKENS)
+        flags = text_flags(encoded, pieces, norms, 1)  # nothing was trained: only a first token has no context
         readings = []
         for pos, written in zip(chosen, self.instrument.read(stream[chosen]), strict=True):
             start, end = encoded.offsets[pos]

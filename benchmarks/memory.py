@@ -73,13 +73,10 @@ def measured(work: str, rows: int, steps: int, out: Path) -> dict[str, float]:
 
 
 class Peak:
-    """The largest resident memory of these kinds between entering and leaving."""
-
-    def __init__(self, *fields: str) -> None:
-        self._fields = fields or ("RssAnon",)
+    """The largest RssAnon between entering and leaving."""
 
     def __enter__(self) -> "Peak":
-        self.mib = resident_mib(*self._fields)
+        self.mib = resident_mib("RssAnon")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -91,12 +88,12 @@ class Peak:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.02):
-            self.mib = max(self.mib, resident_mib(*self._fields))
+            self.mib = max(self.mib, resident_mib("RssAnon"))
 
 
-def resident_mib(*fields: str) -> float:
+def resident_mib(field: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
-    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith(fields))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def capture_task(rows: int, out: Path) -> Callable[[], object]:

@@ -1,5 +1,6 @@
 """Chats with a target: labelled, the model's own words, and the same bytes after an interruption."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ CONFIG = ChatConfig(count=20, reply_tokens=6, seed=3)
 
 @pytest.fixture(scope="module")
 def target() -> Target:
-    found = tiny("llama")
+    found = copy.deepcopy(tiny("llama"))  # others share it
     found.model.config.max_position_embeddings = found.context = 512
     found.tokenizer.chat_template = TEMPLATE
     torch.manual_seed(5)

@@ -18,10 +18,9 @@ FILES: dict[str, dict[str, bytes]] = {}  # repository -> its files
 
 JOB = """
 import sys
-from pathlib import Path
 from legible.errors import LegibleError
 from legible.models import fetching, named
-from legible.models.local import local
+from legible.models.loading import here
 from legible.models.named import HubFile, NamedTarget
 for name in sys.argv[1:]:
     try:
@@ -31,7 +30,7 @@ for name in sys.argv[1:]:
                                  licence="", terms=None, parts=(), hub=HubFile("owner/one", "main", "tiny.gguf"))
             print("got", fetching.fetch(target, "hub").stat().st_size)
         else:
-            print("found", sorted(path.name for path in Path(local(name)).iterdir()))
+            print("found", sorted(path.name for path in here(name, {})[0].iterdir()))
     except LegibleError as error:
         print("refused", str(error).replace("\\n", " / "))
 """
@@ -107,11 +106,11 @@ def test_files_of_the_hub_are_targets_and_several_are_listed_to_choose_from(hub,
     )
     assert "model.safetensors" in chosen
     assert "the repository has no file c.gguf" in missing
-    assert "the hub gives no such model" in unknown
+    assert "the hub has no such repository" in unknown
     assert got == f"got {len(data)}"
     assert f"what came has the sha256 {sha256}, expected {'0' * 64}" in other
 
     kept, nothing, fetched = run(tmp_path, hub, "owner/one", "owner/other", f"get:{'0' * 64}:9", HF_HUB_OFFLINE="1")
     assert "config.json" in kept
-    assert "the hub gives no such model" in nothing
+    assert "HF_HUB_OFFLINE is set and the cache" in nothing
     assert "the hub does not give tiny.gguf of owner/one" in fetched

@@ -90,7 +90,8 @@ def test_facts_do_not_look_ahead_except_for_what_counts_as_a_name(row: Row, rest
 
     changed = row_at(f"{row.prefix} {rest}", row.char_end, predictions=row.predictions, surprise=row.surprise)
     whole = row_at(f"{row.prefix} ", row.char_end, predictions=row.predictions, surprise=row.surprise)
-    assert "\n\n" in row.prefix + rest or blind(changed) == blind(whole)
+    broken = re.search(r"\n\s*\n", f"{row.prefix} {rest}")  # a line of spaces may become a break of paragraphs
+    assert broken or blind(changed) == blind(whole)
 
 
 def values(row: Row) -> dict[str, tuple[str, ...]]:

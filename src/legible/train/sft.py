@@ -22,7 +22,7 @@ from legible.fileio import write_directory
 from legible.identity import is_finished
 from legible.injection import Injection
 from legible.languages.base import Language
-from legible.models.placement import trained_at
+from legible.models.placement import refuse_quantized, trained_at
 from legible.models.reconstructor import Reconstructor
 from legible.models.roles import shared_roles
 from legible.models.target import Target
@@ -95,16 +95,24 @@ def warm_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> t
     """Both roles as the warm start in `folder` left them, still trainable: with adapters, the same adapters.
 
     Raises:
-        UsageError: `folder` holds no finished warm start.
+        UsageError: `folder` holds no finished warm start; or it has adapters, and the target is quantized.
     """
     if not is_finished(folder):
         raise UsageError(f"no finished warm start in {folder}.\n  Run `legible sft` first.")
     if config.adapter is None:
         return merged_roles(config, target, folder)
+    _refuse_quantized(target)
     roles = shared_roles(target, layer, injection_of(config), config.adapter, seed=config.seed)
     for name, role in zip(("av", "ar"), roles, strict=True):
         put_trained(role, load_file(folder / ADAPTER_FILE.format(name)))
     return roles
+
+
+def _refuse_quantized(target: Target) -> None:
+    """What is trained here is saved as whole models in the end, which quantized weights cannot become."""
+    refuse_quantized(
+        target.model, "a training was asked for", "Train adapters over --dtype bfloat16 instead: --adapter-rank 16."
+    )
 
 
 def merged_roles(config: SFTConfig, target: Target, folder: Path) -> tuple[Verbalizer, Reconstructor]:
@@ -139,11 +147,12 @@ def train_sft(
         language: puts the reconstructor's texts in other words (`config.paraphrase`).
 
     Raises:
-        UsageError: no taught rows, or paraphrases without a language.
+        UsageError: no taught rows, paraphrases without a language, or a quantized target.
         NotEnoughMemoryError: it does not fit beside the target.
         TrainingError: only non-finite gradients, or a full disk.
     """
     check_rewording(config.paraphrase, language, "sft.paraphrase")
+    _refuse_quantized(target)
     check_sft(config, target, layer)
     av = verbalizer_training(config, target, layer, store, teach_file)
     _train("av", av, config, out, made_by)

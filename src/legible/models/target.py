@@ -65,7 +65,7 @@ class Target:
         self.bos_id: int | None = tokenizer.bos_token_id
         self.end_ids = end_ids(model, tokenizer)
         self._sha256: str | None = None
-        self._revision: str | None = None
+        self._source: tuple[str, str | None] = name, None  # where its files are, whatever it is called later
         self._stopped: dict[int, Arch] = {}  # layer -> the model that ends there, sharing the weights
 
     @classmethod
@@ -92,7 +92,7 @@ class Target:
         model = load_pretrained(AutoModelForCausalLM, name, place=place, **options)
         tokenizer = load_tokenizer(name, model, **options)
         target = cls(model, tokenizer, name)
-        target._revision = revision
+        target._source = name, revision
         return target
 
     @property
@@ -161,7 +161,7 @@ class Target:
         Raises:
             UsageError: loaded in fewer bits, and the files name their weights otherwise than the model does.
         """
-        if self._sha256 is None and self.precision != FULL and (files := stored_tensors(self.name, self._revision)):
+        if self._sha256 is None and self.precision != FULL and (files := stored_tensors(*self._source)):
             self._sha256 = stored_sha256(self.model, files)
             if self._sha256 is None:
                 raise UsageError(

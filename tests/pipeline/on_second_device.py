@@ -97,8 +97,8 @@ def joint(folder: Path) -> Any:
 
 def trained(folder: Path, config: RLConfig, space: str | None) -> Any:
     """One step of joint training."""
-    target, store = Target.load(str(folder / "target")), Store.open(folder / "store")
-    verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, folder / "sft")
+    target, store = Target.load(str(started(folder) / "target")), Store.open(started(folder) / "store")
+    verbalizer, reconstructor = warm_roles(jobs.SFT, target, jobs.LAYER, started(folder) / "sft")
     columns = TokenColumns.of(store.token_ids, store.prev_token_ids, store.pos)
     lookup = TokenLookup.fit(store.vectors(range(len(store)), jobs.LAYER), columns, store.doc_ids)
     known = Knowledge(LANGUAGE, lookup, target)
@@ -109,14 +109,19 @@ def trained(folder: Path, config: RLConfig, space: str | None) -> Any:
 
 
 def preference(folder: Path) -> Any:
-    store = Store.open(folder / "store")
-    roles = warm_roles(jobs.SFT, Target.load(str(folder / "target")), jobs.LAYER, folder / "sft")
+    store = Store.open(started(folder) / "store")
+    roles = warm_roles(jobs.SFT, Target.load(str(started(folder) / "target")), jobs.LAYER, started(folder) / "sft")
     config = PreferConfig(rows=16, samples=3, max_tokens=16, batch=4, length_window=1.0, length_balance=1.0)
     pairs = pick_pairs(
         Sampler(config, make_engine(roles[0]), roles[1], store, jobs.LAYER, LANGUAGE).explain(range(16)), config
     )
     step = PreferenceTrainer(config, roles[0], pairs[0], store, jobs.LAYER, reference_copy(roles[0])).step(0)
     return {name: value for name, value in step.items() if isinstance(value, float)}
+
+
+def started(folder: Path) -> Path:
+    """The folder of the warm start that both devices go on from: theirs differ in the last bits."""
+    return folder.parent / "here"
 
 
 def losses(path: Path) -> list[float]:

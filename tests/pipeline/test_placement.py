@@ -7,8 +7,9 @@ import pytest
 import torch
 import train_jobs as jobs
 from families import CONFIGS, tiny
+from safetensors.torch import load_file, save_file
 
-from legible.config import AdapterConfig, Placement, RunConfig, validated
+from legible.config import AdapterConfig, CaptureConfig, Placement, RunConfig, validated
 from legible.data.capture import store_header
 from legible.errors import ConfigError, UsageError
 from legible.injection import Injection
@@ -21,6 +22,7 @@ from legible.reading.opening import load_checkpoint
 from legible.reading.reader import load
 from legible.recipes import resolve
 from legible.recipes.stages.training import SFT
+from legible.train.sft import train_sft
 
 TEXT = "Pavel kept a hammer in the pocket."
 HALVES = ("bfloat16", "float16")
@@ -87,12 +89,12 @@ def test_a_pair_in_sixteen_bits_reads_with_the_same_scores(dtype):
 
 def test_a_target_in_fewer_bits_has_the_checksum_of_its_weights_on_disk(folder):
     name = str(folder / "target")
-    assert Target.load(name, place=at("bfloat16")).sha256() == Target.load(name).sha256()
+    half = Target.load(name, place=at("bfloat16"))
+    half.name = "called otherwise"
+    assert half.sha256() == Target.load(name).sha256()
 
 
 def test_a_checksum_that_the_files_cannot_give_is_an_error(folder, tmp_path):
-    from safetensors.torch import load_file, save_file
-
     for file in (folder / "target").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     target = Target.load(str(tmp_path), place=at("bfloat16"))
@@ -111,17 +113,11 @@ def test_a_calibrator_does_not_speak_in_another_precision():
 def test_the_default_is_no_part_of_an_identity_and_fewer_bits_are(folder, store):
     plain, half = (Target.load(str(folder / "target"), place=at(name)) for name in ("float32", "bfloat16"))
     assert precision_part(plain.model) == {}
-    assert "precision" not in store_header(plain, jobs_capture()).origin
-    assert store_header(half, jobs_capture()).origin["precision"] == "bfloat16"
+    assert "precision" not in store_header(plain, CaptureConfig(layers=(jobs.LAYER,))).origin
+    assert store_header(half, CaptureConfig(layers=(jobs.LAYER,))).origin["precision"] == "bfloat16"
     stages = [SFT.alone(one, jobs.LAYER, store, folder / "teach.jsonl", jobs.SFT) for one in (plain, half)]
     assert "precision" not in stages[0].identity().plain
     assert stages[1].identity().plain["precision"] == "bfloat16"
-
-
-def jobs_capture():
-    from legible.config import CaptureConfig
-
-    return CaptureConfig(layers=(jobs.LAYER,))
 
 
 def test_a_run_is_named_by_its_precision_and_not_by_its_device():
@@ -194,3 +190,12 @@ def test_a_scan_records_where_it_ran_only_if_that_was_chosen(legible):
     plain, half = (json.loads(legible(*given, *more).out) for more in ((), ("--dtype", "bfloat16")))
     assert "placement" not in plain
     assert half["placement"] == {"device": "cpu", "precision": "bfloat16"}
+
+
+@needs_bitsandbytes
+def test_a_warm_start_over_quantized_weights_is_refused_before_it_begins(folder, store, tmp_path):
+    target = Target.load(str(folder / "target"), place=at("float32", "8bit"))
+    adapted = jobs.SFT.model_copy(update={"adapter": AdapterConfig(rank=2)})
+    with pytest.raises(UsageError, match="a training was asked for, but the weights are held in 8bit"):
+        train_sft(adapted, target, jobs.LAYER, store, folder / "teach.jsonl", tmp_path / "sft", made_by="test")
+    assert not (tmp_path / "sft").exists()

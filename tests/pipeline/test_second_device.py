@@ -9,11 +9,7 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).with_name("on_second_device.py")
-CLOSE, TRAINED = 1e-3, 0.25  # kernels round otherwise there, and a sample or a small gradient then goes another way
-PARTS = {
-    "capturing": CLOSE, "pretraining": CLOSE, "reading": CLOSE, "instruments": CLOSE, "steering": CLOSE,
-    "warm_start": TRAINED, "joint": TRAINED, "preference": TRAINED,
-}  # fmt: skip
+PARTS = ("capturing", "pretraining", "warm_start", "joint", "preference", "reading", "instruments", "steering")
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +24,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_answers_the_same_on_another_device(answers: dict[str, dict[str, Any]], part: str) -> None:
-    there, here = flat(answers[part]["there"]), flat(answers[part]["here"])
-    assert list(there) == list(here)
-    for place, expected in here.items():
-        close = pytest.approx(expected, rel=PARTS[part], abs=1e-2) if isinstance(expected, float) else expected
-        assert there[place] == close, place
+    there, here = (flat(answers[part][where]) for where in ("there", "here"))
+    assert words(there) == words(here)
+    assert numbers(there) == pytest.approx(numbers(here), rel=1e-2, abs=1e-3)  # tens of steps apart in the last bits
 
 
 def test_the_device_refuses_what_was_left_behind() -> None:
@@ -46,6 +40,14 @@ def test_the_device_refuses_what_was_left_behind() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SCRIPT.parent)
     assert done.returncode == 1
     assert "tensors of both devices" in done.stderr
+
+
+def words(found: dict[str, Any]) -> dict[str, Any]:
+    return {path: one for path, one in found.items() if not isinstance(one, float)}
+
+
+def numbers(found: dict[str, Any]) -> dict[str, float]:
+    return {path: one for path, one in found.items() if isinstance(one, float)}
 
 
 def flat(value: Any) -> dict[str, Any]:

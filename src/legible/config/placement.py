@@ -21,7 +21,8 @@ class Placement(Section):
         description="number format of the weights; auto: float32, on a card bfloat16 for what is stored so",
     )
     quantize: Literal["none", "8bit", "4bit"] = Field(
-        "none", description="hold frozen weights in 8 or 4 bits (bitsandbytes): less memory, other activations"
+        "none",
+        description="weights that are only read in 8 or 4 bits (bitsandbytes): less memory, other activations",
     )
 
     @field_validator("device")

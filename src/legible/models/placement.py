@@ -147,7 +147,7 @@ def trainable_copy(model: M) -> M:
         UsageError: the model is quantized.
     """
     refuse_quantized(
-        model, "full fine-tuning was asked for", "Train adapters on it: --adapter-rank 16. Or leave --quantize out."
+        model, "full fine-tuning was asked for", "Train adapters over --dtype bfloat16 instead: --adapter-rank 16."
     )
     return nn.Module.to(copy.deepcopy(model), torch.float32)
 

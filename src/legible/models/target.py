@@ -22,7 +22,7 @@ from legible.models.arch import Arch, check_layer, check_rows, sharing_copy
 from legible.models.loading import end_ids, here, load_pretrained, load_tokenizer
 from legible.models.named import own_name
 from legible.models.place import one_line
-from legible.models.placement import FULL, precision_of
+from legible.models.placement import FULL, is_quantized, precision_of
 from legible.models.stored import stored_sha256, stored_tensors
 
 _TOLERANCE = {"float32": 1e-3, "float16": 1e-2}  # of the stream's own norm: float32 batches differ by about 1e-6,
@@ -199,9 +199,13 @@ class Target:
         try:
             plain = witness(input_ids=ids, output_hidden_states=True, use_cache=False)
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            cause = (
+                "an impossible number in its config.json. Copy it from the original again."
+                if not is_quantized(self.model)
+                else "a width that is no multiple of 64, which 4-bit weights need. Choose --quantize 8bit or none."
+            )
             raise UnsupportedModelError(
-                f"{self.name} cannot read {length} tokens: {one_line(error)}\n"
-                "  The usual cause is an impossible number in its config.json. Copy it from the original again."
+                f"{self.name} cannot read {length} tokens: {one_line(error)}\n  The usual cause is {cause}"
             ) from error
         padded = torch.cat([ids, ids[:, :1]], 1) if length < self.context else ids
         mask = (torch.arange(padded.shape[1], device=self.device) < length).long().unsqueeze(0)

@@ -25,7 +25,7 @@ from legible.languages.base import Language
 from legible.models import roles
 from legible.models.arch import check_blocks
 from legible.models.outputs import corpus_ids
-from legible.models.placement import trained_at
+from legible.models.placement import refuse_quantized, trained_at
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
@@ -115,11 +115,20 @@ def warm_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> t
     """Both roles as the warm start in `folder` left them, ready to be trained on.
 
     Raises:
-        UsageError: `folder` holds no finished warm start.
+        UsageError: `folder` holds no finished warm start; or it has adapters, and the target is quantized.
     """
     if not is_finished(folder):
         raise UsageError(f"no finished warm start in {folder}.\n  Run `legible sft` first.")
+    if config.adapter is not None:
+        _refuse_quantized(target)
     return saved_roles(config, target, layer, folder)
+
+
+def _refuse_quantized(target: Target) -> None:
+    """Weights in 8 or 4 bits are read, not trained on."""
+    refuse_quantized(
+        target.model, "a training was asked for", "Train adapters over --dtype bfloat16 instead: --adapter-rank 16."
+    )
 
 
 def saved_roles(config: SFTConfig, target: Target, layer: int, folder: Path) -> tuple[Verbalizer, Reconstructor]:
@@ -155,11 +164,12 @@ def train_sft(
         language: puts the reconstructor's texts in other words (`config.paraphrase`).
 
     Raises:
-        UsageError: no taught rows, or paraphrases without a language.
+        UsageError: no taught rows, paraphrases without a language, or a quantized target.
         NotEnoughMemoryError: it does not fit beside the target.
         TrainingError: only non-finite gradients, or a full disk.
     """
     check_rewording(config.paraphrase, language, "sft.paraphrase")
+    _refuse_quantized(target)
     check_sft(config, target, layer)
     av = verbalizer_training(config, target, layer, store, teach_file)
     _train("av", av, config, out, made_by)

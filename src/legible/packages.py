@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from legible.errors import LegibleError
 from legible.fileio import cache_dir, file_sha256, write_atomic, write_directory
@@ -44,7 +45,7 @@ class Wheel:
     @property
     def is_here(self) -> bool:
         """Whether something was taken out of it, or it was downloaded, before."""
-        return self.folder.is_dir() or _found(cache_dir() / "wheels", self) is not None
+        return self.folder.is_dir() or _found(_wheels(), self) is not None
 
     @property
     def folder(self) -> Path:
@@ -85,13 +86,34 @@ def folder(wheel: Wheel, name: str) -> Path:
     return path
 
 
-def download(wheel: Wheel) -> Path:
+class Pinned(Protocol):
+    """A package of known bytes."""
+
+    @property
+    def package(self) -> str:
+        """Its name on an index."""
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its wheel."""
+
+
+def download(wheel: Pinned, place: Path | None = None, *, otherwise: str = "") -> Path:
     """The wheel, kept from an earlier try or downloaded now; pip refuses other bytes.
+
+    Args:
+        wheel: which.
+        place: the folder that keeps it; absent: one of the cache.
+        otherwise: what else a user may do, as the end of a message.
 
     Raises:
         FetchError: no pip, no network, or other bytes.
     """
-    place = cache_dir() / "wheels"
+    place = place or _wheels()
     place.mkdir(parents=True, exist_ok=True)
     kept = _found(place, wheel)
     if kept is not None:
@@ -99,20 +121,36 @@ def download(wheel: Wheel) -> Path:
     asked = place / f".{wheel.package}.txt"
     asked.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--quiet", "--no-deps"]
-    how = ["--only-binary=:all:", "--require-hashes", "--dest", str(place), "--requirement", str(asked)]
+    how = ["--retries=2", "--only-binary=:all:", "--require-hashes", "--dest", str(place), "--requirement", str(asked)]
     done = subprocess.run([*pip, *how], capture_output=True, text=True, check=False)
     asked.unlink(missing_ok=True)
     fetched = _found(place, wheel)
     if fetched is None:
-        reason = " ".join(" ".join(done.stderr.splitlines()[-2:]).split())[:400]
-        raise FetchError(
-            f"pip could not download {wheel.package} {wheel.version}: {reason}\n"
-            "  The usual cause is no network, no pip, or an index without this package. Run the same command again."
-        )
+        raise FetchError(_why(wheel, done.stderr, otherwise))
     return fetched
 
 
-def _found(place: Path, wheel: Wheel) -> Path | None:
+def _why(wheel: Pinned, said: str, otherwise: str) -> str:
+    lines = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
+    reason = " ".join(" ".join(lines or said.splitlines()[-1:]).split())[:400]
+    if "No module named pip" in said:
+        return f"this Python has no pip, which downloads packages: {reason}\n  Install it{otherwise}"
+    if "DO NOT MATCH" in said:
+        return (
+            f"the index serves another {wheel.package} {wheel.version} than the registered one: {reason}\n"
+            f"  Nothing of it was kept. Use another index{otherwise}"
+        )
+    return (
+        f"pip could not download {wheel.package} {wheel.version}: {reason}\n"
+        f"  The usual cause is no network, or an index without this package. Run the same command again{otherwise}"
+    )
+
+
+def _wheels() -> Path:
+    return cache_dir() / "wheels"
+
+
+def _found(place: Path, wheel: Pinned) -> Path | None:
     stem = f"{wheel.package.replace('-', '_')}-{wheel.version}-"
     return next((path for path in place.glob(f"{stem}*.whl") if file_sha256(path) == wheel.sha256), None)
 

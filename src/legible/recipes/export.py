@@ -147,9 +147,10 @@ def _refuse_misread(found: Checkpoint, pair: Pair, form: Form) -> None:
             read.template is None or read.special_tokens
         )
     if wrong := [reason for reason, holds in reasons.items() if holds]:
+        listed = "\n".join(f"  - {reason}" for reason in wrong)
         raise UsageError(
-            f"the form {form} has no place for {' or for '.join(wrong)}, and this pair has it: its readers would "
-            "compute something else.\n  Write it as --form merged or --form adapters."
+            f"the form {form} cannot hold this pair: its readers would compute something else. It has no place for\n"
+            f"{listed}\n  Write it as --form merged or --form adapters."
         )
 
 
@@ -164,7 +165,8 @@ def _whole(found: Checkpoint, pair: Pair, out: Path, form: Form, dtype: torch.dt
 
 
 def _kitft(found: Checkpoint, pair: Pair, out: Path, _form: Form, dtype: torch.dtype, _cut: bool) -> None:
-    contracts = contracts_of(*pair, found.contract.legible or LegibleExtra(), found.marker)
+    extra = (found.contract.legible or LegibleExtra()).model_copy(update={"calibrator": None})  # its file stays behind
+    contracts = contracts_of(*pair, extra, found.marker)
     roles: tuple[Verbalizer | Reconstructor, ...] = pair
 
     def write(folder: Path) -> None:

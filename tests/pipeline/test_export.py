@@ -11,9 +11,9 @@ import train_jobs as jobs
 from families import WIDTH, tiny, words
 from safetensors.torch import load_file, save_file
 from test_roles import unseen_stop
-from test_small_reader import shaken
+from test_small_reader import checkpoint, shaken
 
-from legible.contract import LegibleExtra, TargetRecord, check_contract, read_contract
+from legible.contract import check_contract, read_contract
 from legible.engines.local import LocalEngine
 from legible.errors import ContractError, UsageError
 from legible.injection import Injection
@@ -22,7 +22,7 @@ from legible.models.differences import OWN
 from legible.models.lora import LowRankHead, StopRowHead, merged_copy
 from legible.models.low_rank import low_rank
 from legible.models.roles import Shape, new_reconstructor, new_verbalizer, trainable_parameters
-from legible.reading.checkpoint import Checkpoint, save_checkpoint
+from legible.reading.checkpoint import Checkpoint
 from legible.reading.opening import load_checkpoint
 from legible.recipes.adapters import AdapterFolders, import_adapters
 from legible.recipes.export import export_checkpoint, summary_lines
@@ -49,15 +49,7 @@ def same(old: Checkpoint, new: Checkpoint) -> None:
 
 
 def pair_at(folder: Path, shape: Shape, family: str = "llama") -> Path:
-    target = tiny(family)
-    target.model.save_pretrained(folder / "base")
-    words().save_pretrained(folder / "base")
-    target.name = str(folder / "base")
-    roles = new_verbalizer(target, Injection(), shape), new_reconstructor(target, 1, shape)
-    for role in roles:
-        shaken(role)
-    extra = LegibleExtra(target=TargetRecord(id=target.name, sha256=target.sha256()), metrics={"fve": 0.5})
-    return save_checkpoint(folder / "pair", *roles, extra)
+    return checkpoint(folder, family, shape=shape, metrics={"fve": 0.5})[0]
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
@@ -254,7 +246,7 @@ def test_an_added_vector_is_not_released_as_a_replacing_one(tmp_path):
         (("--form", "merged", "--rank", "4", "--out", "{tmp}/out"), "--rank cuts differences"),
         (("--form", "adapters", "--rank", "0", "--out", "{tmp}/out"), "rank is 0"),
         (("--form", "adapters", "--dtype", "int4", "--out", "{tmp}/out"), "no number format 'int4'"),
-        (("--form", "merged", "--out", "{tmp}/pair"), "is there already"),
+        (("--form", "merged", "--out", "{tmp}/checkpoint"), "is there already"),
         (("--form", "merged", "--layer", "1", "--out", "{tmp}/out"), "--layer, --stage and --teach are for parquet"),
         (("--form", "parquet", "--rank", "4", "--out", "{tmp}/out"), "options of another form"),
         (("--form", "merged"), "name what is written once"),

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -201,7 +202,7 @@ def test_impossible_output_ids_are_refused(ids):
 # on disk
 
 
-def checkpoint(folder: Path, family: str = "llama", *, merged: bool = False, shape: Shape = SMALL):
+def checkpoint(folder: Path, family: str = "llama", *, merged: bool = False, shape: Shape = SMALL, **told: Any):
     target = tiny(family)
     target.model.save_pretrained(folder / "base")
     words().save_pretrained(folder / "base")
@@ -209,7 +210,7 @@ def checkpoint(folder: Path, family: str = "llama", *, merged: bool = False, sha
     roles = new_verbalizer(target, Injection(), shape), new_reconstructor(target, 1, shape)
     for role in roles:
         shaken(role)
-    extra = LegibleExtra(target=TargetRecord(id=target.name, sha256=target.sha256()))
+    extra = LegibleExtra(target=TargetRecord(id=target.name, sha256=target.sha256()), **told)
     return save_checkpoint(folder / "checkpoint", *roles, extra, merged=merged), roles
 
 

@@ -7,11 +7,20 @@ import pytest
 import torch
 from capture_jobs import CONFIG, documents, tiny_target
 from families import CONFIGS, tiny
+from transformers import DynamicCache
 
 from legible.config import CaptureConfig
+from legible.data.batches import pad
 from legible.data.capture import capture
 from legible.data.store import Store
-from legible.engines.continuations import continue_at, continue_prompts, continue_text, speaker, texts_behind
+from legible.documents import Document
+from legible.engines.continuations import (
+    continue_beginnings,
+    continue_prompts,
+    continue_text,
+    speaker,
+    texts_behind,
+)
 from legible.errors import ConfigError, UsageError
 from legible.languages.base import ENDED
 from legible.reading.rows import rows_of, with_continuations
@@ -38,9 +47,14 @@ def test_every_beginning_is_continued_as_if_it_stood_alone(family: str, temperat
     ids = torch.randint(4, 48, (40,), generator=generator).tolist()
     ends, stop_ids = [2, 17, 9, 39, 30], [5, 6, 7, 8]
     keys = [(7, end) for end in ends]
-    found = continue_at(
-        target, ids, ends, samples=3, max_tokens=12, temperature=temperature, keys=keys, stop_ids=stop_ids
-    )
+    cache = DynamicCache()
+    batch, mask = pad([ids, ids[:20], ids[:18]])
+    places = [(1, 2), (2, 17), (0, 9), (0, 39), (0, 30)]
+    logits = target.logits_at(batch, mask, *torch.tensor(places).T, cache=cache)
+    found = continue_beginnings(
+        target, cache, logits, places,
+        samples=3, max_tokens=12, temperature=temperature, keys=keys, stop_ids=stop_ids,
+    )  # fmt: skip
     for end, key, rows in zip(ends, keys, found, strict=True):
         alone = continue_text(target, ids[: end + 1], samples=3, max_tokens=12, temperature=temperature, key=key,
                               stop_ids=stop_ids)  # fmt: skip
@@ -52,16 +66,16 @@ def test_prompts_written_together_go_on_as_each_would_alone(family: str) -> None
     target = tiny(family)
     generator = torch.Generator().manual_seed(4)
     prompts = [torch.randint(4, 48, (length,), generator=generator).tolist() for length in (3, 20, 11)]
-    keys = [(1, 0, 0), (1, 1, 0), (1, 2, 0)]
+    keys = [(1, 0, 0), (1, 1, 0), (1, 2, 7)]
     found = continue_prompts(target, prompts, max_tokens=10, keys=keys, stop_ids=[5, 6])
-    alone = [continue_text(target, prompt, samples=1, max_tokens=10, key=key[:2], stop_ids=[5, 6])[0]
+    alone = [continue_text(target, prompt, samples=1, max_tokens=10, key=key, stop_ids=[5, 6])[0]
              for prompt, key in zip(prompts, keys, strict=True)]  # fmt: skip
     assert [row.ids for row in found] == alone
 
 
-def test_a_beginning_without_room_is_refused(target) -> None:
+def test_a_prompt_without_room_is_refused(target) -> None:
     with pytest.raises(UsageError, match="cannot continue 60 tokens by 5"):
-        continue_at(target, [1] * 60, [3, 59], samples=1, max_tokens=5, keys=[(0, 0)] * 2)
+        continue_prompts(target, [[1] * 4, [1] * 60], max_tokens=5, keys=[(0, 0)] * 2)
 
 
 def test_rows_hold_what_the_target_says_behind_them(target, store: Store) -> None:
@@ -87,9 +101,11 @@ def test_a_greedy_continuation_is_the_targets_own_and_says_where_it_ended(target
 
 
 def test_behind_the_last_tokens_of_a_full_context_nothing_is_said(target) -> None:
-    ids = [4] * target.context
-    said = speaker(target, AHEAD)(ids, [(10, "a"), (target.context - 1, "b")])  # type: ignore[misc]
-    assert [len(texts) for texts in said] == [2, 0]
+    text = "a " * target.context
+    encoded = target.encode(text)
+    rows = rows_of(Document("full", text), encoded.ids[: target.context], encoded.offsets[: target.context])
+    said = with_continuations(target, encoded.ids[: target.context], [rows[10], rows[-1]], AHEAD)
+    assert [len(row.continuations) for row in said] == [2, 0]
 
 
 def test_a_store_that_asks_for_none_says_nothing_of_them(target, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from legible.identity import claim, finish
 from legible.labels import Label, Mark
 from legible.models.target import Target
 
-CHUNK = 16
+CHUNK = 64
 TEMPERATURE = 0.7
 CHATS = Origin(
     "replies of the target itself to templated questions of this project",

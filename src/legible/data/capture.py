@@ -11,40 +11,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from legible.config import CaptureConfig
-from legible.data.batches import pad
 from legible.data.format import StoreHeader
+from legible.data.forward import Passage, Speaker, read
 from legible.data.positions import sample_positions, sentence_end_tokens
-from legible.data.predictions import batch_limit, token_texts, with_predictions
+from legible.data.predictions import token_texts
 from legible.data.store import Store
-from legible.data.writer import NewRow, StoreWriter
+from legible.data.writer import StoreWriter
 from legible.documents import Document
 from legible.errors import UsageError
 from legible.labels import to_json
 from legible.models.placement import precision_part
 from legible.models.target import Encoded, Target
 
-RECENT_TOKENS = 8
 LONG_TOKEN = 16  # characters a token rarely has
 CUT_MARGIN = 32  # a cut text may be split otherwise in its last tokens only
 Progress = Callable[[int, int], None]
 """Called with (documents read, rows captured) after every forward pass."""
-Speaker = Callable[[Sequence[int], Sequence[tuple[int, str]]], list[tuple[str, ...]]]
-"""What the target would say behind some tokens of a document, by its ids and (position, text up to it) of each."""
-
-
-@dataclass(frozen=True)
-class _Passage:
-    """An encoded document and the tokens of it that are read."""
-
-    document: Document
-    ids: list[int]
-    offsets: list[tuple[int, int]]
-    positions: list[int]
 
 
 @dataclass(frozen=True)
@@ -75,7 +58,7 @@ class _Progress:
 class _Group:
     """The documents of one shard."""
 
-    passages: list[_Passage] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
     rows: int = 0
     progress: _Progress = _Progress()
 
@@ -120,7 +103,7 @@ def capture(
         writer.write_token_texts(token_texts(target))
     for group in _groups(target, stream, config, done):
         report = _reporter(progress, group, writer.rows)
-        rows, vectors = _read(target, group.passages, config, report, speaker if config.continuations else None)
+        rows, vectors = read(target, group.passages, config, report, speaker if config.continuations else None)
         done = group.progress
         state = {"digest": done.digest, "counts": done.counts}
         writer.append([passage.document for passage in group.passages], rows, vectors, state)
@@ -194,7 +177,7 @@ def _groups(target: Target, stream: Iterator[Document], config: CaptureConfig, d
         yield group
 
 
-def _encode(target: Target, document: Document, config: CaptureConfig) -> tuple[_Passage, bool]:
+def _encode(target: Target, document: Document, config: CaptureConfig) -> tuple[Passage, bool]:
     """The document cut to the tokens that the target may see, and whether that cut anything off."""
     limit = min(config.max_tokens, target.context)
     encoded = _encode_start(target, document.text, limit)
@@ -202,13 +185,13 @@ def _encode(target: Target, document: Document, config: CaptureConfig) -> tuple[
     ids, offsets = encoded.ids[:limit], encoded.offsets[:limit]
     textual = [i for i, (start, end) in enumerate(offsets) if end > start]
     if not textual:
-        return _Passage(document, [], [], []), truncated
+        return Passage(document, [], [], []), truncated
     if truncated:  # a book's later chapters are of no use in the store
         document = replace(document, text=document.text[: offsets[textual[-1]][1]])
     ends = sentence_end_tokens(document.text, offsets)
     positions = sample_positions(document.doc_id, textual[-1] + 1, config, ends)
     needed = positions[-1] + 1 if positions else 0  # causal: later tokens cannot matter
-    return _Passage(document, ids[:needed], offsets[:needed], positions), truncated
+    return Passage(document, ids[:needed], offsets[:needed], positions), truncated
 
 
 def _encode_start(target: Target, text: str, limit: int) -> Encoded:
@@ -231,76 +214,3 @@ def _reporter(progress: Progress | None, group: _Group, rows_before: int) -> Cal
             progress(first + passages, rows_before + rows)
 
     return report
-
-
-def _read(
-    target: Target,
-    passages: list[_Passage],
-    config: CaptureConfig,
-    report: Callable[[int, int], None],
-    speaker: Speaker | None,
-) -> tuple[list[NewRow], dict[int, Tensor]]:
-    """Rows and vectors of one shard, in document order."""
-    starts = np.cumsum([0, *(len(passage.positions) for passage in passages)]).tolist()
-    rows = [row for i, passage in enumerate(passages) for row in _rows(i, passage)]
-    vectors = {layer: torch.empty(len(rows), target.d_model) for layer in config.layers}
-    limit = batch_limit(target, config.batch_tokens) if config.predictions else config.batch_tokens
-    finished = finished_rows = 0
-    for batch in _batches([len(passage.ids) for passage in passages], limit):
-        ids, mask = pad([passages[i].ids for i in batch])
-        index = [starts[i] + k for i in batch for k in range(len(passages[i].positions))]
-        where = torch.tensor([b for b, i in enumerate(batch) for _ in passages[i].positions])
-        pos = torch.tensor([rows[i].pos for i in index])
-        streams, logits = _forward(target, ids, mask, config)
-        for layer, stream in streams.items():
-            vectors[layer][torch.tensor(index)] = stream[where, pos].float().cpu()
-        if logits is not None:
-            for i, row in zip(
-                index, with_predictions([rows[i] for i in index], logits, ids, where, config.predictions), strict=True
-            ):
-                rows[i] = row
-        if speaker is not None:
-            for i in batch:
-                mine = range(starts[i], starts[i + 1])
-                places = [(rows[n].pos, passages[i].document.text[: rows[n].char_end]) for n in mine]
-                for n, texts in zip(mine, speaker(passages[i].ids, places), strict=True):
-                    rows[n] = replace(rows[n], continuations=texts)
-        finished, finished_rows = finished + len(batch), finished_rows + len(index)
-        report(finished, finished_rows)
-    return rows, vectors
-
-
-def _forward(
-    target: Target, ids: Tensor, mask: Tensor, config: CaptureConfig
-) -> tuple[dict[int, Tensor], Tensor | None]:
-    """The streams, stopping after the deepest layer, or one full pass where predictions are wanted too."""
-    if not config.predictions:
-        return target.streams(ids, mask, config.layers), None
-    with target.arch.recording(config.layers) as streams:
-        logits = target.logits(ids, mask).cpu()
-    return streams, logits
-
-
-def _rows(number: int, passage: _Passage) -> Iterator[NewRow]:
-    for pos in passage.positions:
-        recent = [passage.offsets[i] for i in range(max(0, pos - RECENT_TOKENS + 1), pos + 1)]
-        yield NewRow(
-            document=number,
-            pos=pos,
-            char_end=passage.offsets[pos][1],
-            recent_start=min(start for start, end in recent if end > start),
-            token_id=passage.ids[pos],
-            prev_token_id=passage.ids[pos - 1] if pos else -1,
-        )
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in ascending length, cut where the padded size would pass `batch_tokens`."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batch and (len(batch) + 1) * lengths[i] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch

@@ -1,9 +1,10 @@
 """What the target itself expects at the read tokens: its top next tokens, its surprise at the read one."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from legible.data.writer import NewRow
@@ -13,38 +14,36 @@ from legible.models.target import Target
 LOGITS_AT_ONCE = 2**26  # floats (256 MiB): large vocabularies get smaller batches
 
 
-def batch_limit(target: Target, batch_tokens: int) -> int:
-    """Padded tokens of one forward pass whose logits are kept."""
-    return max(1, min(batch_tokens, LOGITS_AT_ONCE // len(target.tokenizer)))
+def row_limit(target: Target) -> int:
+    """Rows of one forward pass whose logits are kept, those behind a token and those before it."""
+    return max(1, LOGITS_AT_ONCE // (2 * len(target.tokenizer)))
 
 
 def with_predictions(
-    rows: list[NewRow], logits: Float[Tensor, "b t vocab"], ids: Int[Tensor, "b t"], where: Tensor, top: int
+    rows: Sequence[NewRow], behind: Float[Tensor, "n vocab"], before: Float[Tensor, "n vocab"], top: int
 ) -> list[NewRow]:
     """The rows with their `predictions` (the `top` likeliest next tokens), `top_probability` (of the first of them) and
     `surprise` (nats; NaN at index 0).
 
     Args:
-        rows: the rows read in this batch.
-        logits, ids: of the batch.
-        where: the batch index of each row.
+        rows: those read in this batch.
+        behind: logits of the token after each row's.
+        before: logits of each row's own token.
         top: how many next tokens.
 
     Raises:
         StoreError: log-probabilities that are not finite.
     """
-    pos = torch.tensor([row.pos for row in rows])
-    behind = logits[where, pos]
     nexts = behind.topk(top, dim=-1).indices.tolist()
     highest = behind.softmax(-1).amax(-1).tolist()
-    before = logits[where, (pos - 1).clamp_min(0)].log_softmax(-1)
-    surprise = -before.gather(1, ids[where, pos][:, None])[:, 0]
+    own = torch.tensor([row.token_id for row in rows], device=before.device)
+    surprise = -before.log_softmax(-1).gather(1, own[:, None])[:, 0]
     if not torch.isfinite(surprise).all():
         raise StoreError(
             "the target gives log-probabilities that are not finite.\n"
             "  Its weights are damaged: load it with transformers and look at its logits."
         )
-    surprise[pos == 0] = float("nan")
+    surprise[torch.tensor([row.pos == 0 for row in rows])] = float("nan")
     return [
         replace(row, predictions=tuple(top_ids), surprise=nats, top_probability=share)
         for row, top_ids, nats, share in zip(rows, nexts, surprise.tolist(), highest, strict=True)

@@ -1,7 +1,7 @@
 """What a target itself would say next: continuations of a text, or of many beginnings of one.
 
 Of one prompt with many samples the prompt is computed once and its keys and values are spread over the samples. Of many
-beginnings of a document the document is computed once: each beginning takes its part of the keys and values, aligned at
+beginnings of many texts each text is computed once: every beginning takes its part of the keys and values, aligned at
 their ends, and all are written on together.
 """
 
@@ -15,17 +15,18 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
 from legible.config import CaptureConfig
-from legible.data.capture import Speaker
+from legible.data.batches import pad
+from legible.data.forward import Beginning, Speaker
 from legible.engines.base import Key
 from legible.engines.cached import RowLayer, extend, states
-from legible.engines.decode import Policy, Written, decode
-from legible.engines.direct import fastest_stepper
+from legible.engines.decode import Policy, Stepper, Written, decode
+from legible.engines.direct import DirectStepper, fastest_stepper, supports
 from legible.engines.sampling import place_key, uniforms
 from legible.errors import UsageError
 from legible.languages.base import ENDED
 from legible.models.target import Target
 
-AT_ONCE = 32
+AT_ONCE = 64
 """Continuations that are written together."""
 
 
@@ -68,10 +69,11 @@ def continue_text(
 
 
 @torch.no_grad()
-def continue_at(
+def continue_beginnings(
     target: Target,
-    ids: Sequence[int],
-    ends: Sequence[int],
+    cache: DynamicCache,
+    logits: Float[Tensor, "n vocab"],
+    places: Sequence[tuple[int, int]],
     *,
     samples: int,
     max_tokens: int,
@@ -79,38 +81,30 @@ def continue_at(
     keys: Sequence[Key],
     stop_ids: Collection[int] = (),
 ) -> list[list[Written]]:
-    """Continuations of several beginnings of a text, which is computed once.
+    """Continuations of beginnings of the texts of a batch, of which the keys and values are known.
 
     Args:
-        ids: the whole text, special tokens included.
-        ends: the last token of each beginning, as an index into `ids`.
+        cache: of the batch; what stands behind a beginning is not read.
+        logits: of the token behind each beginning.
+        places: each beginning's row of the batch, and the index of its last token.
         keys: one a beginning; with the sample's number it decides every draw.
         samples, max_tokens, temperature, stop_ids: as for `continue_text`.
 
     Returns:
         Per beginning its `samples` continuations; the same as of that beginning alone, up to rounding.
-
-    Raises:
-        UsageError: no ends, or a beginning longer than the target's context together with `max_tokens`.
     """
-    _check_room(target, max(ends, default=-1) + 1, max_tokens)
-    longest = max(ends) + 1
-    cache, where = DynamicCache(), torch.tensor(list(ends), device=target.device)
-    whole = torch.tensor([list(ids[:longest])], device=target.device)
-    positions = torch.arange(longest, device=target.device)[None]
-    output = target.model(
-        input_ids=whole, past_key_values=cache, position_ids=positions, use_cache=True, logits_to_keep=where
-    )
-    logits = output.logits[0].float()
-    policy, found = Policy(temperature, max_tokens, stop_ids), list[Written]()
-    rows = [(place, sample) for place in range(len(ends)) for sample in range(samples)]
+    policy = Policy(temperature, max_tokens, stop_ids)
+    order = sorted(range(len(places)), key=lambda place: places[place][1])  # of like lengths together
+    rows = [(place, sample) for place in order for sample in range(samples)]
+    found: dict[tuple[int, int], Written] = {}
     for start in range(0, len(rows), AT_ONCE):
         part = rows[start : start + AT_ONCE]
-        places = torch.tensor([place for place, _ in part], device=target.device)
-        stepper = RaggedStepper.of_beginnings(target.model, cache, where[places] + 1)
+        which = torch.tensor([place for place, _ in part], device=target.device)
+        stepper = _stepper(target, cache, [places[place] for place, _ in part], max_tokens)
         noise = uniforms([(*keys[place], sample) for place, sample in part], max_tokens).to(target.device)
-        found += decode(stepper, logits[places], policy, noise if temperature else None)
-    return [found[at : at + samples] for at in range(0, len(found), samples)]
+        written = decode(stepper, logits[which], policy, noise if temperature else None)
+        found |= dict(zip(part, written, strict=True))
+    return [[found[place, sample] for sample in range(samples)] for place in range(len(places))]
 
 
 @torch.no_grad()
@@ -130,26 +124,30 @@ def continue_prompts(
     """
     for prompt in prompts:
         _check_room(target, len(prompt), max_tokens)
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=target.device)
-    mask, place = _aligned(lengths)
-    ids = torch.zeros_like(mask)
-    for row, prompt in enumerate(prompts):
-        ids[row, -len(prompt) :] = torch.tensor(list(prompt), device=target.device)
+    ids, mask = pad([list(prompt) for prompt in prompts])
+    places = [(row, len(prompt) - 1) for row, prompt in enumerate(prompts)]
     cache = DynamicCache()
-    output = target.model(
-        input_ids=ids, attention_mask=mask, position_ids=place.clamp_min(0), past_key_values=cache, use_cache=True,
-        logits_to_keep=1,
+    rows, last = torch.tensor(places).T
+    logits = target.logits_at(ids, mask, rows, last, cache=cache)
+    found = continue_beginnings(
+        target, cache, logits, places, samples=1, max_tokens=max_tokens, temperature=temperature,
+        keys=keys, stop_ids=stop_ids,
     )  # fmt: skip
-    stepper = RaggedStepper(target.model, [RowLayer(*parts) for parts in states(cache)], mask, lengths)
-    noise = uniforms(list(keys), max_tokens).to(target.device) if temperature else None
-    return decode(stepper, output.logits[:, -1].float(), Policy(temperature, max_tokens, stop_ids), noise)
+    return [written for (written,) in found]
 
 
-def _aligned(lengths: Int[Tensor, " n"]) -> tuple[Int[Tensor, "n longest"], Int[Tensor, "n longest"]]:
-    """Of prompts that end together: where each has a token, and which one."""
+def _stepper(target: Target, cache: DynamicCache, places: Sequence[tuple[int, int]], room: int) -> Stepper:
+    """Rows whose prompts are beginnings of the texts of a batch, aligned at their ends."""
+    where, last = torch.tensor(places, device=target.device).T
+    lengths = last + 1
     longest = int(lengths.max())
-    place = torch.arange(longest, device=lengths.device)[None] - (longest - lengths)[:, None]
-    return (place >= 0).long(), place
+    place = torch.arange(longest, device=target.device)[None] - (longest - lengths)[:, None]
+    index = place.clamp_min(0)
+    aligned = lambda part: part[where[:, None], :, index].transpose(1, 2).contiguous()
+    layers = [(aligned(keys), aligned(values)) for keys, values in states(cache)]
+    if supports(target.model, longest + room):
+        return DirectStepper.aligned(target.model, layers, lengths, room)
+    return RaggedStepper(target.model, [RowLayer(*parts) for parts in layers], (place >= 0).long(), lengths)
 
 
 class RaggedStepper:
@@ -168,16 +166,6 @@ class RaggedStepper:
         self.model, self.mask, self.positions = model, mask, lengths.clone()
         self._layers = layers
         self.cache = Cache(layers=list(layers))
-
-    @classmethod
-    def of_beginnings(cls, model: nn.Module, cache: DynamicCache, lengths: Int[Tensor, " n"]) -> "RaggedStepper":
-        """Rows whose prompts are beginnings of one text, of which `cache` holds one row."""
-        mask, place = _aligned(lengths)
-        index = place.clamp_min(0)
-        layers = [
-            RowLayer(*(part[0][:, index].transpose(0, 1).contiguous() for part in parts)) for parts in states(cache)
-        ]
-        return cls(model, layers, mask, lengths)
 
     def step(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n vocab"]:
         """Append one token to every row and return the logits of the next, float32."""
@@ -211,23 +199,23 @@ def speaker(target: Target, config: CaptureConfig) -> Speaker | None:
     if not config.continuations:
         return None
 
-    def speak(ids: Sequence[int], places: Sequence[tuple[int, str]]) -> list[tuple[str, ...]]:
-        ends = [pos for pos, _ in places if pos + 1 + config.continuation_tokens <= target.context]
-        said: list[tuple[str, ...]] = []
-        if ends:
-            found = continue_at(
-                target, ids, ends,
-                samples=config.continuations, max_tokens=config.continuation_tokens,
-                temperature=0.0 if config.continuations == 1 else 1.0,
-                keys=[place_key(config.seed, prefix, pos) for pos, prefix in places[: len(ends)]],
-                stop_ids=target.end_ids,
-            )  # fmt: skip
-            for end, rows in zip(ends, found, strict=True):
-                texts = texts_behind(target, ids[: end + 1], [row.ids for row in rows])
-                said.append(
-                    tuple(text + ENDED * (row.stop_id is not None) for text, row in zip(texts, rows, strict=True))
-                )
-        return said + [()] * (len(places) - len(ends))  # the context has no room behind the last ones
+    def speak(
+        cache: DynamicCache, logits: Float[Tensor, "n vocab"], texts: Sequence[Beginning]
+    ) -> list[tuple[str, ...]]:
+        # the context has no room behind the last tokens
+        fits = [n for n, text in enumerate(texts) if text.pos + 1 + config.continuation_tokens <= target.context]
+        found = continue_beginnings(
+            target, cache, logits[fits], [(texts[n].row, texts[n].pos) for n in fits],
+            samples=config.continuations, max_tokens=config.continuation_tokens,
+            temperature=0.0 if config.continuations == 1 else 1.0,
+            keys=[place_key(config.seed, texts[n].prefix, texts[n].pos) for n in fits],
+            stop_ids=target.end_ids,
+        )  # fmt: skip
+        said: list[tuple[str, ...]] = [()] * len(texts)
+        for n, rows in zip(fits, found, strict=True):
+            behind = texts_behind(target, texts[n].ids[: texts[n].pos + 1], [row.ids for row in rows])
+            said[n] = tuple(text + ENDED * (row.stop_id is not None) for text, row in zip(behind, rows, strict=True))
+        return said
 
     return speak
 

@@ -5,7 +5,7 @@ keys and values that lie end to end, and a weight update needs no notice. `suppo
 others take `legible.engines.cached`. A test holds the two to the same logits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -68,6 +68,31 @@ class DirectStepper:
     """
 
     def __init__(self, model: nn.Module, cache: DynamicCache, index: Int[Tensor, " n"], room: int) -> None:
+        self._begin(model, [(keys[index], values[index]) for keys, values in states(cache)], room)
+
+    @classmethod
+    def aligned(
+        cls, model: nn.Module, layers: Sequence[tuple[Tensor, Tensor]], lengths: Int[Tensor, " n"], room: int
+    ) -> "DirectStepper":
+        """Rows whose prompts have different lengths and end together.
+
+        Args:
+            model: one that `supports` accepts.
+            layers: keys and values of every block, each [rows, heads, longest, width]; what stands before a row's
+                prompt is never read.
+            lengths: of the prompts, in tokens.
+            room: tokens that will be written at most.
+        """
+        self = cls.__new__(cls)
+        self._begin(model, layers, room)
+        pads = self.position - lengths
+        if pads.any():
+            self.pads = pads
+            before = torch.arange(self.position, device=pads.device)[None] < pads[:, None]
+            self.hidden = before.repeat_interleave(self.key_heads, 0)[:, None]
+        return self
+
+    def _begin(self, model: nn.Module, layers: Sequence[tuple[Tensor, Tensor]], room: int) -> None:
         causal = cast(Any, model)
         self.embed, self.head = causal.model.embed_tokens, _linear(causal.lm_head)
         self.norm = _norm(causal.model.norm)
@@ -76,9 +101,11 @@ class DirectStepper:
         self.query_heads: int = causal.config.num_attention_heads
         attention = causal.model.layers[0].self_attn
         self.width: int = attention.head_dim
-        self.position = cache.get_seq_length()
-        self.keys = [keys[index].flatten(0, 1) for keys, _ in states(cache)]
-        self.values = [values[index].flatten(0, 1) for _, values in states(cache)]
+        self.position = layers[0][0].shape[2]
+        self.keys = [keys.flatten(0, 1) for keys, _ in layers]
+        self.values = [values.flatten(0, 1) for _, values in layers]
+        self.pads: Tensor | None = None  # of every row, the places before its prompt
+        self.hidden: Tensor | None = None  # the same as a mask, a row for each of its key heads
         self.cos, self.sin = self._rotation(causal.model.rotary_emb, self.position + room, attention.scaling)
 
     def step(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n vocab"]:
@@ -102,16 +129,23 @@ class DirectStepper:
             rows[holes] = rows[movers]
         self.keys = [keys[: n * self.key_heads] for keys in self.keys]
         self.values = [values[: n * self.key_heads] for values in self.values]
+        if self.pads is not None and self.hidden is not None:
+            rows = self.hidden.view(-1, self.key_heads, self.hidden.shape[-1])
+            self.pads[holes], rows[holes] = self.pads[movers], rows[movers]
+            self.pads, self.hidden = self.pads[:n], self.hidden[: n * self.key_heads]
 
     def _mix(self, block: "_Block", x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         n, t, heads = len(x), self.position, (self.query_heads, self.key_heads)
         q, k = block.q(x).view(n, heads[0], self.width), block.k(x).view(n, heads[1], self.width)
         both = torch.cat([block.q_norm(q), block.k_norm(k)], 1)
-        both = torch.addcmul(both * self.cos[t], both.roll(self.width // 2, -1), self.sin[t])
+        place = t if self.pads is None else t - self.pads
+        both = torch.addcmul(both * self.cos[place], both.roll(self.width // 2, -1), self.sin[place])
         keys.view(n, heads[1], -1, self.width)[:, :, t] = both[:, heads[0] :]
         values.view(n, heads[1], -1, self.width)[:, :, t] = block.v(x).view(n, heads[1], self.width)
         scores = torch.bmm(both[:, : heads[0]].reshape(len(keys), -1, self.width), keys.transpose(1, 2))
         scores[:, :, t + 1 :] = float("-inf")
+        if self.hidden is not None:
+            scores[:, :, : self.hidden.shape[-1]].masked_fill_(self.hidden, float("-inf"))
         return torch.bmm(scores.softmax(-1), values).view(n, -1)
 
     def _rotation(self, rotary: nn.Module, length: int, scaling: float) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
 
 from legible.config import AUTO, Placement
 from legible.errors import UnsupportedModelError, UsageError
@@ -155,6 +156,43 @@ class Target:
         ids, mask = ids.to(self.device), mask.to(self.device)
         position_ids = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
         return self.model(input_ids=ids, attention_mask=mask, position_ids=position_ids, use_cache=False).logits.float()
+
+    @torch.no_grad()
+    def logits_at(
+        self,
+        ids: Int[Tensor, "b t"],
+        mask: Int[Tensor, "b t"],
+        rows: Int[Tensor, " n"],
+        places: Int[Tensor, " n"],
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "n vocab"]:
+        """Next-token logits, float32, behind some tokens of a right-padded batch: the head computes no others.
+
+        Args:
+            ids, mask: the batch.
+            rows, places: of each token asked for.
+            cache: filled with the batch's keys and values.
+
+        Raises:
+            UsageError: more tokens than the context.
+        """
+        self._check_ids(ids)
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        rows, places = rows.to(self.device), places.to(self.device)
+        head = self.model.get_output_embeddings()
+        pick = lambda _module, given: (given[0][rows, places][None], *given[1:])
+        handle = head.register_forward_pre_hook(pick)
+        try:
+            output = self.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=torch.arange(ids.shape[1], device=ids.device).expand(ids.shape),
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
+        finally:
+            handle.remove()
+        return output.logits[0].float()
 
     def sha256(self) -> str:
         """Checksum of the weights: names, shapes and float32 bytes, in name order.

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from transformers import DynamicCache
 
 from legible.config import CaptureConfig
-from legible.data.capture import RECENT_TOKENS
+from legible.data.forward import RECENT_TOKENS, Beginning
 from legible.data.predictions import token_texts
 from legible.documents import Document
 from legible.engines.continuations import speaker
@@ -58,7 +59,10 @@ def with_expectations(target: Target, ids: Sequence[int], rows: Sequence[Row], t
 def with_continuations(target: Target, ids: Sequence[int], rows: Sequence[Row], config: CaptureConfig) -> list[Row]:
     """The rows with what the target would say behind each, where the configuration asks for it."""
     speak = speaker(target, config)
-    if speak is None:
+    if speak is None or not rows:
         return list(rows)
-    said = speak(ids, [(row.pos, row.prefix) for row in rows])
+    ends = torch.tensor([row.pos for row in rows])
+    batch, cache = torch.tensor([list(ids[: int(ends.max()) + 1])]), DynamicCache()
+    logits = target.logits_at(batch, torch.ones_like(batch), torch.zeros_like(ends), ends, cache=cache)
+    said = speak(cache, logits, [Beginning(0, ids, row.pos, row.prefix) for row in rows])
     return [replace(row, continuations=texts) for row, texts in zip(rows, said, strict=True)]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from legible.data.capture import RECENT_TOKENS
+from legible.data.forward import RECENT_TOKENS
 from legible.display import probability, visible
 from legible.documents import Document
 from legible.languages.base import Fact

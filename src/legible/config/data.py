@@ -15,7 +15,7 @@ MEASURED = 8
 class CaptureConfig(Section):
     """Which activations of which documents go into the store."""
 
-    later: ClassVar[tuple[str, ...]] = ("certainty", "continuations", "continuation_tokens")
+    later: ClassVar[tuple[str, ...]] = ("certainty", "continuations", "continuation_tokens", "prompt_ends")
 
     layers: tuple[int, ...] = Field(
         (2,), description="layers K (residual stream after block K, from 0), one pass for all"
@@ -41,6 +41,9 @@ class CaptureConfig(Section):
         0, ge=0, description="store what the target would say behind each read token: 1 greedily, more sampled"
     )
     continuation_tokens: int = Field(16, ge=1, description="longest continuation")
+    prompt_ends: bool = Field(
+        False, description="in chats also the last token of every prompt, behind which the model begins to answer"
+    )
     seed: int = Field(0, description="seed of the sampled positions")
 
     @model_validator(mode="after")

@@ -126,13 +126,20 @@ def _rendered(target: Target, turns: Sequence[dict[str, str]], *, reply: bool) -
 
 
 def _document(target: Target, seed: int, number: int, chat: Chat, turns: Sequence[dict[str, str]]) -> Document:
-    known = {"kind": "chat", "language": chat.language, "topic": chat.topic}
-    if chat.sentiment is not None:
-        known["sentiment"] = chat.sentiment
-    labels = {kind: Label((Mark(value),)) for kind, value in known.items()}
     text, last = _rendered(target, turns, reply=False), turns[-1]
     if (
         last["stop"] == "length" and last["content"] in text
     ):  # the reply broke off: no end that the target did not write
         text = text[: text.rindex(last["content"]) + len(last["content"])]
-    return Document(f"chat-{seed}-{number:05d}", text, labels=labels)
+    return Document(f"chat-{seed}-{number:05d}", text, labels=labels(chat, text))
+
+
+def labels(chat: Chat, text: str) -> dict[str, Label]:
+    """What is known of a rendered chat: that it is one; its language from the user's first word on, for the template
+    may speak another; topic and sentiment from the end of the user's first words on."""
+    first = max(text.find(chat.turns[0]), 0)
+    asked = first + len(chat.turns[0])
+    known = {"kind": Mark("chat"), "language": Mark(chat.language, first), "topic": Mark(chat.topic, asked)}
+    if chat.sentiment is not None:
+        known["sentiment"] = Mark(chat.sentiment, asked)
+    return {kind: Label((mark,)) for kind, mark in known.items()}

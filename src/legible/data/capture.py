@@ -21,6 +21,7 @@ from legible.data.writer import StoreWriter
 from legible.documents import Document
 from legible.errors import UsageError
 from legible.labels import to_json
+from legible.languages.text.state import prompt_ends
 from legible.models.placement import precision_part
 from legible.models.target import Encoded, Target
 
@@ -190,8 +191,16 @@ def _encode(target: Target, document: Document, config: CaptureConfig) -> tuple[
         document = replace(document, text=document.text[: offsets[textual[-1]][1]])
     ends = sentence_end_tokens(document.text, offsets)
     positions = sample_positions(document.doc_id, textual[-1] + 1, config, ends)
+    if config.prompt_ends:
+        positions = sorted({*positions, *_prompt_ends(document.text, offsets, config.min_pos)})
     needed = positions[-1] + 1 if positions else 0  # causal: later tokens cannot matter
     return Passage(document, ids[:needed], offsets[:needed], positions), truncated
+
+
+def _prompt_ends(text: str, offsets: Sequence[tuple[int, int]], min_pos: int) -> list[int]:
+    """Indices of the tokens behind which a model begins to answer."""
+    places = set(prompt_ends(text))
+    return [i for i, (start, end) in enumerate(offsets) if i >= min_pos and end > start and end in places]
 
 
 def _encode_start(target: Target, text: str, limit: int) -> Encoded:

@@ -73,6 +73,11 @@ def speaker(prefix: str) -> str:
     return _ROLES.get(role[1].lower(), "nobody")
 
 
+def prompt_ends(text: str) -> list[int]:
+    """The characters behind the prompts of a chat: where the assistant begins to speak."""
+    return [turn.end() for turn in _TURN.finditer(text) if speaker(text[: turn.end()]) == "assistant"]
+
+
 def in_code(prefix: str) -> bool:
     """Whether a fence, or a backtick of the running line, is open."""
     if len(_FENCE.findall(prefix)) % 2:

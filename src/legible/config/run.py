@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from legible.config.base import Section, validated
-from legible.config.data import CaptureConfig, TeachConfig
+from legible.config.data import CaptureConfig, TeachConfig, TextsConfig
 from legible.config.measuring import CalibrateConfig, EvalConfig
 from legible.config.placement import Placement
 from legible.config.targets import PretrainConfig
@@ -25,7 +25,10 @@ class RunConfig(Section):
     )
     revision: str | None = Field(None, description="hub revision of the target")
     trust_remote_code: bool = Field(False, description="run model code from the target's repository")
-    corpus: str | None = Field(None, description="file of documents; absent: the world writes them")
+    corpus: str | None = Field(
+        None, description="file of documents; absent: those of `texts`, or the world writes them"
+    )
+    texts: TextsConfig | None = Field(None, description="labelled texts that the run makes itself; absent: none")
     layer: int = Field(2, description="layer K that is read")
     train_documents: int = Field(3000, description="documents captured for training")
     short_documents: int = Field(
@@ -44,10 +47,12 @@ class RunConfig(Section):
     seed: int = Field(0, description="seed of the whole run; recipes copy it into every stage")
 
     @model_serializer(mode="wrap")
-    def _without_default_placement(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a placement that nobody chose: such runs are those of versions that had none."""
+    def _without_unset(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a placement and texts that nobody chose: such runs are those of versions that had none."""
         tree: dict[str, Any] = write(self)
-        return {name: value for name, value in tree.items() if name != "placement" or not self.placement.is_default}
+        unset = {"placement"} if self.placement.is_default else set()
+        unset |= {"texts"} if self.texts is None else set()
+        return {name: value for name, value in tree.items() if name not in unset}
 
     def deciding(self) -> dict[str, Any]:
         """All that decides the run's results, for its identity: everything but the device."""

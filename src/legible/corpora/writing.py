@@ -9,13 +9,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from legible.corpora.taggers import Tagger
 from legible.documents import Document, Split, read_corpus, split_of
 from legible.errors import UsageError
-from legible.fileio import write_atomic, write_json
+from legible.fileio import file_sha256, write_atomic, write_json
 from legible.identity import Identity, claim, finish
 
 GRAM = 13
@@ -68,6 +69,22 @@ def write_corpus(
         finish(out, identity)
     found: dict[str, Any] = json.loads(about_file(out).read_text(encoding="utf-8"))
     return found
+
+
+def write_first(
+    out: Path,
+    documents: Iterable[Document],
+    origin: Origin,
+    parts: dict[str, Any],
+    raw: Path,
+    *,
+    count: int | None = None,
+    tagger: Tagger | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Write the first `count` documents of a raw file, all where there is no count; see `write_corpus`."""
+    depends = {**parts, "count": count, "from": file_sha256(raw)}
+    return write_corpus(out, lambda: islice(documents, count), origin, depends, tagger, progress)
 
 
 def corpus_identity(parts: dict[str, Any], tagger: Tagger | None) -> Identity:

@@ -11,12 +11,13 @@ from typing import Any
 from legible import languages
 from legible.config import RunConfig, load_config, validated
 from legible.errors import ConfigError, UsageError
+from legible.recipes.laptop import laptop
 from legible.recipes.small import captured_for, small
 from legible.recipes.tiny import tiny
 
-RECIPES: dict[str, Callable[..., RunConfig]] = {"tiny": tiny, "small": small}
+RECIPES: dict[str, Callable[..., RunConfig]] = {"tiny": tiny, "laptop": laptop, "small": small}
 
-__all__ = ["RECIPES", "parse_value", "resolve", "small", "tiny"]
+__all__ = ["RECIPES", "laptop", "parse_value", "resolve", "small", "tiny"]
 
 
 def resolve(
@@ -50,7 +51,7 @@ def resolve(
         config = load_config(Path(recipe))
     else:
         raise UsageError(
-            f"no recipe {recipe!r}: expected {' or '.join(RECIPES)}, or the path of a saved config.json.\n"
+            f"no recipe {recipe!r}: expected {', '.join(RECIPES)}, or the path of a saved config.json.\n"
             "  See legible train --help"
         )
     tree = config.model_dump()
@@ -58,6 +59,8 @@ def resolve(
     for key, value in changes.items():
         if value is not None:
             _set(tree, key, value)
+    if corpus is not None:
+        tree.pop("texts", None)
     if teacher is not None:
         tree["capture"] |= captured_for(teacher)
     if layer is not None:
@@ -112,7 +115,7 @@ def _consistent(config: RunConfig) -> RunConfig:
             "  Choose another --layer."
         )
     teacher = config.teach.teacher
-    if config.corpus is not None and teacher in languages.names() and languages.get(teacher).bounded:
+    if (config.corpus or config.texts) is not None and teacher in languages.names() and languages.get(teacher).bounded:
         raise ConfigError(
             f"the {teacher}'s teacher knows only the {teacher}'s stories, and a corpus was given.\n"
             "  Choose another: --teacher facts needs no other model."

@@ -1,7 +1,7 @@
 """A whole run, stage by stage, into one directory; run again, it goes on where it stopped.
 
-    config.json  identity.json  run.json  corpus/  target/  target_report.json  store/  teach/  sft/  rl/  checkpoint/
-    report.json  report.html  done/
+    config.json  identity.json  run.json  texts.jsonl  corpus/  target/  target_report.json  store/  teach/  sft/  rl/
+    checkpoint/  report.json  report.html  done/
 
 A stage that is whole has a file in done/. Everything but run.json is a function of config.json (and the thread
 count): two runs of one configuration on one machine are equal bit for bit.
@@ -37,6 +37,7 @@ from legible.recipes.stages.calibrate import Calibrate
 from legible.recipes.stages.measuring import Evaluate
 from legible.recipes.stages.rows import Capture, Teach, fit_lookup
 from legible.recipes.stages.targets import Pretrain, Probe
+from legible.recipes.stages.texts import write_texts
 from legible.recipes.stages.training import CHECKPOINT, RL, SFT
 from legible.teachers import make_teacher
 from legible.train.rl import check_select_by
@@ -57,6 +58,11 @@ class Run:
         self.probes = out / "probes.safetensors"
         self.teach_file = out / "teach" / "train.jsonl"
 
+    @property
+    def corpus(self) -> str | None:
+        """The file of documents: the user's, or that of the run's own texts; None: a language writes its own."""
+        return str(self.out / "texts.jsonl") if self.config.texts is not None else self.config.corpus
+
     def check(self) -> None:
         """Refuse now what would fail after hours.
 
@@ -72,11 +78,11 @@ class Run:
     @property
     def language(self) -> str | None:
         """Who knows the facts of the texts: the world of its stories, `facts` of any English text it was taught in."""
-        return language_of(self.config.teach.teacher, self.config.corpus)
+        return language_of(self.config.teach.teacher, self.corpus)
 
     def source(self, seed: int) -> DocumentSource:
         """Where the documents of this seed come from."""
-        return DocumentSource(self.config.corpus, seed, self.language or DocumentSource.language)
+        return DocumentSource(self.corpus, seed, self.language or DocumentSource.language)
 
     @cached_property
     def target(self) -> Target:
@@ -147,6 +153,11 @@ def _target(this: Run) -> None:
     make_teacher(this.config.teach)  # so must an unknown teacher or a missing key
 
 
+def _texts(this: Run) -> None:
+    if this.config.texts is not None and this.corpus is not None:
+        write_texts(this.config.texts, this.target, Path(this.corpus))
+
+
 def _corpus(this: Run) -> None:
     config = this.config
     source = this.source(config.seed)
@@ -194,7 +205,7 @@ def _sft(this: Run) -> None:
         target=named,
         teacher=config.teach.teacher,
         language=this.language,
-        corpus=config.corpus,
+        corpus=this.corpus,
         seed=config.seed,
         short_documents=config.short_documents,
     )
@@ -217,7 +228,7 @@ def _calibrate(this: Run) -> None:
     folder = this.out / CHECKPOINT
     found = load_checkpoint(folder, place=this.config.placement)
     try:
-        pair = Calibrate(found, str(folder), this.config.calibrate, this.config.corpus).run()
+        pair = Calibrate(found, str(folder), this.config.calibrate, this.corpus).run()
     except UsageError as error:
         _say(f"no calibrator, p_true stays null: {error}")
         return
@@ -226,7 +237,7 @@ def _calibrate(this: Run) -> None:
 
 def _evaluate(this: Run) -> None:
     found = load_checkpoint(this.out / CHECKPOINT, place=this.config.placement)
-    evaluation = Evaluate(found, "checkpoint", this.config.evaluate, this.config.corpus).run()
+    evaluation = Evaluate(found, "checkpoint", this.config.evaluate, this.corpus).run()
     store_metrics(found, figures(evaluation))
     write_json(this.out / "evaluation.json", {**evaluation, "readings": [r.as_dict() for r in _shown(this, found)]})
 
@@ -254,6 +265,7 @@ def _report(this: Run) -> None:
 
 STAGES: tuple[tuple[str, Callable[[Run], None]], ...] = (
     ("target", _target),
+    ("texts", _texts),
     ("corpus", _corpus),
     ("capture", _capture),
     ("target_report", _report_target),

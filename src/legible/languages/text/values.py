@@ -36,5 +36,5 @@ _YES_OR_NO = (
 )
 YES: dict[str, tuple[str, str]] = {kind: ("yes", "no") for kind in _YES_OR_NO.split()}
 """Kinds that hold or do not: a sentence affirms "yes", its denial denies it."""
-UNSAID = {**{kind: "no" for kind in YES}, "speaker": "nobody", "certainty": "undecided"}
+UNSAID = {**{kind: "no" for kind in YES}, "speaker": "nobody", "certainty": "undecided", "language": "English"}
 """What no teacher states, since it holds of nearly every token."""

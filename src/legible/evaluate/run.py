@@ -189,7 +189,9 @@ def held_out(
     progress("probes")
     fit = capture.model_copy(update={"positions_per_doc": POOL_POSITIONS, "seed": config.seed})
     lent = Sample.of_documents(checkpoint.target, pool, fit, checkpoint.layer, language, limit=config.probe_rows)
-    probes = ProbeSet.fit(lent.vectors, lent.labels(language), lent.doc_ids, seed=config.seed)
+    probes = ProbeSet.fit(
+        lent.vectors, lent.labels(language), lent.doc_ids, seed=config.seed, most_values=language.most_values
+    )
     return sample, lent, probes
 
 

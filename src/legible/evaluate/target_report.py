@@ -67,7 +67,9 @@ def readable_report(train: Sample, test: Sample, language: Language, *, seed: in
         `facts_add` (stated facts), `known_facts_add` (implied ones too), `facts_fve` (known facts alone), the
         lookup's chosen `ridge` and `shrink`, and `rows`.
     """
-    probes = ProbeSet.fit(train.vectors, train.labels(language), train.doc_ids, seed=seed)
+    probes = ProbeSet.fit(
+        train.vectors, train.labels(language), train.doc_ids, seed=seed, most_values=language.most_values
+    )
     lookup = TokenLookup.fit(train.vectors, train.columns, train.doc_ids, seed=seed)
     v = variance(train.vectors)
     miss = lookup_misses(lookup, test)

@@ -25,6 +25,8 @@ ENDED = "\x04"
 """Closes a continuation that the target ended by itself."""
 OwnSplit = Split | Literal["pretrain"]
 """Of a language's own documents; `pretrain`: those that a target of its own is trained on."""
+MOST_VALUES = 32
+"""Of one kind that a probe tells apart, unless its language says otherwise."""
 _QUOTED = re.compile(r'"[^"]*"|“[^”]*”')
 
 
@@ -130,6 +132,7 @@ class Language(ABC):
     subjects: of whom the facts of each kind are, where it says so.
     families: of the kinds whose claims are not about the context.
     probe_kinds: those with one value at a time: a probe can be fitted.
+    most_values: of one kind that its probes tell apart.
     list_kinds: those of which one text states several values.
     text_kinds: those that a reader of the text alone can decide without counting words.
     target_kinds: those that only the target decides, whatever the text says.
@@ -147,6 +150,7 @@ class Language(ABC):
     name: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
     probe_kinds: ClassVar[tuple[str, ...]]
+    most_values: ClassVar[int] = MOST_VALUES
     subjects: ClassVar[Mapping[str, str]] = {}
     families: ClassVar[Mapping[str, Family]] = {}
     list_kinds: ClassVar[tuple[str, ...]] = ()

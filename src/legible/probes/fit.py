@@ -3,7 +3,7 @@
 All kinds share the matrix products, none shares a weight with another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ HIDDEN = 64
 EPOCHS = 14
 MIN_STEPS = 300  # few rows are passed over more often
 BATCH = 512
+_HIDDEN = ("mlp.weight1", "mlp.bias1")
 MAX_DIRECTIONS = 512  # principal directions the probes see
 
 
@@ -100,3 +101,48 @@ def calibrate(
     losses = torch.stack([F.cross_entropy((logits / t).transpose(1, 2), gold, reduction="none").mean(0) for t in grid])
     best, place = losses.min(0)
     return grid[place], best
+
+
+def pack(weights: Mapping[str, Tensor], forms: Sequence[str], sizes: Sequence[int]) -> dict[str, Tensor]:
+    """Of each kind the weights of one form, without the room that its classes do not fill.
+
+    Args:
+        weights: of all kinds, stacked over folds; what has no form, e.g. the whitening, stays as it is.
+        forms, sizes: of each kind.
+    """
+    found = {name: w for name, w in weights.items() if not name.startswith(FORMS)}
+    for kind, (form, size) in enumerate(zip(forms, sizes, strict=True)):
+        for name, whole in _by_kind(weights, len(sizes)).items():
+            if name.startswith(form):
+                part = whole[:, kind]
+                found[f"{name}/{kind}"] = part if name in _HIDDEN else part[..., :size]
+    return found
+
+
+def unpack(tensors: Mapping[str, Tensor], sizes: Sequence[int], folds: int) -> dict[str, Tensor]:
+    """Inverse of `pack`, up to the forms that it left out, which are zero; whole weights stay as they are."""
+    if not any("/" in name for name in tensors):
+        return dict(tensors)
+    d = tensors["whiten"].shape[1]
+    empty = _initial(d, torch.tensor(list(sizes)), torch.Generator())
+    found = {name: torch.zeros(folds, *w.shape) for name, w in empty.items()}
+    views = _by_kind(found, len(sizes))
+    for name, part in tensors.items():
+        kind = name.partition("/")[2]
+        if kind:
+            view = views[name.partition("/")[0]][:, int(kind)]
+            view[..., : part.shape[-1]] = part
+    return found | {name: w for name, w in tensors.items() if "/" not in name}
+
+
+def _by_kind(weights: Mapping[str, Tensor], kinds: int) -> dict[str, Tensor]:
+    """Views of the forms' weights with a dimension of the kinds behind the folds, classes or hidden units last."""
+    found = {}
+    for name, w in weights.items():
+        if name in ("linear.weight", "mlp.weight1"):
+            found[name] = w.view(len(w), kinds, -1, w.shape[-1]).transpose(2, 3)
+        elif name in ("linear.bias", "mlp.bias1"):
+            found[name] = w.view(len(w), kinds, -1)
+        elif name.startswith(FORMS):
+            found[name] = w
+    return found

@@ -18,16 +18,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from legible.errors import UsageError
-from legible.languages.base import Fact
+from legible.languages.base import MOST_VALUES, Fact
 from legible.probes import files
-from legible.probes.fit import FORMS, IGNORED, calibrate, fit_fold, fold_logits, whitening
+from legible.probes.fit import FORMS, IGNORED, calibrate, fit_fold, fold_logits, pack, unpack, whitening
 from legible.stats import Interval, exact, fold_of, ratio_interval
 from legible.vectors import unit
 
 OPEN = "(open)"
 UNDECIDED = "(undecided)"
 """In the place of a value that nobody knows: such a row neither fits nor scores a probe of that kind."""
-MOST_VALUES = 32  # values a probe tells apart, the most frequent ones; rarer ones count as open
 DECODABLE = 0.8  # the calibrated probability of the true value from which an instance is decodable
 
 Labels = Mapping[str, Sequence[str | None]]
@@ -86,6 +85,7 @@ class ProbeSet:
         *,
         seed: int = 0,
         folds: int = 3,
+        most_values: int = MOST_VALUES,
     ) -> "ProbeSet":
         """Fit, compare and calibrate.
 
@@ -95,11 +95,12 @@ class ProbeSet:
             doc_ids: the document of each row.
             seed: of folds, initial weights and order.
             folds: parts that the documents fall into.
+            most_values: that a probe tells apart, the most frequent ones; rarer ones count as open.
 
         Raises:
             UsageError: a kind that is never known, or a fold without rows.
         """
-        classes = {kind: [OPEN, *_values(kind, column)] for kind, column in labels.items()}
+        classes = {kind: [OPEN, *_values(kind, column, most_values)] for kind, column in labels.items()}
         gold = _gold(labels, classes)
         fold = _folds(doc_ids, folds, seed)
         counts = [int((fold == part).sum()) for part in range(folds)]
@@ -191,7 +192,7 @@ class ProbeSet:
         return float(np.mean([score.corrected.value for score in self.scores.values()]))
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file; weights as float16."""
+        """Write one safetensors file: of each kind the form that speaks for it, as float16."""
         about = {
             "classes": self.classes,
             "forms": self.forms,
@@ -201,7 +202,9 @@ class ProbeSet:
             "seed": self.seed,
             "rows": self.rows,
         }
-        tensors = {name: (w if name == "center" else w.half()).contiguous() for name, w in self.weights.items()}
+        sizes = [len(names) for names in self.classes.values()]
+        packed = pack(self.weights, [self.forms[kind] for kind in self.classes], sizes)
+        tensors = {name: (w if name == "center" else w.half()).contiguous() for name, w in packed.items()}
         files.save(path, "probes", about, tensors)
 
     @classmethod
@@ -213,7 +216,8 @@ class ProbeSet:
         """
         missing = f"no probes at {path}.\n  `legible teach` with limit=probes and `legible evaluate` fit them."
         about, tensors = files.load(path, "probes", missing)
-        weights = {name: tensor.float() for name, tensor in tensors.items()}
+        sizes = [len(names) for names in about["classes"].values()]
+        weights = unpack({name: tensor.float() for name, tensor in tensors.items()}, sizes, about["folds"])
         scores = {
             kind: ProbeScore(**{**score, "corrected": Interval(**score["corrected"])})
             for kind, score in about.pop("scores").items()
@@ -221,9 +225,9 @@ class ProbeSet:
         return cls(scores=scores, weights=weights, **about)
 
 
-def _values(kind: str, column: Sequence[str | None]) -> list[str]:
+def _values(kind: str, column: Sequence[str | None], most: int) -> list[str]:
     """The values that a probe tells apart: the most frequent ones, sorted."""
-    frequent = Counter(value for value in column if value not in (None, UNDECIDED)).most_common(MOST_VALUES)
+    frequent = Counter(value for value in column if value not in (None, UNDECIDED)).most_common(most)
     if not frequent:
         raise UsageError(f"no row knows {kind!r}, expected at least one.\n  Leave the kind out, or capture more rows.")
     return sorted(str(value) for value, _ in frequent)

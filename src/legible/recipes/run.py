@@ -179,8 +179,8 @@ def _capture(this: Run) -> None:
 
 def _report_target(this: Run) -> None:
     """What there is to read, judged on test documents: in the world those of held-out wordings and combinations."""
-    if this.language is None:
-        return  # nobody knows the facts of the text, so there is no probe to fit
+    if this.language is None or this.config.texts is not None:
+        return  # nobody knows the facts of the text; or the probes that limit the teacher say it
     config = this.config
     documents = this.source(config.evaluate.seed).documents("test", config.evaluate.texts)
     shown = line_progress("capture test", len(documents))

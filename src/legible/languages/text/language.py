@@ -37,6 +37,7 @@ class TextLanguage(Language):
     name = "text"
     kinds = KINDS
     probe_kinds = (*(kind for kind in CLOSED if kind != "about"), "about", *YES)
+    most_values = 96
     subjects = SUBJECTS
     families = FAMILIES
     list_kinds = LISTS

@@ -165,7 +165,14 @@ class Teach:
 def _kept_by_probes(store: Store, layer: int, language: Language, config: TeachConfig, path: Path) -> list[set[str]]:
     if not path.exists():
         sample = Sample.of_store(store, layer, language, limit=FIT_ROWS)
-        ProbeSet.fit(sample.vectors, sample.labels(language), sample.doc_ids, seed=config.seed).save(path)
+        probes = ProbeSet.fit(
+            sample.vectors,
+            sample.labels(language),
+            sample.doc_ids,
+            seed=config.seed,
+            most_values=language.most_values,
+        )
+        probes.save(path)
     fitted = ProbeSet.load(path)
     keep: list[set[str]] = []
     for start in range(0, len(store), CHUNK):

@@ -6,17 +6,17 @@ are never read.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.config import CaptureConfig, EvalConfig
+from legible.config import CaptureConfig, EvalConfig, HeldOutConfig
 from legible.contract import git_commit
 from legible.documents import Document
 from legible.errors import UsageError
 from legible.evaluate import claims
+from legible.evaluate.bench import Bench
 from legible.evaluate.carried import kl_recovered, matched_minus_mismatched
 from legible.evaluate.controls import (
     Controls,
@@ -50,29 +50,6 @@ from legible.vectors import direction_mse
 METRICS_VERSION = 1
 POOL_POSITIONS = 8  # rows a document of the pool that fits probes and ridges
 LIMIT = 0.5  # of the reference teacher that writes only what probes find
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What every score of one evaluation is measured on and with."""
-
-    reconstructor: Reconstructor
-    sample: Sample
-    pool: Sample | None
-    probes: ProbeSet | None
-    lookup: TokenLookup
-    variance: float
-    language: Language | None
-
-    @property
-    def decodable(self) -> claims.Decodable | None:
-        """Which instances of the sample are decodable; None without probes."""
-        if self.probes is None or self.language is None:
-            return None
-        return self.probes.decodable(
-            self.sample.vectors, self.sample.labels(self.language, said=True), self.sample.doc_ids
-        )
-
 
 Battery = Callable[[Bench, Explained, Misses, Controls, Mapping[str, Misses]], list[dict[str, Any]]]
 """The control battery on (bench, readings, their errors, floors, references): one object a control."""
@@ -147,7 +124,7 @@ def evaluate_checkpoint(
 
 def _bench(
     checkpoint: Checkpoint,
-    config: EvalConfig,
+    config: HeldOutConfig,
     capture: CaptureConfig,
     documents: Sequence[Document] | None,
     pool: Sequence[Document],
@@ -160,7 +137,7 @@ def _bench(
 
 def held_out(
     checkpoint: Checkpoint,
-    config: EvalConfig,
+    config: HeldOutConfig,
     capture: CaptureConfig,
     documents: Sequence[Document] | None,
     pool: Sequence[Document],

@@ -18,7 +18,7 @@ from legible.config import CaptureConfig, EvalConfig, RunConfig, SFTConfig, load
 from legible.errors import UsageError
 from legible.evaluate.battery.parts import Taught, Trained
 from legible.evaluate.battery.rows import battery
-from legible.evaluate.run import Bench
+from legible.evaluate.bench import Bench
 from legible.fileio import cache_dir, file_sha256
 from legible.identity import Identity, once
 from legible.models.placement import precision_part, trained_at

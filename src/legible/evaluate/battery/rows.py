@@ -8,10 +8,10 @@ from legible.evaluate.battery.paraphrase import paraphrase_controls, quote_strip
 from legible.evaluate.battery.parts import Case, Control, Trained, scored, texts_control
 from legible.evaluate.battery.words import WORDS, words_ridge
 from legible.evaluate.battery.zero_shot import zero_shot_controls
+from legible.evaluate.bench import Bench
 from legible.evaluate.claims import Judged
 from legible.evaluate.controls import FLOORS, Controls, other_documents, probe_names
 from legible.evaluate.reconstruction import Explained, Misses
-from legible.evaluate.run import Bench
 from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, judge
 from legible.models.target import Target

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from legible.config import CaptureConfig, EvalConfig, TruthConfig
+from legible.config import CaptureConfig, EvalConfig, HeldOutConfig, TruthConfig
 from legible.documents import Document
 from legible.errors import UsageError
 from legible.evaluate.run import Battery, evaluate_checkpoint
@@ -33,7 +33,7 @@ class HeldOut:
 
     checkpoint: Checkpoint
     name: str
-    config: EvalConfig
+    config: HeldOutConfig
     corpus: str | None = None
 
     def drawn(self) -> tuple[CaptureConfig, list[Document] | None, list[Document]]:
@@ -71,6 +71,7 @@ class HeldOut:
 class Evaluate(HeldOut):
     """Measure a checkpoint beside its floors; `battery` measures the controls too (`legible.recipes.controls`)."""
 
+    config: EvalConfig
     battery: Battery | None = None
 
     def run(self) -> dict[str, Any]:

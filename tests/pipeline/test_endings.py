@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-
 from families import CONFIGS, tiny
+
 from legible.documents import Document
 from legible.engines.endings import ids_until, streams_behind
 from legible.errors import UsageError

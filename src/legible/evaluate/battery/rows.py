@@ -86,11 +86,10 @@ def _floors(case: Case, controls: Controls) -> list[Control]:
 
 
 def _text_only(case: Case, trained: Trained) -> Control:
-    if trained.writer is None or trained.writer_record is None:
+    if trained.writer is None or trained.writer_record is None or case.bench.text_only is None:
         return Control("text_only_writer", WRITER, f"n/a: {trained.why_not}")
-    written = trained.writer.write(case.bench.sample.rows, max_tokens=case.max_tokens)
     note = _writer_note(case, trained.writer, trained.writer_record, trained)
-    return texts_control(case, "text_only_writer", WRITER, [text for text, _ in written], note)
+    return texts_control(case, "text_only_writer", WRITER, case.bench.text_only, note)
 
 
 def _writer_note(case: Case, writer: TextWriter, record: WriterRecord, trained: Trained) -> str:

@@ -28,7 +28,7 @@ def direction_mse(pred: Float[Tensor, "... d_model"], target: Float[Tensor, "...
 
 
 def centered_cosine(
-    pred: Float[Tensor, "... d_model"], target: Float[Tensor, "... d_model"], mean: Float[Tensor, " d_model"]
+    pred: Float[Tensor, "... d_model"], target: Float[Tensor, "... d_model"], mean: Float[Tensor, "*shared d_model"]
 ) -> Float[Tensor, "..."]:
     """Cosine of the unit vectors after `mean`, that of unit activations, is taken off both: in [-1, 1], 1 is exact.
 

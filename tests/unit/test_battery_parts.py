@@ -11,8 +11,8 @@ from legible.evaluate.battery.neighbours import nearest_rows, same_endings
 from legible.evaluate.battery.parts import Case, Control, Over, scored
 from legible.evaluate.battery.table import control_lines
 from legible.evaluate.battery.words import bag
+from legible.evaluate.bench import Bench
 from legible.evaluate.reconstruction import Explained
-from legible.evaluate.run import Bench
 from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, Row
 from legible.languages.facts.english import scan

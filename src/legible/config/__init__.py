@@ -5,7 +5,7 @@ The text under each field becomes its help. A recipe is a function that returns 
 
 from legible.config.base import Section, validated
 from legible.config.data import CaptureConfig, TeachConfig, TextsConfig
-from legible.config.measuring import CalibrateConfig, EvalConfig, TruthConfig
+from legible.config.measuring import CalibrateConfig, EvalConfig, HeldOutConfig, TruthConfig
 from legible.config.placement import AUTO, Placement
 from legible.config.run import RunConfig, load_config, save_config
 from legible.config.targets import PretrainConfig, SecretsConfig
@@ -17,6 +17,7 @@ __all__ = [
     "CalibrateConfig",
     "CaptureConfig",
     "EvalConfig",
+    "HeldOutConfig",
     "OptimizerConfig",
     "Placement",
     "PreferConfig",

@@ -1,18 +1,22 @@
 """Sections of what is measured on held-out documents: the report, the truth of readings, and the calibrator."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
 from legible.config.base import Section
 
 SENTENCES = 1000  # read where their number is not given
+RETRIEVAL_ROWS = 200  # where their number is not given
+TWINS = 50  # of a kind, likewise
 Texts = Literal["stories", "sentences"]
 _DOCUMENTS = "held-out documents: a number, or a language's own: 'stories' or 'sentences', single ones as people type"
 
+_ABSENT = "absent: for claims about any text (language text)"
 
-class EvalConfig(Section):
-    """Fresh held-out documents for the final report."""
+
+class HeldOutConfig(Section):
+    """Fresh held-out documents that a checkpoint is measured on."""
 
     documents: PositiveInt | Texts = Field(150, description=_DOCUMENTS)
     count: PositiveInt | None = Field(
@@ -44,7 +48,25 @@ class EvalConfig(Section):
         return "stories" if self.sentences is None else "sentences"
 
 
-class TruthConfig(EvalConfig):
+class EvalConfig(HeldOutConfig):
+    """Fresh held-out documents for the final report."""
+
+    later: ClassVar[tuple[str, ...]] = ("families", "retrieval_rows", "twins")
+
+    families: bool | None = Field(
+        None, description=f"truth and p_true of every family of claims by itself; {_ABSENT} true"
+    )
+    retrieval_rows: int | None = Field(
+        None,
+        description=f"most tokens whose reconstruction is looked for among others; 0: none; {_ABSENT} {RETRIEVAL_ROWS}",
+        ge=0,
+    )
+    twins: int | None = Field(
+        None, description=f"pairs of texts that differ in one label, for each kind; 0: none; {_ABSENT} {TWINS}", ge=0
+    )
+
+
+class TruthConfig(HeldOutConfig):
     """Fresh held-out documents for the truth of readings and of their probabilities (`legible truth`)."""
 
     documents: PositiveInt | Texts = Field(160, description=_DOCUMENTS)

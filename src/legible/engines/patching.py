@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from legible.engines.cached import extend, shared_prefix, spread
-from legible.errors import UsageError
+from legible.engines.endings import ids_until
 from legible.languages.base import Row
 from legible.models.target import Target
 from legible.vectors import unit
@@ -37,13 +37,7 @@ class Patch:
         Raises:
             UsageError: the target's tokenizer does not give the row's token.
         """
-        ids = target.encode(row.document.text).ids[: row.pos + 1]
-        if not ids or ids[-1] != row.token_id:
-            raise UsageError(
-                f"token {row.pos} of document {row.document.doc_id!r} was read at token id {row.token_id}, "
-                f"but the target's tokenizer gives {ids[-1] if ids else 'none'} there.\n"
-                "  The usual cause is a store captured from another target."
-            )
+        ids = ids_until(target, row)
         prefix = shared_prefix(target.model, torch.tensor(ids[:-1], dtype=torch.long, device=target.device))
         bare = cls(target, layer, prefix, ids[-1], float(vector.norm()), torch.empty(0))
         return replace(bare, expected=bare.logprobs(vector.unsqueeze(0))[0])

@@ -65,10 +65,15 @@ def precision(judged: Sequence[Judged], doc_ids: Sequence[str], *, context: bool
     return share_interval(true, decided, doc_ids)
 
 
-def context_lift(judged: Sequence[Judged], floor: Sequence[Judged], doc_ids: Sequence[str]) -> Interval:
-    """Context precision minus that of other claims on the same rows; n counts the readings' context claims."""
-    ours, theirs = (tally(items, len(doc_ids), context=True) for items in (judged, floor))
+def lift(judged: Sequence[Judged], floor: Sequence[Judged], doc_ids: Sequence[str], *, context: bool) -> Interval:
+    """Precision minus that of other claims on the same rows; n counts the readings' claims."""
+    ours, theirs = (tally(items, len(doc_ids), context=context) for items in (judged, floor))
     return replace(ratio_difference_interval(ours, theirs, doc_ids), n=int(ours[1].sum()))
+
+
+def context_lift(judged: Sequence[Judged], floor: Sequence[Judged], doc_ids: Sequence[str]) -> Interval:
+    """The lift of context claims alone."""
+    return lift(judged, floor, doc_ids, context=True)
 
 
 def claims_per_reading(judged: Sequence[Judged], doc_ids: Sequence[str], *, context: bool) -> Interval:

@@ -18,7 +18,7 @@ from legible.engines import Engine
 from legible.errors import UsageError
 from legible.evaluate.reconstruction import Explained, Misses, as_misses, explain, misses
 from legible.evaluate.sample import Sample
-from legible.languages.base import Language
+from legible.languages.base import Language, Row
 from legible.models.reconstructor import Reconstructor
 from legible.probes.lookup import FactRidge, TokenLookup, fact_names
 from legible.probes.probes import OPEN, ProbeSet
@@ -182,9 +182,15 @@ def teacher_misses(
     Args:
         keep: per row, the kinds that the text may state; None states every known fact.
     """
-    written = LanguageTeacher(language, seed=seed).write(sample.rows, keep)
-    texts = [item.text if isinstance(item, Explanation) else None for item in written]
-    return misses(reconstructor, texts, sample.vectors, guess)
+    return misses(reconstructor, teacher_texts(language, sample.rows, keep=keep, seed=seed), sample.vectors, guess)
+
+
+def teacher_texts(
+    language: Language, rows: Sequence[Row], *, keep: Sequence[set[str]] | None = None, seed: int = 0
+) -> list[str | None]:
+    """The teacher's own text of every row; None where it has nothing to say. Arguments as for `teacher_misses`."""
+    written = LanguageTeacher(language, seed=seed).write(rows, keep)
+    return [item.text if isinstance(item, Explanation) else None for item in written]
 
 
 def ridge_misses(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from legible.engines import Engine
+from legible.engines.base import Completion
 from legible.engines.sampling import numbered
 from legible.models.reconstructor import Reconstructor
 from legible.stats import Interval, ratio_interval
@@ -25,10 +26,14 @@ Misses = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Explained:
-    """One explanation a row (None: a failed parse) and its length in tokens, the stop token left out."""
+    """One explanation a row (None: a failed parse) and its length in tokens, the stop token left out.
+
+    completions: what the engine wrote, where it was kept.
+    """
 
     texts: list[str | None]
     tokens: list[int]
+    completions: Sequence[Completion] = ()
 
     @property
     def parse_failures(self) -> int:
@@ -52,7 +57,8 @@ def explain(
     """One explanation of every activation, greedy unless a temperature is given."""
     keys = numbered(seed, len(vectors))
     written = engine.generate(vectors, keys, max_tokens=max_tokens, temperature=temperature)
-    return Explained([row[0].explanation for row in written], [len(row[0].ids) for row in written])
+    first = [row[0] for row in written]
+    return Explained([one.explanation for one in first], [len(one.ids) for one in first], first)
 
 
 def reconstructions(

@@ -6,17 +6,19 @@ are never read.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.config import CaptureConfig, EvalConfig
+from legible.config import CaptureConfig, EvalConfig, HeldOutConfig
 from legible.contract import git_commit
 from legible.documents import Document
 from legible.errors import UsageError
 from legible.evaluate import claims
+from legible.evaluate.apart import measured_apart
+from legible.evaluate.bench import Bench
 from legible.evaluate.carried import kl_recovered, matched_minus_mismatched
 from legible.evaluate.controls import (
     Controls,
@@ -38,7 +40,7 @@ from legible.evaluate.reconstruction import (
     reconstructions,
 )
 from legible.evaluate.sample import Sample
-from legible.languages.base import Language
+from legible.languages.base import Row
 from legible.models.placement import circumstances_part
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
@@ -51,31 +53,10 @@ METRICS_VERSION = 1
 POOL_POSITIONS = 8  # rows a document of the pool that fits probes and ridges
 LIMIT = 0.5  # of the reference teacher that writes only what probes find
 
-
-@dataclass(frozen=True)
-class Bench:
-    """What every score of one evaluation is measured on and with."""
-
-    reconstructor: Reconstructor
-    sample: Sample
-    pool: Sample | None
-    probes: ProbeSet | None
-    lookup: TokenLookup
-    variance: float
-    language: Language | None
-
-    @property
-    def decodable(self) -> claims.Decodable | None:
-        """Which instances of the sample are decodable; None without probes."""
-        if self.probes is None or self.language is None:
-            return None
-        return self.probes.decodable(
-            self.sample.vectors, self.sample.labels(self.language, said=True), self.sample.doc_ids
-        )
-
-
 Battery = Callable[[Bench, Explained, Misses, Controls, Mapping[str, Misses]], list[dict[str, Any]]]
 """The control battery on (bench, readings, their errors, floors, references): one object a control."""
+Writes = Callable[[Sequence[Row]], Sequence[str | None]]
+"""What somebody writes of each row; None is a failed parse."""
 
 
 def evaluate_checkpoint(
@@ -88,6 +69,7 @@ def evaluate_checkpoint(
     pool: Sequence[Document] = (),
     progress: Callable[[str], None] = lambda stage: None,
     battery: Battery | None = None,
+    writer: Writes | None = None,
 ) -> dict[str, Any]:
     """Measure a checkpoint beside its floors and references.
 
@@ -101,18 +83,22 @@ def evaluate_checkpoint(
             recall and the ridges are left out.
         progress: called with the name of each stage as it begins.
         battery: measures the control battery on the same rows; its table is then the report's `controls`.
+        writer: a text-only writer, whose claims stand beside the readings'.
 
     Returns:
         `fve`, `context_fve`, `matched_minus_mismatched` and `kl_recovered` (see `carried`; its n counts the rows that
         were patched), `floors`, `references`, `parse_failures`, `mean_tokens`, `world`, `checkpoint`, `documents_of`
         ("stories", "sentences" or "corpus"), `seed`, `commit`; beside them `floor_intervals`, `reference_intervals`,
         `gains` (FVE over every floor, paired), `claims` (every claim score with its interval, any language),
-        `variance`, `probes` and `rows`.
+        `variance`, `probes` and `rows`; where they are measured (see `apart`) also `families`, `retrieval`, `twins`.
 
     Raises:
         UsageError: no documents, or a checkpoint without reconstructor, token lookup or variance.
     """
     bench = _bench(checkpoint, config, capture, documents, pool, progress)
+    if writer is not None:
+        progress("text-only writer")
+        bench = replace(bench, text_only=writer(bench.sample.rows))
     progress("reading")
     sample, lookup = bench.sample, bench.lookup
     explained = explain(checkpoint.engine, sample.vectors, max_tokens=config.max_tokens)
@@ -132,6 +118,7 @@ def evaluate_checkpoint(
     if bench.language is not None:
         progress("claims")
         report |= _claims(checkpoint.target, bench, explained, controls, config)
+    report |= measured_apart(checkpoint, bench, explained, controls, config, progress)
     return report | {
         "checkpoint": name,
         "documents_of": config.documents_of if documents is None else "corpus",
@@ -147,7 +134,7 @@ def evaluate_checkpoint(
 
 def _bench(
     checkpoint: Checkpoint,
-    config: EvalConfig,
+    config: HeldOutConfig,
     capture: CaptureConfig,
     documents: Sequence[Document] | None,
     pool: Sequence[Document],
@@ -160,7 +147,7 @@ def _bench(
 
 def held_out(
     checkpoint: Checkpoint,
-    config: EvalConfig,
+    config: HeldOutConfig,
     capture: CaptureConfig,
     documents: Sequence[Document] | None,
     pool: Sequence[Document],

@@ -203,6 +203,11 @@ class Judgements:
         own = np.broadcast_to(np.asarray(p, dtype=np.float64), self.p.shape)
         return replace(self, p=own, covered=nothing, covered_document=nothing.astype(np.int64))
 
+    @property
+    def of_claims(self) -> "Judgements":
+        """The same with every claim as an instance: half coverage is then half of the claims, the surest ones."""
+        return replace(self, covered=self.p, covered_document=self.document)
+
     def half_coverage(self, weights: Floats | None = None) -> float:
         """The highest threshold where coverage is at least 0.5."""
         w = None if weights is None else weights[self.covered_document]

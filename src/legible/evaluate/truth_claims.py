@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from legible.evaluate import trust_metrics as metrics
 from legible.evaluate.claims import Decodable, Judged
 from legible.evaluate.sample import Sample
-from legible.languages.base import Fact, Language
+from legible.languages.base import Fact, Family, Language
 from legible.reading.evidence import Gathered
 from legible.reading.trusted import TrustedClaim
 from legible.stats import Interval, share_interval
@@ -66,6 +66,14 @@ class ReadClaims:
             document[[one.row for one in found]] if found else np.zeros(0, np.int64),
             len(place),
         )
+
+    def of_family(self, family: Family, language: Language) -> "ReadClaims":
+        """The claims of one family alone, and what is decodable of its kinds."""
+        kept = [n for n in self._claims() if self.judged[n].claim.family == family]
+        own = None if self.instances is None else [
+            one for one in self.instances if language.families.get(one.kind, "context") == family
+        ]  # fmt: skip
+        return replace(self, judged=[self.judged[n] for n in kept], p=[self.p[n] for n in kept], instances=own)
 
     def by_kind(self, language: Language | None) -> dict[str, dict[str, Any]]:
         """The scores of every kind that is claimed or decodable; free text has one, `(sentences)`."""

@@ -145,6 +145,8 @@ class Language(ABC):
     captured: capture settings without which some of its kinds are never decided; `small` makes them its own.
     changeable: kinds that it can change in a document of its own, all else being as it is (`retold`).
     copied: what `without_copied` leaves out.
+    apart: an evaluation measures its families each by itself, with retrieval and twins, unless told otherwise.
+    twin_kinds: kinds with one value of a text as a whole, in which two texts with the same last tokens can differ.
     """
 
     name: ClassVar[str]
@@ -165,6 +167,8 @@ class Language(ABC):
     captured: ClassVar[Mapping[str, int | bool]] = {}
     changeable: ClassVar[tuple[str, ...]] = ()
     copied: ClassVar[str] = "quoted spans left out"
+    apart: ClassVar[bool] = False
+    twin_kinds: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def facts(self, row: Row) -> Mapping[str, Fact]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from legible.engines.base import Completion
 from legible.engines.sampling import row_key
 from legible.errors import UsageError
 from legible.languages.base import Claim, Row, Verdict, judge
@@ -61,10 +62,28 @@ def trusted_claims(
     heat = sampling_temperature(samples, temperature)
     keys = [row_key(seed, row, index) for index, row in enumerate(rows)]
     written = checkpoint.engine.generate(vectors, keys, samples=samples, temperature=heat, max_tokens=max_tokens)
+    return trusted_of(checkpoint, vectors, rows, written, samples=samples, temperature=heat, neighbours=neighbours)
+
+
+def trusted_of(
+    checkpoint: Checkpoint,
+    vectors: Float[Tensor, "n d_model"],
+    rows: Sequence[Row],
+    written: Sequence[Sequence[Completion]],
+    *,
+    samples: int,
+    temperature: float,
+    neighbours: Sequence[Sequence[int]] | None = None,
+) -> tuple[list[list[TrustedClaim]], list[Gathered]]:
+    """`trusted_claims` of explanations that are there already.
+
+    Args:
+        written: the explanations of every row, `samples` of them, sampled at `temperature`.
+    """
     if neighbours is None:
         neighbours = neighbours_of([row.document.doc_id for row in rows], [row.pos for row in rows])
     found = gather(checkpoint, vectors, written, _spots(checkpoint, rows), neighbours)
-    return with_verdicts(checkpoint, found, rows, samples=samples, temperature=heat), found
+    return with_verdicts(checkpoint, found, rows, samples=samples, temperature=temperature), found
 
 
 def with_verdicts(

@@ -9,7 +9,9 @@ Both trainings are resumable; the same command goes on where it stopped.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from legible.config import CaptureConfig, EvalConfig, RunConfig, SFTConfig, load
 from legible.errors import UsageError
 from legible.evaluate.battery.parts import Taught, Trained
 from legible.evaluate.battery.rows import battery
-from legible.evaluate.run import Bench
+from legible.evaluate.bench import Bench
 from legible.fileio import cache_dir, file_sha256
 from legible.identity import Identity, once
+from legible.languages.base import Row
 from legible.models.placement import precision_part, trained_at
 from legible.models.reconstructor import Reconstructor
 from legible.progress import line_progress
@@ -86,7 +89,11 @@ def evaluate_fully(
             progress=lambda control: _say(f"evaluate: control: {control}"),
         )
 
-    return Evaluate(checkpoint, name, config, corpus, battery=measure).run()
+    def write(writer: TextWriter, rows: Sequence[Row]) -> list[str | None]:
+        return [text for text, _ in writer.write(rows, max_tokens=config.max_tokens)]
+
+    writes = partial(write, trained.writer) if trained.writer is not None else None
+    return Evaluate(checkpoint, name, config, corpus, battery=measure, writer=writes).run()
 
 
 def controls_folder(checkpoint: Checkpoint) -> Path:

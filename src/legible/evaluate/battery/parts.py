@@ -16,10 +16,10 @@ from torch import Tensor
 
 from legible.data.store import Store
 from legible.evaluate import claims
+from legible.evaluate.bench import Bench
 from legible.evaluate.claims import Judged
 from legible.evaluate.controls import lookup_misses, mean_direction
 from legible.evaluate.reconstruction import Explained, Misses, context_fve_of, fve_gain, fve_of, misses
-from legible.evaluate.run import Bench
 from legible.models.reconstructor import Reconstructor
 from legible.stats import ratio_interval
 from legible.train.text_writer import TextWriter, WriterRecord

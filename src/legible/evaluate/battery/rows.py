@@ -8,10 +8,10 @@ from legible.evaluate.battery.paraphrase import paraphrase_controls, quote_strip
 from legible.evaluate.battery.parts import Case, Control, Trained, scored, texts_control
 from legible.evaluate.battery.words import WORDS, words_ridge
 from legible.evaluate.battery.zero_shot import zero_shot_controls
+from legible.evaluate.bench import Bench
 from legible.evaluate.claims import Judged
 from legible.evaluate.controls import FLOORS, Controls, other_documents, probe_names
 from legible.evaluate.reconstruction import Explained, Misses
-from legible.evaluate.run import Bench
 from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, judge
 from legible.models.target import Target
@@ -86,11 +86,10 @@ def _floors(case: Case, controls: Controls) -> list[Control]:
 
 
 def _text_only(case: Case, trained: Trained) -> Control:
-    if trained.writer is None or trained.writer_record is None:
+    if trained.writer is None or trained.writer_record is None or case.bench.text_only is None:
         return Control("text_only_writer", WRITER, f"n/a: {trained.why_not}")
-    written = trained.writer.write(case.bench.sample.rows, max_tokens=case.max_tokens)
     note = _writer_note(case, trained.writer, trained.writer_record, trained)
-    return texts_control(case, "text_only_writer", WRITER, [text for text, _ in written], note)
+    return texts_control(case, "text_only_writer", WRITER, case.bench.text_only, note)
 
 
 def _writer_note(case: Case, writer: TextWriter, record: WriterRecord, trained: Trained) -> str:

@@ -48,6 +48,8 @@ class TextLanguage(Language):
     unsaid = UNSAID
     paraphrases = True
     captured: ClassVar[Mapping[str, int | bool]] = {"predictions": 5, "certainty": True, "continuations": 1}
+    apart = True
+    twin_kinds = ("topic", "language", "kind", "sentiment", "tense", "speaker")
     copied = "quoted spans left out, and the statements that hold them"
 
     def facts(self, row: Row) -> Mapping[str, Fact]:

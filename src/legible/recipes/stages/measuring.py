@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from legible.config import CaptureConfig, EvalConfig, TruthConfig
+from legible.config import CaptureConfig, EvalConfig, HeldOutConfig, TruthConfig
 from legible.documents import Document
 from legible.errors import UsageError
-from legible.evaluate.run import Battery, evaluate_checkpoint
+from legible.evaluate.run import Battery, Writes, evaluate_checkpoint
 from legible.evaluate.truth_report import truth_report
 from legible.fileio import cache_dir
 from legible.progress import line_progress
@@ -33,7 +33,7 @@ class HeldOut:
 
     checkpoint: Checkpoint
     name: str
-    config: EvalConfig
+    config: HeldOutConfig
     corpus: str | None = None
 
     def drawn(self) -> tuple[CaptureConfig, list[Document] | None, list[Document]]:
@@ -69,9 +69,11 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Evaluate(HeldOut):
-    """Measure a checkpoint beside its floors; `battery` measures the controls too (`legible.recipes.controls`)."""
+    """Measure a checkpoint beside its floors; `battery` and `writer` are the controls (`legible.recipes.controls`)."""
 
+    config: EvalConfig
     battery: Battery | None = None
+    writer: Writes | None = None
 
     def run(self) -> dict[str, Any]:
         """The report; see `legible.evaluate.run`.
@@ -80,7 +82,9 @@ class Evaluate(HeldOut):
             UsageError: as for `drawn`.
         """
         given = self.measured("evaluate")
-        return evaluate_checkpoint(self.checkpoint, config=self.config, battery=self.battery, **given)
+        return evaluate_checkpoint(
+            self.checkpoint, config=self.config, battery=self.battery, writer=self.writer, **given
+        )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class HeldOutConfig(Section):
     positions_per_doc: int = Field(4, description="tokens read per document")
     foresight_rows: int = Field(24, description="tokens with open facts whose continuations are sampled (world)")
     continuations: int = Field(16, description="sampled continuations per such token")
-    probe_rows: int = Field(20000, description="rows that fit the probes behind `decodable`")
+    probe_rows: int = Field(20000, description="rows that fit the probes behind `decodable`; 0: the checkpoint's own")
     max_tokens: int = Field(96, description="longest explanation")
     seed: int = Field(1, description="seed of documents and positions")
 

@@ -156,7 +156,7 @@ def held_out(
     """The rows that are read, and the rows of other documents with the probes fitted on them.
 
     Arguments and errors are those of `evaluate_checkpoint`. Without a pool, a language or a single known fact there
-    are no other rows and no probes.
+    are no other rows and no probes. With `probe_rows` 0 the checkpoint's own speak, fitted on its training documents.
     """
     language = checkpoint.language
     if documents is None and language is not None:
@@ -171,6 +171,8 @@ def held_out(
     read = capture.measured.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": config.seed})
     progress("capture")
     sample = Sample.of_documents(checkpoint.target, documents[: config.texts], read, checkpoint.layer, language)
+    if config.probe_rows == 0:
+        return sample, None, checkpoint.probes if language is not None else None
     if not pool or language is None or not any(sample.facts):
         return sample, None, None
     progress("probes")

@@ -65,8 +65,8 @@ def laptop(seed: int = 0) -> RunConfig:
             reconstructor=OptimizerConfig(lr=2e-4, schedule="linear", warmup=5),
             seed=seed,
         ),
-        calibrate=CalibrateConfig(documents=190, max_tokens=TOKENS, seed=seed),
-        evaluate=EvalConfig(documents=320, positions_per_doc=3, max_tokens=TOKENS),
+        calibrate=CalibrateConfig(documents=190, windows=2, window=2, max_tokens=TOKENS, seed=seed),
+        evaluate=EvalConfig(documents=320, positions_per_doc=3, max_tokens=TOKENS, probe_rows=0),
         threads=1,
         seed=seed,
     )

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from legible.config import RLConfig
 from legible.data.store import Store
 from legible.languages.base import Claim, Language, parsed_by
+from legible.models.target import Target
 from legible.train.loop import Metrics
 from legible.train.rollouts import Place, RolloutGroup
 from legible.train.terms.read_back import ReadBack
@@ -21,13 +22,18 @@ from legible.train.terms.spaces import Errors
 
 @dataclass(frozen=True)
 class Context:
-    """A training, as its terms see it. `language` finds and judges claims; None: sentences that nobody decides."""
+    """A training, as its terms see it.
+
+    `language` finds and judges claims; None: sentences that nobody decides. `target` reads texts anew, where it is at
+    hand.
+    """
 
     config: RLConfig
     store: Store
     layer: int
     tokenizer: PreTrainedTokenizerBase  # the verbalizer's
     language: Language | None
+    target: Target | None = None
 
 
 @dataclass(frozen=True)

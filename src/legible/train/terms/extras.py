@@ -31,7 +31,7 @@ class Knowledge:
 
     language: Language | None = None  # paraphrase, truth_reward, truth_credit; claims of claim_credit
     lookup: TokenLookup | None = None  # space residual
-    target: Target | None = None  # space downstream
+    target: Target | None = None  # space downstream, discrimination
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Extras:
         space = None
         if config.space != "direction":
             space = space_of(config, store, layer, out, known.lookup, known.target)
-        context = Context(config, store, layer, tokenizer, known.language)
+        context = Context(config, store, layer, tokenizer, known.language, known.target)
         return cls(context, space, terms_of(context))
 
     def reads(self, groups: Sequence[RolloutGroup], index: int) -> tuple[list[Wording], dict[str, int]]:

@@ -22,7 +22,7 @@ BLOCKS = (0, 1, 2, 27, 28, 29), (0, 1, 2, 22, 23, 24)
 
 def laptop(seed: int = 0) -> RunConfig:
     """SmolLM2-135M-Instruct after block 24, on Wikipedia's summaries and its own chats; hours on 2 cores."""
-    rate = OptimizerConfig(lr=1e-3, warmup=40)
+    rate = OptimizerConfig(lr=2e-3, warmup=40)
     return RunConfig(
         recipe="laptop",
         target="smollm2",
@@ -47,7 +47,7 @@ def laptop(seed: int = 0) -> RunConfig:
             batch_tokens=2048,
             verbalizer=rate,
             reconstructor=rate,
-            adapter=AdapterConfig(rank=64, alpha=32.0, rslora=True),
+            adapter=AdapterConfig(rank=48, alpha=28.0, rslora=True),
             verbalizer_blocks=BLOCKS[0],
             reconstructor_blocks=BLOCKS[1],
             output_vocabulary="corpus",
@@ -67,6 +67,5 @@ def laptop(seed: int = 0) -> RunConfig:
         ),
         calibrate=CalibrateConfig(documents=190, windows=2, window=2, max_tokens=TOKENS, seed=seed),
         evaluate=EvalConfig(documents=320, positions_per_doc=3, max_tokens=TOKENS, probe_rows=0),
-        threads=1,
         seed=seed,
     )

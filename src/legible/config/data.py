@@ -15,7 +15,7 @@ MEASURED = 8
 class TextsConfig(Section):
     """Labelled texts of a run's own: summaries of Wikipedia, and chats with the target itself."""
 
-    wikipedia: int = Field(4500, description="English summaries to train on", ge=0)
+    wikipedia: int = Field(4800, description="English summaries to train on", ge=0)
     french: int = Field(400, description="French ones", ge=0)
     chats: int = Field(1344, description="chats with the target, held-out ones among them", ge=0)
     reply_tokens: int = Field(64, description="longest reply in a chat", ge=1)

@@ -51,10 +51,7 @@ def apart_lines(report: Mapping[str, Any]) -> list[str]:
     lines = ["", *(_line(row) for row in (FAMILY_HEAD, *rows))] if rows else []
     found = retrieval_rows(report)
     if found:
-        lines += [
-            "",
-            f"share of reconstructions nearest to their own activation of {report['retrieval']['candidates']}",
-        ]
+        lines += ["", f"reconstructions nearest to their own activation of {report['retrieval']['candidates']}"]
         lines += [f"  {interval(value):20} {what}, n {value['n']}" for what, value in found]
     pairs = twin_rows(report)
     if pairs:

@@ -45,15 +45,21 @@ def evaluate(
     verbalizer given no activation, one given another document's); references; parse failures; length. In the
     built-in world also precision, recall of the decodable and foresight, on wordings held out from training.
 
+    For claims about any text (language text) also families, each by itself: precision, calibration and AUROC of p_true,
+    what is shown a reading, beside the verbalizer given no activation; retrieval: the share of reconstructions nearest
+    to their own activation of 16, among prefixes before the same last 8 tokens; twins: pairs of texts told apart by one
+    label. They are asked for elsewhere, or left out, by --families, --retrieval-rows and --twins.
+
     --full adds the control battery: one table, paired with the readings over documents, each row with the doubt that it
     rules out. A text-only writer and a second reconstructor are trained for it, for the steps of the warm start; that
-    takes longer than the warm start did, and goes on where it stopped.
+    takes longer than the warm start did, and goes on where it stopped. The families then stand beside that writer too.
 
     \b
       legible evaluate builtin
       legible evaluate runs/tiny --seed 5 --documents 50 --json | jq .context_fve
       legible evaluate runs/mine --corpus texts.jsonl --html report.html
       legible evaluate runs/tiny --full --html report.html
+      legible evaluate runs/chat --json | jq '.families.ahead, .retrieval.context, .twins.topic'
     """
     from legible.evaluate.report import summary_lines, write_report
     from legible.reading.opening import load_checkpoint

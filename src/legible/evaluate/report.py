@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from legible.evaluate.apart_lines import FAMILY_HEAD, apart_lines, family_rows, retrieval_rows, twin_rows
 from legible.evaluate.battery.table import control_lines
 from legible.evaluate.controls import FLOORS
 from legible.evaluate.curves import training_curves
@@ -59,7 +60,7 @@ def score_lines(report: Mapping[str, Any]) -> list[str]:
     lines += _family_lines(report)
     if not claims:
         lines.append(f"{'precision':28} – (nobody decides whether these claims are true)")
-    return [*lines, _measured_on(report)]
+    return [*lines, _measured_on(report), *apart_lines(report)]
 
 
 def summary_lines(report: Mapping[str, Any]) -> list[str]:
@@ -72,7 +73,7 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     lines += _family_lines(report)
     lines.append(f"{'parse failures':28} {report['parse_failures']} of {report['rows']} rows")
     lines.append(f"{'mean tokens':28} {number(report['mean_tokens'], 1)}")
-    return [*lines, _measured_on(report), *control_lines(report)]
+    return [*lines, _measured_on(report), *apart_lines(report), *control_lines(report)]
 
 
 def _family_lines(report: Mapping[str, Any]) -> list[str]:
@@ -124,6 +125,10 @@ def _context(report: Mapping[str, Any], run: Path | None) -> dict[str, Any]:
             for name, value in _with_intervals(report, "reference")
         ],
         "kinds": {kind: row for kind, row in claims.get("kinds", {}).items() if row["claims"] or row["decodable"]},
+        "family_head": FAMILY_HEAD,
+        "families": family_rows(report),
+        "retrieval": retrieval_rows(report),
+        "twins": twin_rows(report),
         "target": report.get("target"),
         "sft": report.get("sft"),
         "rl": report.get("rl"),

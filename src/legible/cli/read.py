@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from legible.cli.common import not_negative, note, print_json, read_text_argument
-from legible.cli.options import Reconstructor, placed
+from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed
 from legible.config import Placement
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 @placed
 def read(
     place: Placement,
-    checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
-    ],
+    checkpoint: CheckpointName,
     text: Annotated[
         str | None, typer.Argument(metavar="TEXT", help="The text to read; '-' reads standard input.")
     ] = None,
@@ -65,6 +63,7 @@ def read(
         typer.Option(help="Layer K read by a --method without training.  [default: about two thirds of the depth]"),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    other_target: OtherTarget = False,
     reconstructor: Reconstructor = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per token on stdout, nothing else.")] = False,
@@ -110,7 +109,13 @@ def read(
         job = CorpusJob(corpus, archive, positions, positions_per_doc, samples, temperature, seed)
         others = _text_options(text, file, trust, search, method, layer, html)
         filled = read_corpus_into(
-            checkpoint, job, target=target, reconstructor=reconstructor, others=others, place=place
+            checkpoint,
+            job,
+            target=target,
+            reconstructor=reconstructor,
+            other_target=other_target,
+            others=others,
+            place=place,
         )
         print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))
         return
@@ -131,7 +136,9 @@ def read(
         {} if search is None else {"budget": budget, "temperature": 1.0 if temperature is None else temperature}
     )
     held = {**place.model_dump(), **options}
-    reader = load(checkpoint, target=target, reconstructor=reconstructor, engine=search, **held)
+    reader = load(
+        checkpoint, target=target, reconstructor=reconstructor, other_target=other_target, engine=search, **held
+    )
     readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust)
     _show(readings, whole, reader.about(), html, json)
 

@@ -79,7 +79,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="directory of a finished run, or a checkpoint")
     parser.add_argument("--name", help="of the pair; absent: its target's short name, or builtin")
-    parser.add_argument("--rank", type=int, default=48, help="of the differences from a named target")
+    parser.add_argument("--rank", type=int, default=64, help="of the differences from a named target")
     parser.add_argument("--lookup-rank", type=int, default=128, help="of the token lookup beside them")
     parser.add_argument("--corpus", help="documents to calibrate and measure on; absent: the contract's")
     parser.add_argument("--documents", type=int, help="how many are measured; absent: as `legible evaluate`")
@@ -125,6 +125,9 @@ def save_differences(
         dtype=torch.float16,
         marker=found.marker,
     )
+    for role in ("av", "ar"):  # the target's own tokenizer reads and writes for both
+        for leftover in (*(out / role).glob("tokenizer*"), *(out / role).glob("chat_template*")):
+            leftover.unlink()
     if found.lookup is not None:
         lookup, share = found.lookup.cut(lookup_rank)
         lookup.save(out / LOOKUP)

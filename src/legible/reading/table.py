@@ -11,7 +11,7 @@ from rich.text import Text
 
 from legible.display import probability, visible
 from legible.reading.doubt import DOUBTFUL, SURE, above_floor, doubtful
-from legible.reading.families import SILENT, are_grouped, by_family
+from legible.reading.families import SILENT, Group, are_grouped, by_family
 from legible.reading.html import reasons
 from legible.reading.marks import GAP, Piece, withheld
 from legible.reading.reading import Reading
@@ -116,17 +116,22 @@ def by_families(reading: Reading) -> Text:
     """The claims of a reading, a line a family; what cannot be grouped stands as `explanation` has it."""
     if not reading.claims:
         return explanation(reading)
-    lines = []
-    for label, claims, marked in by_family(reading):
-        line = Text(f"{label}: ", "dim")
-        for piece in (shown := withheld(marked)):
-            line.append(visible(piece.text), _style(piece))
-        line.append("" if shown else SILENT if not claims else GAP, "dim")
-        lines.append(line)
-    words = Text("\n").join(lines)
+    words = Text("\n").join(family_line(group) for group in by_family(reading))
     if notes := reading.notes():
         words.append(f"\n({notes})", "dim")
     return words
+
+
+def family_line(group: Group, *, numbers: bool = False) -> Text:
+    """What is said of one family, doubtful claims withheld; `numbers` puts its p_true behind each claim."""
+    line = Text.assemble((f"{group.label}: ", "dim"))
+    shown = withheld(group.pieces)
+    for piece in shown:
+        line.append(visible(piece.text), _style(piece))
+        if numbers and piece.p_true is not None:
+            line.append(f" {probability(piece.p_true)}", "dim")
+    line.append("" if shown else SILENT if not group.claims else GAP, "dim")
+    return line
 
 
 def _style(piece: Piece) -> str:

@@ -123,13 +123,14 @@ def by_families(reading: Reading) -> Text:
 
 
 def family_line(group: Group, *, numbers: bool = False) -> Text:
-    """What is said of one family, doubtful claims withheld; `numbers` puts its p_true behind each claim."""
+    """What is said of one family, doubtful claims withheld; `numbers` puts p_true and verdict behind each claim."""
     line = Text.assemble((f"{group.label}: ", "dim"))
     shown = withheld(group.pieces)
     for piece in shown:
         line.append(visible(piece.text), _style(piece))
-        if numbers and piece.p_true is not None:
-            line.append(f" {probability(piece.p_true)}", "dim")
+        known = (probability(piece.p_true), piece.verdict if numbers else "")
+        if numbers and any(known):
+            line.append(f" ({', '.join(filter(None, known))})", "dim")
     line.append("" if shown else SILENT if not group.claims else GAP, "dim")
     return line
 

@@ -67,6 +67,7 @@ class Source:
             "reconstructor": checkpoint.reconstructor is not None,
             "calibrator": self.calibrated,
             "chat": self.chat,
+            "families": "ahead" in (checkpoint.language.families.values() if checkpoint.language else ()),
             "metrics": dict(extra.metrics) if extra else {},
             "reports": [name for name, found in (("evaluation", self.evaluation), ("truth", self.truth)) if found],
         }

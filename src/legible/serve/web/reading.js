@@ -68,6 +68,8 @@ function showMode() {
   byId("text-label").textContent = chatting ? "Your message" : "Text";
   byId("say").textContent = chatting ? "Send" : "Continue";
   byId("read").textContent = chatting ? "Read the chat" : "Read";
+  byId("say").classList.toggle("main", chatting && talks());
+  byId("read").classList.toggle("main", !(chatting && talks()));
   showTurns();
 }
 

@@ -51,6 +51,7 @@ def serve(
 
     \b
       legible serve
+      legible serve smollm2
       legible serve runs/tiny builtin --port 9000 --no-open
       LEGIBLE_TOKEN=$(<token.txt) legible serve --host 0.0.0.0 --allow-remote --no-open
 

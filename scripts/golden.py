@@ -104,7 +104,7 @@ def _answers() -> Iterator[tuple[str, Any]]:
         yield "read trained", _call(("read", "run", STORY, "--positions", "20:24", "--json"))
         os.chdir(ROOT)
     yield "api", _without(_schema(), PROSE)
-    yield "weights", _files(ROOT / "src" / "legible" / "builtin", "*.safetensors")
+    yield "weights", _files(ROOT / "src" / "legible" / "pairs" / "builtin", "*.safetensors")
 
 
 def _kept(answers: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

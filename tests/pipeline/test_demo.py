@@ -1,11 +1,11 @@
 """`make demo` with the pair that ships inside the package."""
 
 import re
-from importlib.resources import files
 from pathlib import Path
 
 import legible as package
 from legible.languages.world import build_tokenizer, story_document
+from legible.reading.shipped import shipped, shipped_names, shipped_target
 from legible.recipes.demo import choose, demonstrate
 
 
@@ -17,7 +17,10 @@ def test_the_demo_reads_a_story_and_prints_the_reports_path(legible, tmp_path):
     assert len(lines) < 60
     assert max(len(line) for line in lines if not line.startswith("report: ")) <= 100
     assert f"report: {path}" in lines
-    assert [line.split()[:2] for line in lines[-2:]] == [["legible", "read"], ["legible", "serve"]]
+    others = [name for name in shipped_names() if shipped_target(name) is None]
+    last = [["legible", "read"], ["legible", "serve"], *(["legible", "demo"] for _ in others)]
+    assert [line.split()[:2] for line in lines[-len(last) :]] == last
+    assert [line.split()[2] for line in lines[-len(others) :] if others] == others
     assert " ".join(" ".join(lines[1:13]).split()).startswith(story_document("test", 1, 0).text)
     page = path.read_text(encoding="utf-8")
     assert '<span class="true">' in page
@@ -67,7 +70,7 @@ def test_the_builtin_pair_reads_its_world_and_flags_what_is_not(tmp_path):
 
 
 def test_the_builtin_pair_is_small_and_without_pickles():
-    folder = Path(str(files("legible") / "builtin"))
+    folder = shipped("builtin")
     found = [path for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in found) <= 12 * 10**6
     assert {path.suffix for path in found} <= {".safetensors", ".json", ".yaml", ".md", ".jinja", ".txt"}

@@ -189,6 +189,29 @@ def test_pairs_that_no_sum_explains_are_looked_up(tokens):
     assert len(lookup.pairs) == 25
 
 
+def test_a_lookup_cut_to_a_rank_keeps_the_share_it_says_and_is_written_as_its_factors(tokens, tmp_path):
+    columns, docs, rng = tokens
+    table = torch.randn(2, 31, WIDTH, generator=rng)
+    vectors = table[0, columns.token_ids] + table[1, columns.prev_token_ids + 1]
+    vectors += 0.3 * torch.randn(ROWS, WIDTH, generator=rng)
+    lookup = TokenLookup.fit(vectors, columns, docs)
+    table = np.concatenate([lookup.weights, lookup.corrections])
+    cut, share = lookup.cut(3)
+    lost = ((np.concatenate([cut.weights, cut.corrections]) - table) ** 2).sum() / (table**2).sum()
+    assert np.linalg.matrix_rank(cut.weights) <= 3
+    assert share == pytest.approx(1 - lost)
+    cut.save(tmp_path / "cut")
+    lookup.save(tmp_path / "whole")
+    assert (tmp_path / "cut").stat().st_size < (tmp_path / "whole").stat().st_size
+    again = TokenLookup.load(tmp_path / "cut")
+    torch.testing.assert_close(again.predict(columns), cut.predict(columns), atol=5e-3, rtol=0)
+    again.save(tmp_path / "again")
+    torch.testing.assert_close(TokenLookup.load(tmp_path / "again").predict(columns), again.predict(columns))
+    whole, everything = lookup.cut(len(table.T))
+    assert everything == pytest.approx(1.0)
+    torch.testing.assert_close(whole.predict(columns), lookup.predict(columns))
+
+
 def test_what_tokens_do_not_decide_the_lookup_does_not_claim(tokens):
     columns, docs, rng = tokens
     vectors = torch.randn(ROWS, WIDTH, generator=rng) + 1.0

@@ -32,13 +32,14 @@ def read_corpus_into(
     *,
     target: str | None = None,
     reconstructor: str | None = None,
+    other_target: bool = False,
     others: Mapping[str, bool] | None = None,
     place: Placement = AUTO,
 ) -> Filled:
     """Load a checkpoint and fill an archive, with progress on stderr.
 
     Args:
-        checkpoint, target, reconstructor: see `legible.reading.reader.load`.
+        checkpoint, target, reconstructor, other_target: see `legible.reading.reader.load`.
         job: what to read, where to and how.
         others: options that belong to single texts, and whether they were given.
         place: the device, and how the weights are held.
@@ -59,7 +60,9 @@ def read_corpus_into(
         )
     positions = Positions(job.positions, job.per_document, job.seed)
     next(read_corpus(job.corpus))  # a missing or empty corpus is said before models are loaded
-    reader = load(checkpoint, target=target, reconstructor=reconstructor, **place.model_dump())
+    reader = load(
+        checkpoint, target=target, reconstructor=reconstructor, other_target=other_target, **place.model_dump()
+    )
     return fill(
         reader,
         job.corpus,

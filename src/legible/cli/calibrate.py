@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, not_negative, note
-from legible.cli.options import Reconstructor, placed, section_options
+from legible.cli.options import CheckpointName, Reconstructor, placed, section_options
 from legible.config import CalibrateConfig, Placement
 from legible.errors import UsageError
 
@@ -16,9 +16,7 @@ from legible.errors import UsageError
 def calibrate(
     place: Placement,
     config: CalibrateConfig,
-    checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
-    ],
+    checkpoint: CheckpointName,
     out: Annotated[
         Path | None, typer.Option(help="Write a copy of the checkpoint, calibrated, to this new folder.")
     ] = None,

@@ -17,19 +17,40 @@ LINES, COLUMNS = 59, 100  # at most; the line of progress comes on top
 
 
 def demo(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="[PAIR]", help="A shipped pair: builtin, or smollm2.  [default: builtin]", show_default=False
+        ),
+    ] = "builtin",
     out: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("demo-report.html"),
-    seed: Annotated[int, typer.Option(help="Seed of the story, held out from training.")] = 0,
+    seed: Annotated[int, typer.Option(help="builtin: seed of the story, held out from training.")] = 0,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Get the pair's model without asking, where it is not here.")
+    ] = False,
 ) -> None:
-    """Read a story with the built-in target, verbalizer and reconstructor.
+    """Read a story of the built-in world, or a chat with a real model, with a pair that ships here.
 
     Prints the story, some of its readings, each with the reason why it is shown, and where the report of all of them
     lies: a self-contained HTML file. The story comes from the built-in world's held-out split, so every claim is
     checked against what the story really says. Which readings are shown follows from rules; none is picked by hand.
 
+    Of smollm2 the model is a real one for chat. Its source, size, licence and checksum are said first; where it is not
+    here it is fetched, after a question on the terminal or with --yes. It answers a question, and is read where its
+    answer begins and at some tokens of it: what it holds and is about to say, beside what it then said.
+
     \b
       legible demo
+      legible demo smollm2
       legible demo --seed 3 --out story-3.html
     """
+    from legible.reading.shipped import WORLD
+
+    if name != WORLD:
+        from legible.cli.chat_demo import chat_demo
+
+        chat_demo(name, out, yes=yes)
+        return
     from rich.console import Console
 
     from legible.reading.html import write_reading
@@ -48,23 +69,27 @@ def _page(console: "Console", found: "Demonstration", report: Path) -> "list[Tex
     """The whole answer; of the readings as many as leave it at most `LINES` long."""
     from rich.text import Text
 
+    from legible.reading.shipped import shipped_names, shipped_target
+
+    others = [name for name in shipped_names() if shipped_target(name) is None]
     head = [
         Text("A story that neither the target nor its readers have seen:", style="bold"),
-        *_wrapped(console, Text(found.document.text), 2),
+        *wrapped(console, Text(found.document.text), 2),
         Text(),
         Text("Each reading is written from one vector, the activation at that token, without the text.", style="bold"),
-        *_wrapped(console, Text.assemble(
+        *wrapped(console, Text.assemble(
             "Claims are checked: ", ("true", "green"), ", ", ("false", "red"), ", ", ("left open", "yellow"),
             ". trust: mean/lowest p_true. FVE: how much of the vector the words bring back.")),
     ]  # fmt: skip
     foot = [
         Text(),
         *([Text(f"Not in this story: {', '.join(found.missing)}.")] if found.missing else []),
-        *_wrapped(console, Text(found.summary())),
+        *wrapped(console, Text(found.summary())),
         Text(f"report: {report}"),
         Text("Next:", style="bold"),
         Text(f'  {program()} read builtin "Our hero Pavel rested beside the desert."'),
         Text(f"  {program()} serve    (the same and more, in the browser)"),
+        *(Text(f"  {program()} demo {name}    (a real chat model, read while it answers)") for name in others),
     ]
     blocks, room = {}, LINES - len(head) - len(foot)
     for one in found.shown:
@@ -90,10 +115,10 @@ def _block(console: "Console", one: "Shown") -> "list[Text]":
     )
     title.append(one.why, style="italic")
     words = explanation(reading)
-    return [*_wrapped(console, title, 0, 6), *_wrapped(console, words, 6)]
+    return [*wrapped(console, title, 0, 6), *wrapped(console, words, 6)]
 
 
-def _wrapped(console: "Console", text: "Text", indent: int = 0, later: int | None = None) -> "list[Text]":
+def wrapped(console: "Console", text: "Text", indent: int = 0, later: int | None = None) -> "list[Text]":
     """The text in lines of the console's width, indented; those after the first by `later`."""
     from rich.text import Text
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, note
-from legible.cli.options import Reconstructor, placed, section_options
+from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed, section_options
 from legible.config import EvalConfig, Placement
 from legible.errors import UsageError
 
@@ -16,13 +16,12 @@ from legible.errors import UsageError
 def evaluate(
     place: Placement,
     config: EvalConfig,
-    checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
-    ],
+    checkpoint: CheckpointName,
     corpus: Annotated[
         str | None, typer.Option(help="Documents to draw held-out ones from.  [default: the contract's]")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    other_target: OtherTarget = False,
     reconstructor: Reconstructor = None,
     full: Annotated[
         bool, typer.Option("--full", help="Also the control battery: trains its controls first, or takes them.")
@@ -63,14 +62,25 @@ def evaluate(
     """
     from legible.evaluate.report import summary_lines, write_report
     from legible.reading.opening import load_checkpoint
+    from legible.reading.shipped import shipped_report
     from legible.recipes.controls import evaluate_fully
     from legible.recipes.inputs import use_threads
     from legible.recipes.stages.measuring import Evaluate
 
     if not full and (controls is not None or control_steps is not None):
         raise UsageError("--controls and --control-steps belong to the control battery.\n  Add --full.")
+    plain = corpus is None and target is None and not full and config == EvalConfig()
+    if plain and (stored := shipped_report(checkpoint, "evaluation")) is not None:
+        note(f"measured when {checkpoint} was made; on documents of yours: legible evaluate {checkpoint} --corpus FILE")
+        if html is not None:
+            write_report(html, stored)
+            note(f"report: {html}")
+        answer(stored, "\n".join(summary_lines(stored)) if not json else "", json=json)
+        return
     use_threads(threads)
-    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor, place=place)
+    loaded = load_checkpoint(
+        checkpoint, target=target, reconstructor=reconstructor, other_target=other_target, place=place
+    )
     if full:
         report = evaluate_fully(loaded, checkpoint, config, corpus, folder=controls, steps=control_steps)
     else:

@@ -46,6 +46,7 @@ def legible(
 
     \b
       legible demo                          read a story with the built-in pair
+      legible demo smollm2                  read a real chat model while it answers
       legible read builtin "Pavel kept a hammer in the pocket."
       legible serve                         the same, and steering, in the browser
       legible scan MODEL --corpus FILE      where to read a model of yours

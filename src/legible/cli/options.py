@@ -17,6 +17,22 @@ from pydantic.fields import FieldInfo
 from legible.config import Placement, Section, validated
 from legible.recipes import parse_value
 
+CheckpointName = Annotated[
+    str,
+    typer.Argument(
+        metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or a shipped pair: builtin, smollm2."
+    ),
+]
+"""The argument of every verb that takes a checkpoint."""
+OtherTarget = Annotated[
+    bool,
+    typer.Option(
+        "--other-target",
+        help="Read the --target even where its weights are not those that the pair was trained on; every reading says "
+        "so.",
+    ),
+]
+"""The option of verbs that read a model with a pair."""
 Reconstructor = Annotated[
     str | None,
     typer.Option(

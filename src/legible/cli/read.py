@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from legible.cli.common import not_negative, note, print_json, read_text_argument
-from legible.cli.options import Reconstructor, placed
+from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed
 from legible.config import Placement
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 @placed
 def read(
     place: Placement,
-    checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
-    ],
+    checkpoint: CheckpointName,
     text: Annotated[
         str | None, typer.Argument(metavar="TEXT", help="The text to read; '-' reads standard input.")
     ] = None,
@@ -65,7 +63,15 @@ def read(
         typer.Option(help="Layer K read by a --method without training.  [default: about two thirds of the depth]"),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    other_target: OtherTarget = False,
     reconstructor: Reconstructor = None,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Read TEXT as a user's turn in the target's chat template, up to where the model begins to answer.",
+        ),
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per token on stdout, nothing else.")] = False,
 ) -> None:
@@ -78,8 +84,13 @@ def read(
     A released pair in two repositories or folders, NAME-av and NAME-ar, is read by naming one of them. Where V is not
     recorded there is no FVE, and the table says what to do.
 
+    A text is read as it stands. With --chat it is one turn of a user in the target's chat template, and the last token
+    is where the model begins to answer. What a model for chat is about to say is shown by family: what the text holds,
+    what is going on now, which words come next, what the model is about to say.
+
     \b
       legible read builtin "Our hero Pavel rested beside the desert."
+      legible read smollm2 "What is the capital of France?" --chat --positions -1
       legible read builtin "Pavel kept a hammer in the pocket." --positions -1 --samples 4
       legible read builtin "Pavel kept a hammer in the pocket." --samples 5 --trust 0.8
       legible read runs/tiny --file story.txt --positions 10:20 --html reading.html
@@ -102,20 +113,28 @@ def read(
     model writes when the activation is put into a prompt; small base models mostly go on with the text they know.
 
     Flags: early_position (less context than in training), norm_outlier (an activation of unusual length), ood (text
-    outside the world the pair was trained on), special_token, parse_failed (no explanation came out).
+    outside the world the pair was trained on), special_token, other_target (the model read is not the one that the pair
+    was trained on), parse_failed (no explanation came out).
     """
     if corpus is not None or archive is not None or positions_per_doc is not None:
         from legible.archive.job import CorpusJob, read_corpus_into
 
         job = CorpusJob(corpus, archive, positions, positions_per_doc, samples, temperature, seed)
-        others = _text_options(text, file, trust, search, method, layer, html)
+        others = {**_text_options(text, file, trust, search, method, layer, html), "--chat": chat}
         filled = read_corpus_into(
-            checkpoint, job, target=target, reconstructor=reconstructor, others=others, place=place
+            checkpoint,
+            job,
+            target=target,
+            reconstructor=reconstructor,
+            other_target=other_target,
+            others=others,
+            place=place,
         )
         print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))
         return
     whole = read_text_argument(text, file)
     not_negative("samples", samples)
+    from legible.models.chats import chat_text
     from legible.reading import zero_shot
 
     zero_shot.check_options(
@@ -123,6 +142,7 @@ def read(
     )
     if method != "nla":
         instrument = zero_shot.load(checkpoint, method, layer=layer, place=place)
+        whole = chat_text(instrument.instrument.target, [("user", whole)], reply=True) if chat else whole
         _show(instrument.read(whole, positions=positions), whole, instrument.about(), html, json)
         return
     from legible.reading.reader import load
@@ -131,7 +151,10 @@ def read(
         {} if search is None else {"budget": budget, "temperature": 1.0 if temperature is None else temperature}
     )
     held = {**place.model_dump(), **options}
-    reader = load(checkpoint, target=target, reconstructor=reconstructor, engine=search, **held)
+    reader = load(
+        checkpoint, target=target, reconstructor=reconstructor, other_target=other_target, engine=search, **held
+    )
+    whole = chat_text(reader.checkpoint.target, [("user", whole)], reply=True) if chat else whole
     readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust)
     _show(readings, whole, reader.about(), html, json)
 

@@ -6,16 +6,14 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, not_negative
-from legible.cli.options import Reconstructor, placed
+from legible.cli.options import CheckpointName, Reconstructor, placed
 from legible.config import Placement
 
 
 @placed
 def secrets(
     place: Placement,
-    checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
-    ],
+    checkpoint: CheckpointName,
     planted: Annotated[Path, typer.Argument(metavar="DIR", help="What `legible world secrets` left.")],
     probe_documents: Annotated[
         int, typer.Option(help="Stories that fit the probes on the base and on either side; 0 leaves the probes out.")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import not_negative, note
-from legible.cli.options import Reconstructor, placed
+from legible.cli.options import OtherTarget, Reconstructor, placed
 from legible.config import Placement
 
 
@@ -16,7 +16,8 @@ def serve(
         list[str] | None,
         typer.Argument(
             metavar="[CHECKPOINT]...",
-            help="Run directories, checkpoint directories, hub names, or 'builtin'.  [default: builtin]",
+            help="Run directories, checkpoint directories, hub names, or shipped pairs: builtin, smollm2.  "
+            "[default: builtin]",
             show_default=False,
         ),
     ] = None,
@@ -39,6 +40,7 @@ def serve(
         list[str] | None, typer.Option(metavar="NAME", help="Also answer to this Host name, e.g. of a proxy in front.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    other_target: OtherTarget = False,
     reconstructor: Reconstructor = None,
     threads: Annotated[int, typer.Option(help="Threads of the models.")] = 2,
 ) -> None:
@@ -49,6 +51,7 @@ def serve(
 
     \b
       legible serve
+      legible serve smollm2
       legible serve runs/tiny builtin --port 9000 --no-open
       LEGIBLE_TOKEN=$(<token.txt) legible serve --host 0.0.0.0 --allow-remote --no-open
 
@@ -65,6 +68,7 @@ def serve(
         address,
         target=target,
         reconstructor=reconstructor,
+        other_target=other_target,
         place=place,
         open_browser=open_,
         say=note,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import not_negative, print_json, read_text_argument
-from legible.cli.options import Reconstructor, placed
+from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed
 from legible.config import Placement
 from legible.errors import UsageError
 
@@ -14,9 +14,7 @@ from legible.errors import UsageError
 @placed
 def steer(
     place: Placement,
-    checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
-    ],
+    checkpoint: CheckpointName,
     text: Annotated[str | None, typer.Argument(help="The text that is continued; '-' reads it from stdin.")] = None,
     file: Annotated[Path | None, typer.Option(help="Take the text from this UTF-8 file.")] = None,
     pos: Annotated[int, typer.Option(help="The token whose explanation is edited; negative counts from the end.")] = -1,
@@ -46,6 +44,7 @@ def steer(
     temperature: Annotated[float, typer.Option(help="Of the continuations; 0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of sampling and controls.")] = 0,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    other_target: OtherTarget = False,
     reconstructor: Reconstructor = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
@@ -79,7 +78,13 @@ def steer(
     from legible.steer.table import print_steered
 
     found = steer_text(
-        load(checkpoint, target=target, reconstructor=reconstructor, **place.model_dump()),
+        load(
+            checkpoint,
+            target=target,
+            reconstructor=reconstructor,
+            other_target=other_target,
+            **place.model_dump(),
+        ),
         whole,
         pos=pos,
         edits=edits,

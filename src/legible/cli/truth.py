@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, note
-from legible.cli.options import Reconstructor, placed, section_options
+from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed, section_options
 from legible.config import Placement, TruthConfig
 
 
@@ -16,9 +16,7 @@ from legible.config import Placement, TruthConfig
 def truth(
     place: Placement,
     config: TruthConfig,
-    checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Run directory, checkpoint directory, hub name, or 'builtin'.")
-    ],
+    checkpoint: CheckpointName,
     judge: Annotated[
         str | None,
         typer.Option(
@@ -33,6 +31,7 @@ def truth(
         str | None, typer.Option(help="Documents to draw held-out ones from.  [default: the contract's]")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    other_target: OtherTarget = False,
     reconstructor: Reconstructor = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 1,
@@ -57,12 +56,23 @@ def truth(
     """
     from legible.evaluate.truth_page import truth_lines, write_truth
     from legible.reading.opening import load_checkpoint
+    from legible.reading.shipped import shipped_report
     from legible.recipes.inputs import use_threads
     from legible.recipes.stages.measuring import Truth, default_cache
     from legible.teachers.judge import make_judge
 
+    plain = corpus is None and target is None and judge is None and config == TruthConfig()
+    if plain and (stored := shipped_report(checkpoint, "truth")) is not None:
+        note(f"measured when {checkpoint} was made; on documents of yours: legible truth {checkpoint} --corpus FILE")
+        if html is not None:
+            write_truth(html, stored)
+            note(f"report: {html}")
+        answer(stored, "\n".join(truth_lines(stored)) if not json else "", json=json)
+        return
     use_threads(threads)
-    loaded = load_checkpoint(checkpoint, target=target, reconstructor=reconstructor, place=place)
+    loaded = load_checkpoint(
+        checkpoint, target=target, reconstructor=reconstructor, other_target=other_target, place=place
+    )
     with ExitStack() as opened:
         asked = None
         if judge is not None:

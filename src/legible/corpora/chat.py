@@ -20,6 +20,7 @@ from legible.errors import UsageError
 from legible.fileio import fault_point, whole_chunks, write_json
 from legible.identity import claim, finish
 from legible.labels import Label, Mark
+from legible.models.chats import chat_text
 from legible.models.target import Target
 
 CHUNK = 64
@@ -104,7 +105,7 @@ def _talk(target: Target, part: Sequence[Chat], first: int, config: ChatConfig) 
         going = [n for n, chat in enumerate(part) if turn < len(chat.turns)]
         for n in going:
             found[n].append({"role": "user", "content": part[n].turns[turn]})
-        prompts = [target.encode(_rendered(target, found[n], reply=True)).ids for n in going]
+        prompts = [target.encode(chat_text(target, _turns(found[n]), reply=True)).ids for n in going]
         keys = [(config.seed, first + n, turn) for n in going]
         said = continue_prompts(
             target, prompts, max_tokens=config.reply_tokens, temperature=TEMPERATURE, keys=keys, stop_ids=target.end_ids
@@ -115,18 +116,12 @@ def _talk(target: Target, part: Sequence[Chat], first: int, config: ChatConfig) 
     return found
 
 
-def _rendered(target: Target, turns: Sequence[dict[str, str]], *, reply: bool) -> str:
-    """The chat as text that the target's tokenizer reads as its template means it: no second beginning of text."""
-    said = [{name: turn[name] for name in ("role", "content")} for turn in turns]
-    text = str(target.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=reply))
-    start = target.tokenizer.bos_token
-    if isinstance(start, str) and text.startswith(start) and target.encode(text).ids[:2] == [target.bos_id] * 2:
-        return text.removeprefix(start)
-    return text
+def _turns(said: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
+    return [(turn["role"], turn["content"]) for turn in said]
 
 
 def _document(target: Target, seed: int, number: int, chat: Chat, turns: Sequence[dict[str, str]]) -> Document:
-    text, last = _rendered(target, turns, reply=False), turns[-1]
+    text, last = chat_text(target, _turns(turns)), turns[-1]
     if (
         last["stop"] == "length" and last["content"] in text
     ):  # the reply broke off: no end that the target did not write

@@ -25,6 +25,7 @@ from legible.planted.instances import PlantedFact, asked, belief_report, instanc
 from legible.planted.training import train_side
 from legible.reading.checkpoint import Checkpoint
 from legible.reading.locate import locate
+from legible.reading.shipped import shipped
 from legible.recipes.inputs import open_target
 
 MANIFEST = "secrets.json"
@@ -158,7 +159,7 @@ def _base_folder(base: str) -> Path:
         return path
     if (path / "target" / "config.json").is_file():
         return path / "target"
-    if base == "builtin" or path.exists():
+    if path.exists() or shipped(base) is not None:
         folder = locate(base).folder / "target"
         if folder.is_dir():
             return folder

@@ -9,7 +9,7 @@ difference to the lookup is what the facts add. Nothing here loads a model.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ class TokenLookup:
     corrections: Floats  # [pairs, d]
     ridge: float
     shrink: float
+    factors: tuple[Floats, Floats] | None = None  # of a table that was cut: [width + pairs, rank] and [rank, d]
 
     @classmethod
     def fit(
@@ -89,17 +90,31 @@ class TokenLookup:
             out[known] = self.corrections[slot[known]]
         return out
 
+    def cut(self, rank: int) -> tuple["TokenLookup", float]:
+        """The lookup with its table cut to a rank, and the share of the table's squared weights that it keeps.
+
+        A row of the table is what a token, a position or a pair adds to the prediction.
+        """
+        left, values, right = np.linalg.svd(np.concatenate([self.weights, self.corrections]), full_matrices=False)
+        factors = (left[:, :rank] * values[:rank], right[:rank])
+        weights, corrections = np.split(factors[0] @ factors[1], [len(self.weights)])
+        whole = float((values**2).sum())
+        share = float((values[:rank] ** 2).sum()) / whole if whole else 1.0
+        return replace(self, weights=weights, corrections=corrections, factors=factors), share
+
     def save(self, path: Path) -> None:
-        """Write one safetensors file; weights as float16."""
+        """Write one safetensors file; weights as float16, those of a cut table as their factors."""
         tensors = {
             "tokens": torch.from_numpy(self.features.tokens),
             "prev_tokens": torch.from_numpy(self.features.prev_tokens),
             "knots": torch.from_numpy(self.features.knots),
             "mean": torch.from_numpy(self.mean).float(),
-            "weights": torch.from_numpy(self.weights).half(),
             "pairs": torch.from_numpy(self.pairs),
-            "corrections": torch.from_numpy(self.corrections).half(),
         }
+        tables = {"weights": self.weights, "corrections": self.corrections}
+        if self.factors is not None:
+            tables = dict(zip(("rows", "directions"), self.factors, strict=True))
+        tensors |= {name: torch.from_numpy(table).half().contiguous() for name, table in tables.items()}
         files.save(path, "token_lookup", {"ridge": self.ridge, "shrink": self.shrink}, tensors)
 
     @classmethod
@@ -111,8 +126,11 @@ class TokenLookup:
         """
         missing = f"no token lookup at {path}.\n  `legible capture` and a whole `legible train` write one."
         about, read = files.load(path, "token_lookup", missing)
-        double = {name: read[name].double().numpy() for name in ("knots", "mean", "weights", "corrections")}
+        double = {name: tensor.double().numpy() for name, tensor in read.items() if tensor.is_floating_point()}
         features = TokenFeatures(read["tokens"].numpy(), read["prev_tokens"].numpy(), double["knots"])
+        factors = (double["rows"], double["directions"]) if "rows" in read else None
+        if factors is not None:
+            double["weights"], double["corrections"] = np.split(factors[0] @ factors[1], [features.width])
         return cls(
             features,
             double["mean"],
@@ -121,6 +139,7 @@ class TokenLookup:
             double["corrections"],
             float(about["ridge"]),
             float(about["shrink"]),
+            factors,
         )
 
 

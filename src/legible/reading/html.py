@@ -7,6 +7,7 @@ from typing import Any
 
 from legible.page import number, render, write_page
 from legible.reading.doubt import above_floor
+from legible.reading.families import are_grouped, by_family
 from legible.reading.reading import Reading
 
 Span = tuple[int, int]  # the characters of a text that a token is; empty for special tokens
@@ -39,6 +40,7 @@ def reading_page(
 
 def reading_rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
     """What a template needs of each reading."""
+    grouped = are_grouped(readings)
     return [
         {
             "pos": reading.pos,
@@ -48,6 +50,7 @@ def reading_rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
             "share": above_floor(reading.fve_token, reading.floor_fve),
             "flags": reading.flags,
             "marks": None if reading.shown is None else reading.pieces(),
+            "groups": by_family(reading) if grouped and reading.claims else None,
             "notes": reading.notes(),
             "trusted": reading.trusted(),
             "withheld": reading.withheld,

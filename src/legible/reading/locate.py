@@ -6,13 +6,13 @@ its sidecar at the top: naming either finds the other.
 
 import re
 from dataclasses import dataclass, replace
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NoReturn
 
 from legible.contract import SIDECAR, ModelContract, read_contract
 from legible.errors import UsageError
 from legible.models.hub import NotFoundError, files_there, folder_of
+from legible.reading.shipped import shipped, shipped_names
 
 ROLES = ("av", "ar")
 NONE = "none"
@@ -40,7 +40,7 @@ def locate(name: str | Path, reconstructor: str | None = None) -> Located:
     """The folders of a checkpoint; what the hub has is downloaded.
 
     Args:
-        name: a checkpoint's or a run's folder, half a pair (folder or hub name), or `builtin`.
+        name: a checkpoint's or a run's folder, half a pair (folder or hub name), or a shipped pair.
         reconstructor: folder or hub name of the reconstructor, where another is meant than lies beside the verbalizer;
             `none` does without.
 
@@ -48,9 +48,8 @@ def locate(name: str | Path, reconstructor: str | None = None) -> Located:
         UsageError: nothing of that name here or on the hub, or a pair whose other half is not where it should be.
     """
     name = str(name)
-    if name == "builtin":
-        with as_file(files("legible") / "builtin") as folder:
-            return _other_reconstructor(Located(folder, folder / "av", folder / "ar", None), reconstructor)
+    if (inside := shipped(name)) is not None:
+        return _other_reconstructor(Located(inside, inside / "av", inside / "ar", None), reconstructor)
     local = Path(name).exists()
     if local and not Path(name).is_dir():
         raise _unknown(name, "it is a file")
@@ -210,8 +209,9 @@ def _no_sibling(name: str) -> UsageError:
 def _unknown(name: str, reason: str) -> UsageError:
     return UsageError(
         f"no checkpoint {name!r} ({reason}).\n"
-        "  Expected a folder with av/ and ar/, a run's folder with a checkpoint/ in it, a hub name, or 'builtin';\n"
-        "  of a pair in two folders or repositories one of them, e.g. OWNER/NAME-av.\n"
+        "  Expected a folder with av/ and ar/, a run's folder with a checkpoint/ in it, a hub name, or a\n"
+        f"  pair that ships here ({', '.join(shipped_names())}); of one in two folders or repositories either, e.g. "
+        "OWNER/NAME-av.\n"
         "  Train one: legible train tiny --out runs/tiny\n"
         "  A plain model is read without training: legible read MODEL TEXT --method logit-lens"
     )

@@ -6,6 +6,8 @@ from typing import Any
 
 from legible.display import probability, visible
 from legible.page import number
+from legible.reading.families import SILENT, are_grouped, by_family
+from legible.reading.marks import GAP, withheld
 from legible.reading.reading import Reading
 
 _MARKS = re.compile(r"[\\`*_{}\[\]()#+!|~@]|(?<=www)\.|:(?=//)")
@@ -30,22 +32,33 @@ def reading_markdown(text: str, readings: Sequence[Reading], about: Mapping[str,
     ]
     lines += ["", "> " + escaped(text), ""]
     lines += ["| pos | token | explanation | trust | FVE | floor | flags |", "|---:|---|---|---:|---:|---:|---|"]
-    return "\n".join([*lines, *map(_row, readings)]) + "\n"
+    grouped = are_grouped(readings)
+    return "\n".join([*lines, *(_row(reading, grouped) for reading in readings)]) + "\n"
 
 
-def _row(reading: Reading) -> str:
+def _row(reading: Reading, grouped: bool) -> str:
     if reading.explanation is None:
         words = "(no explanation came out)"
     elif reading.shown is None:
         words = "(abstains)"
     else:
         notes = reading.notes()
-        words = " ".join(filter(None, (escaped(reading.plain()), f"({escaped(notes)})" if notes else "")))
+        said = _families(reading) if grouped and reading.claims else escaped(reading.plain())
+        words = " ".join(filter(None, (said, f"({escaped(notes)})" if notes else "")))
     trusted = reading.trusted()
     trust = "–" if trusted is None else "/".join(map(probability, trusted))
     scores = f"{number(reading.fve_token)} | {number(reading.floor_fve)}"
     flags = escaped(" ".join(reading.flags))
     return f"| {reading.pos} | {escaped(reading.token)} | {words} | {trust} | {scores} | {flags} |"
+
+
+def _families(reading: Reading) -> str:
+    """The claims a line a family, doubtful ones withheld."""
+    lines = []
+    for label, claims, marked in by_family(reading):
+        said = escaped("".join(piece.text for piece in withheld(marked)))
+        lines.append(f"*{label}:* {said or (GAP if claims else SILENT)}")
+    return "<br>".join(lines)
 
 
 def _value(value: Any) -> str:

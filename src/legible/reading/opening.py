@@ -6,7 +6,6 @@ from pathlib import Path
 from legible import languages
 from legible.config import AUTO, Placement
 from legible.contract import (
-    SIDECAR,
     InjectionRecord,
     LegibleExtra,
     ModelContract,
@@ -17,7 +16,6 @@ from legible.errors import ContractError
 from legible.fileio import file_sha256
 from legible.injection import Injection
 from legible.models.differences import holds_differences
-from legible.models.hub import NotFoundError
 from legible.models.loading import blocks_in, end_ids, load_tokenizer
 from legible.models.memory import check_loading
 from legible.models.placement import in_full
@@ -36,6 +34,7 @@ from legible.reading.calibrated import load_calibrator
 from legible.reading.checkpoint import PROBES, Checkpoint, contract_in
 from legible.reading.locate import Located, locate
 from legible.reading.measured import LOOKUP, VARIANCE, Measured, kept_in
+from legible.reading.studied import load_contracts_target, load_studied, target_name, warning_of
 
 
 def load_checkpoint(
@@ -43,15 +42,19 @@ def load_checkpoint(
     *,
     target: str | None = None,
     reconstructor: str | None = None,
+    other_target: bool = False,
     place: Placement = AUTO,
     train: bool = False,
 ) -> Checkpoint:
     """Load a checkpoint and check its contract against the live tokenizer and target.
 
     Args:
-        name: a checkpoint's folder, a run's folder (its `checkpoint/`), half a pair (folder or hub name), or `builtin`.
+        name: a checkpoint's folder, a run's folder (its `checkpoint/`), half a pair (folder or hub
+            name), or a shipped pair.
         target: the target's directory or hub name, where the contract names none or it has moved.
         reconstructor: its folder or hub name, where it is not beside the verbalizer; `none` does without.
+        other_target: read `target` even where its weights are not those that the contract names. Differences stay over
+            the contract's own target, which has to be there too; p_true, V and floors stay those of that one.
         place: the device, and how the weights are held.
         train: both roles in float32, whatever `place` says of the weights: to be trained.
 
@@ -65,13 +68,17 @@ def load_checkpoint(
     av = contract_in(found.av, "av")
     ar = contract_in(found.ar, "ar") if found.ar is not None else None
     layer = _layer(found, av, ar)
-    base, revision = _target_name(found, av, ar, target)
+    base, revision = target_name(found, av, ar, target)
     whole = [str(role) for role in (found.av, found.ar) if role is not None and not holds_differences(role)]
     check_loading([base] if train else [base, *whole], place, trained=whole if train else (), revision=revision)
-    model = _load_target(found, av, base, revision, place, given=target is not None)
+    model = load_studied(found, av, base, revision, place, given=target is not None)
+    other = warning_of(found, av, model, allowed=other_target)
+    over = model
+    if other is not None and any(holds_differences(role) for role in (found.av, found.ar) if role is not None):
+        over = load_contracts_target(found, av, ar, place)
     place = in_full(place) if train else place
-    writer = _load_verbalizer(found.av, av, model, place)
-    reader = _load_reconstructor(found.ar, ar, layer, model, place) if found.ar and ar else None
+    writer = _load_verbalizer(found.av, av, over, place)
+    reader = _load_reconstructor(found.ar, ar, layer, over, place) if found.ar and ar else None
     model.self_check(layer)
     recorded = av.legible is not None and av.legible.variance is not None
     kept = None if recorded else kept_in(found.kept, model, layer)
@@ -99,6 +106,7 @@ def load_checkpoint(
         given=found,
         kept=kept,
         measured=file_sha256(kept / VARIANCE) if kept is not None and measured is not None else None,
+        other_target=other,
     )
 
 
@@ -133,69 +141,6 @@ def _layer(found: Located, av: ModelContract, ar: ModelContract | None) -> int:
                 "  The usual cause is a reconstructor of another layer, or one cut by a count from 1."
             )
     return layer
-
-
-def _target_name(
-    found: Located, av: ModelContract, ar: ModelContract | None, given: str | None
-) -> tuple[str, str | None]:
-    """Where the model under study lies, and its revision: the one given, the folder's own, or a contract's."""
-    record = av.legible.target if av.legible else None
-    name, revision = given, None
-    if name is None and (found.folder / "target").is_dir():
-        name = str(found.folder / "target")
-    if name is None and record is not None:
-        name, revision = record.id, record.revision
-    if name is None:
-        name = _base(found, av, ar)
-    return name, revision
-
-
-def _load_target(
-    found: Located, av: ModelContract, name: str, revision: str | None, place: Placement, *, given: bool
-) -> Target:
-    """The model under study, which must be the one that the contract names.
-
-    Raises:
-        ContractError: it is another, or what the contract names is not to be had (`given`: the user named it).
-    """
-    record = av.legible.target if av.legible else None
-    try:
-        target = Target.load(name, revision=revision, place=place)
-    except NotFoundError as error:
-        if given:
-            raise
-        raise ContractError(
-            f"the contract in {found.av} names the target {name}: there is no such folder, and {error.reason}.\n"
-            "  Say where it is: --target DIR, or its hub name"
-        ) from None
-    if target.d_model != av.d_model:
-        raise ContractError(
-            f"{found.av} was made for a target of width {av.d_model}, but {name} has {target.d_model}.\n"
-            "  Use the target that the contract names."
-        )
-    if record and record.sha256 and target.sha256() != record.sha256:
-        raise ContractError(
-            f"the weights of {name} are not those that {found.folder} was trained on "
-            f"(sha256 {target.sha256()[:12]}, the contract says {record.sha256[:12]}).\n"
-            "  The usual cause is a target that was trained again or another revision. Restore it."
-        )
-    return target
-
-
-def _base(found: Located, av: ModelContract, ar: ModelContract | None) -> str:
-    """`base_checkpoint` of a released pair.
-
-    Raises:
-        ContractError: none, two that differ, or one that is itself half a pair: an earlier step of the training.
-    """
-    named = list(dict.fromkeys(each.base_checkpoint for each in (av, ar) if each and each.base_checkpoint))
-    say = "  Say which model it reads: --target DIR, or its hub name"
-    if len(named) != 1:
-        what = f"name different targets ({', '.join(named)})" if named else "name no target"
-        raise ContractError(f"{found.folder}: the contracts {what}.\n{say}")
-    if (Path(named[0]) / SIDECAR).is_file():
-        raise ContractError(f"base_checkpoint of {found.av} is {named[0]}, itself half a pair, not the target.\n{say}")
-    return named[0]
 
 
 def _injection(contract: ModelContract) -> Injection:

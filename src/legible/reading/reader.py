@@ -23,7 +23,7 @@ from legible.languages.base import Fact, Parsed, judge, parsed_by
 from legible.models.placement import circumstances_part
 from legible.models.target import Encoded
 from legible.reading.calibration import Judgement
-from legible.reading.checkpoint import Checkpoint
+from legible.reading.checkpoint import OTHER_TARGET, Checkpoint
 from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
 from legible.reading.flags import text_flags
 from legible.reading.floor import floor_fve
@@ -66,6 +66,7 @@ def load(
     *,
     target: str | None = None,
     reconstructor: str | None = None,
+    other_target: bool = False,
     engine: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -75,9 +76,12 @@ def load(
     """Load a checkpoint for reading.
 
     Args:
-        name: a run's directory, a checkpoint's directory, half a pair (folder or hub name), or `builtin`.
+        name: a run's directory, a checkpoint's directory, half a pair (folder or hub name), or a shipped
+            pair (`builtin`, `smollm2`).
         target: where the target lies, if not where the contract says.
         reconstructor: where the reconstructor lies, if not beside the verbalizer; `none` reads without scores.
+        other_target: read `target` even where its weights are not those that the contract names: a finetune, or another
+            copy. Every reading has the flag `other_target` then.
         engine: who writes, one of `legible.engines.ENGINES`, such as the search `best-of-n`; absent: the
             checkpoint's own.
         device, dtype, quantize: where the models lie and in which numbers, see `legible.Placement`.
@@ -90,7 +94,7 @@ def load(
         >>> load("builtin").read("Our hero Pavel rested beside the desert.")[-1].explanation  # doctest: +SKIP
     """
     place = validated(Placement, {"device": device, "dtype": dtype, "quantize": quantize}, "the placement")
-    found = load_checkpoint(name, target=target, reconstructor=reconstructor, place=place)
+    found = load_checkpoint(name, target=target, reconstructor=reconstructor, other_target=other_target, place=place)
     if engine is None:
         return Reader(found, str(name))
     return Reader(found, str(name), engine=make_engine(found.verbalizer, found.reconstructor, engine, **options))
@@ -160,6 +164,8 @@ class Reader:
         language = self.checkpoint.language
         left = language.left_at(document.text) if language is not None else None
         flags = text_flags(encoded, pieces, stream.norm(dim=-1), self._sampled().min_pos, left)
+        if self.checkpoint.other_target is not None:
+            flags = [(*own, OTHER_TARGET) for own in flags]
         rows = {row.pos: row for row in rows_of(document, encoded.ids, encoded.offsets)} if language else {}
         if rows and self._sampled().predictions:
             seen = with_expectations(
@@ -238,7 +244,8 @@ class Reader:
         extra = checkpoint.contract.legible
         return {
             "checkpoint": self.name,
-            "target": extra.target.id if extra and extra.target else checkpoint.target.name,
+            "target": checkpoint.studied,
+            **({OTHER_TARGET: other} if (other := checkpoint.other_target) is not None else {}),
             "layer": checkpoint.layer,
             "variance": checkpoint.variance,
             "language": checkpoint.language.name if checkpoint.language else None,

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from legible.display import probability, visible
 from legible.reading.doubt import DOUBTFUL, SURE, above_floor, doubtful
+from legible.reading.families import SILENT, Group, are_grouped, by_family
 from legible.reading.html import reasons
-from legible.reading.marks import GAP, withheld
+from legible.reading.marks import GAP, Piece, withheld
 from legible.reading.reading import Reading
 
 _SCORES = ("mse", "centred")
@@ -39,13 +40,14 @@ def print_table(readings: Sequence[Reading], console: Console | None = None, *, 
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("flags", max_width=16, overflow="fold")
+    grouped = are_grouped(readings)
     for reading in readings:
         fve = "" if reading.fve_token is None else f"{reading.fve_token:.2f}"
         tint = _tint(above_floor(reading.fve_token, reading.floor_fve))
         table.add_row(
             str(reading.pos),
             Text(visible(reading.token), style=f"bold {tint}"),
-            explanation(reading),
+            by_families(reading) if grouped else explanation(reading),
             *([_trust(reading)] if trusted else []),
             *([Text(fve, style=tint)] if scored else []),
             *([_number(reading.direction_mse), _number(reading.centered_cosine)] if columns else []),
@@ -104,10 +106,37 @@ def explanation(reading: Reading) -> Text:
         return Text(f"(abstains: no claim reaches {reading.trust:g})", style="dim")
     words = Text()
     for piece in withheld(reading.pieces()):
-        words.append(visible(piece.text), f"{_weight(piece.p_true)} {_VERDICT_STYLE.get(piece.verdict, '')}".strip())
+        words.append(visible(piece.text), _style(piece))
     if notes := reading.notes():
         words.append(f"{' ' if words else ''}({notes})", "dim")
     return words
+
+
+def by_families(reading: Reading) -> Text:
+    """The claims of a reading, a line a family; what cannot be grouped stands as `explanation` has it."""
+    if not reading.claims:
+        return explanation(reading)
+    words = Text("\n").join(family_line(group) for group in by_family(reading))
+    if notes := reading.notes():
+        words.append(f"\n({notes})", "dim")
+    return words
+
+
+def family_line(group: Group, *, numbers: bool = False) -> Text:
+    """What is said of one family, doubtful claims withheld; `numbers` puts p_true and verdict behind each claim."""
+    line = Text.assemble((f"{group.label}: ", "dim"))
+    shown = withheld(group.pieces)
+    for piece in shown:
+        line.append(visible(piece.text), _style(piece))
+        known = (probability(piece.p_true), piece.verdict if numbers else "")
+        if numbers and any(known):
+            line.append(f" ({', '.join(filter(None, known))})", "dim")
+    line.append("" if shown else SILENT if not group.claims else GAP, "dim")
+    return line
+
+
+def _style(piece: Piece) -> str:
+    return f"{_weight(piece.p_true)} {_VERDICT_STYLE.get(piece.verdict, '')}".strip()
 
 
 def _trust(reading: Reading) -> Text:

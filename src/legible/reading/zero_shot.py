@@ -19,11 +19,10 @@ from legible.languages.base import parsed_by
 from legible.models.placement import circumstances_part
 from legible.models.target import Target
 from legible.reading.flags import text_flags
-from legible.reading.locate import locate
 from legible.reading.positions import parse_positions
 from legible.reading.reading import ReadClaim, Reading
+from legible.reading.shipped import shipped_target
 
-BUILTIN = "builtin"
 NO_CALIBRATOR = "read without training: only a checkpoint's calibrator says how likely a claim is true"
 
 
@@ -31,22 +30,22 @@ def open_model(name: str, place: Placement = AUTO) -> tuple[Target, int]:
     """A model to read without training, and the layer read when none is named.
 
     Args:
-        name: a model's name (see `legible.models.local`), or `builtin` for the target of the built-in pair.
+        name: a model's name (see `legible.models.local`), or a shipped pair's where its target ships with it
+            (`builtin`).
         place: the device, and how the weights are held.
 
     Returns:
-        The target, and the built-in pair's layer; for other models the layer at two thirds of the depth, about where
+        The target, and the shipped pair's layer; for other models the layer at two thirds of the depth, about where
         published pairs read.
 
     Raises:
         UsageError: no such model, a checkpoint instead of a model, or pickle weights only.
         UnsupportedModelError: a family that Legible does not know.
     """
-    if name == BUILTIN:
-        folder = locate(BUILTIN).folder
-        target = Target.load(str(folder / "target"), place=place)
-        target.name = BUILTIN
-        contract = read_contract(folder / "av")
+    if (inside := shipped_target(name)) is not None:
+        target = Target.load(str(inside), place=place)
+        target.name = name
+        contract = read_contract(inside.parent / "av")
         assert isinstance(contract, ModelContract)
         assert contract.layer is not None
         return target, contract.layer

@@ -117,7 +117,19 @@ def _converted(found: Checkpoint, form: Form, rank: int | None) -> tuple[Pair, d
         _refuse_misread(found, pair, form)
     if form not in ("adapters", "easynla") or (rank is None and all(role.over is not None for role in pair)):
         return pair, None
-    rank = RANK if rank is None else rank
+    return low_rank_pair(found, RANK if rank is None else rank)
+
+
+def low_rank_pair(found: Checkpoint, rank: int) -> tuple[Pair, dict[str, float]]:
+    """Both roles over the target's weights, their differences cut to a rank.
+
+    Returns:
+        The roles, and by role the share of the squared differences that is kept.
+
+    Raises:
+        UsageError: a rank below 1, no reconstructor, or a role of other shapes than the target's.
+    """
+    pair = pair_of(found)
     av, av_share = low_rank(pair[0], found.target, rank)
     ar, ar_share = low_rank(pair[1], found.target, rank)
     av.over = ar.over = _target_id(found)

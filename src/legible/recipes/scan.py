@@ -14,8 +14,8 @@ from legible.evaluate.scan import scan
 from legible.models.arch import check_layer
 from legible.models.placement import circumstances_part
 from legible.progress import line_progress
-from legible.reading.locate import locate
-from legible.reading.zero_shot import BUILTIN, open_model
+from legible.reading.shipped import WORLD, shipped_target
+from legible.reading.zero_shot import open_model
 from legible.recipes.sources import DocumentSource
 
 
@@ -47,7 +47,7 @@ def scan_model(
     Raises:
         UsageError: no corpus for a model that needs one, or a model, corpus, layer or labels that are not there.
     """
-    if corpus is None and name != BUILTIN:
+    if corpus is None and name != WORLD:
         raise UsageError(
             f"no corpus to scan {name} on: only the built-in target has texts of its own.\n"
             "  Give some, one document a line: --corpus texts.jsonl (field text) or --corpus texts.txt"
@@ -86,7 +86,7 @@ def parse_layers(spec: str, n_layers: int) -> list[int]:
 def _command(name: str, corpus: str | None, layer: int) -> str:
     if corpus is None:
         return f"legible train tiny --layer {layer} --out runs/tiny"
-    target = str(locate(BUILTIN).folder / "target") if name == BUILTIN else name
+    target = str(shipped_target(name) or name)
     return (
         f"legible train small --target {shlex.quote(target)} --corpus {shlex.quote(corpus)} --layer {layer} "
         "--teacher facts --out runs/mine"

@@ -91,6 +91,7 @@ def serve(
     *,
     target: str | None,
     reconstructor: str | None = None,
+    other_target: bool = False,
     place: Placement = AUTO,
     open_browser: bool,
     say: Callable[[str], None],
@@ -99,10 +100,11 @@ def serve(
     """Serve until interrupted.
 
     Args:
-        checkpoints: run directories, checkpoint directories, hub names or `builtin`; the first is the default.
+        checkpoints: run directories, checkpoint directories, hub names or shipped pairs; the first is the default.
         address: where to listen.
         target: where the target lies, if not where the contracts say.
         reconstructor: where the reconstructor lies, if not beside the verbalizers.
+        other_target: read `target` even where it is not the one that a contract names.
         place: the device, and how the weights are held.
         open_browser: open the page, where there is a desktop.
         say: takes lines of progress.
@@ -116,7 +118,9 @@ def serve(
     readers = {}
     for id_, name in zip(source_ids(checkpoints), checkpoints, strict=True):
         say(f"loading {name}")
-        readers[id_] = load(name, target=target, reconstructor=reconstructor, **place.model_dump())
+        readers[id_] = load(
+            name, target=target, reconstructor=reconstructor, other_target=other_target, **place.model_dump()
+        )
     app = create_app(readers, settings)
     base = f"http://{_reachable(address.host)}:{listener.getsockname()[1]}/"
 

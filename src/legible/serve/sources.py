@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
+from legible.models.chats import rendered
 from legible.models.target import Encoded
 from legible.reading.reader import Reader
 from legible.serve.work import Frame, RequestError
@@ -68,6 +67,7 @@ class Source:
             "reconstructor": checkpoint.reconstructor is not None,
             "calibrator": self.calibrated,
             "chat": self.chat,
+            "families": "ahead" in (checkpoint.language.families.values() if checkpoint.language else ()),
             "metrics": dict(extra.metrics) if extra else {},
             "reports": [name for name, found in (("evaluation", self.evaluation), ("truth", self.truth)) if found],
         }
@@ -75,8 +75,7 @@ class Source:
     @property
     def target_name(self) -> str:
         """The target's name without the folders it lies in."""
-        extra = self.checkpoint.contract.legible
-        return _plain(extra.target.id if extra and extra.target else self.target.name)
+        return _plain(self.checkpoint.studied)
 
     def prompt(self, text: str | None, messages: Sequence[tuple[str, str]] | None, *, reply: bool = False) -> Prompt:
         """What the target reads.
@@ -92,12 +91,12 @@ class Source:
         """
         if messages is None:
             return Prompt(text or "", self.target.encode(text or ""))
-        rendered = self._rendered(messages, reply)
-        out = self.target.tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        text = self._rendered(messages, reply)
+        out = self.target.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         encoded = Encoded(list(out["input_ids"]), [(int(a), int(b)) for a, b in out["offset_mapping"]])
         if not encoded.ids:
             raise RequestError("the messages are empty. Give at least one word.")
-        return Prompt(rendered, encoded, _template_positions(rendered, encoded, [content for _, content in messages]))
+        return Prompt(text, encoded, _template_positions(text, encoded, [content for _, content in messages]))
 
     def read_prompt(self, text: str | None, messages: Sequence[tuple[str, str]] | None, *, room: int = 0) -> Prompt:
         """As `prompt`, where it fits the target's context with `room` more tokens; `room` opens the reply.
@@ -146,12 +145,7 @@ class Source:
     def _rendered(self, messages: Sequence[tuple[str, str]], reply: bool) -> str:
         if not self.chat:
             raise RequestError(f"the target of {self.id} has no chat template. Send `text` instead of `messages`.")
-        turns = [{"role": role, "content": content} for role, content in messages]
-        try:
-            rendered = self.target.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply)
-        except TemplateError as error:
-            raise RequestError(f"the target's chat template refuses these messages: {error}") from None
-        return str(rendered)
+        return rendered(self.target, messages, reply=reply)
 
 
 def source_ids(names: Sequence[str]) -> list[str]:

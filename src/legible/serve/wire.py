@@ -232,6 +232,7 @@ class SourceAnswer(Answer):
     reconstructor: bool
     calibrator: bool
     chat: bool
+    families: bool
     metrics: dict[str, Any]
     reports: list[str]
 

@@ -18,6 +18,7 @@ from legible.reading.calibrated import CALIBRATOR, store_calibrator
 from legible.reading.calibration import Calibrators
 from legible.reading.checkpoint import PROBES, Checkpoint
 from legible.reading.measured import LOOKUP, Measured
+from legible.reading.shipped import shipped
 from legible.recipes.calibrate import calibrate, check
 from legible.recipes.sources import DocumentSource, source_for
 from legible.recipes.stages.rows import Capture, fit_lookup
@@ -27,7 +28,7 @@ from legible.recipes.stages.rows import Capture, fit_lookup
 class Calibrate:
     """Fit the calibrators of a checkpoint on documents of no training and no evaluation.
 
-    checkpoint: as loaded from `name`, a run's or a checkpoint's folder; for a copy also a hub name or `builtin`.
+    checkpoint: as loaded from `name`, a run's or a checkpoint's folder; for a copy also a hub name or a shipped pair.
     config: how much is read, and the seed.
     corpus: where documents come from; absent: the world for the world's, the contract's corpus for others.
     probes: what the activation holds, kept with the checkpoint from now on; absent: those it has, if any.
@@ -67,7 +68,7 @@ class Calibrate:
         check(self.checkpoint)
         if out is not None:
             once(out, self.identity(), lambda: write_directory(out, self._copy))
-        elif self.name == "builtin" or not Path(self.name).exists() or not (self.checkpoint.path / "av").is_dir():
+        elif shipped(self.name) or not Path(self.name).exists() or not (self.checkpoint.path / "av").is_dir():
             raise UsageError(
                 f"{self.name} is not a folder of yours with both roles in it.\n  Copy it with its calibrator: --out DIR"
             )

@@ -14,7 +14,7 @@ from legible.evaluate.run import Battery, Writes, evaluate_checkpoint
 from legible.evaluate.truth_report import truth_report
 from legible.fileio import cache_dir
 from legible.progress import line_progress
-from legible.reading.checkpoint import Checkpoint
+from legible.reading.checkpoint import OTHER_TARGET, Checkpoint
 from legible.recipes.sources import source_for
 from legible.teachers.judge import Judge
 
@@ -66,6 +66,11 @@ class HeldOut:
         progress = lambda stage: print(f"{verb}: {stage}", file=sys.stderr, flush=True)
         return {"name": self.name, "capture": capture, "documents": documents, "pool": pool, "progress": progress}
 
+    def warned(self, report: dict[str, Any]) -> dict[str, Any]:
+        """The report, with a warning under `other_target` where what was read is not what the pair was trained on."""
+        other = self.checkpoint.other_target
+        return report if other is None else {**report, OTHER_TARGET: other, "target": self.checkpoint.studied}
+
 
 @dataclass(frozen=True)
 class Evaluate(HeldOut):
@@ -82,8 +87,9 @@ class Evaluate(HeldOut):
             UsageError: as for `drawn`.
         """
         given = self.measured("evaluate")
-        return evaluate_checkpoint(
-            self.checkpoint, config=self.config, battery=self.battery, writer=self.writer, **given
+        battery, writer = self.battery, self.writer
+        return self.warned(
+            evaluate_checkpoint(self.checkpoint, config=self.config, battery=battery, writer=writer, **given)
         )
 
 
@@ -102,7 +108,7 @@ class Truth(HeldOut):
             TeacherError: the judge failed for good; run again, its answers so far are kept.
         """
         given = {"judge": self.judge, "judging": line_progress("judge"), **self.measured("truth")}
-        return truth_report(self.checkpoint, config=self.config, **given)
+        return self.warned(truth_report(self.checkpoint, config=self.config, **given))
 
 
 def default_cache() -> Path:

@@ -2,6 +2,7 @@
 
 import { bar, el, number, probability, visible } from "./dom.js";
 import { doubtful, doubtfulClaims, littleToSay, notUnderstood, pieces } from "./doubt.js";
+import { areGrouped, byFamily, SILENT } from "./families.js";
 import { claimPasses, filtering, highlighted } from "./search.js";
 import { state, trustOf, trustShown } from "./state.js";
 
@@ -10,6 +11,7 @@ const FLAGS = {
   template_token: "written by the chat template",
   early_position: "too early in the text: the pair was not trained there",
   norm_outlier: "the activation's norm is far from the others'",
+  other_target: "read from another model than the pair was trained on",
   ood: "outside the world: the words may be noise, and there is no p_true",
   parse_failed: "the verbalizer's output had no explanation",
 };
@@ -59,9 +61,18 @@ function told(text, claims) {
 /** The explanation; under a trust threshold only what reaches it. */
 function words(reading, shown, filter) {
   if (reading.explanation === null) return el("p", { class: "failed" }, "no explanation came out (parse failed)");
+  if (shown.length && areGrouped(state.run ? [reading, ...state.run.readings.values()] : [reading])) return families(shown);
   if (!filter.trust) return el("p", { class: "words" }, told(reading.explanation, reading.claims));
   if (!shown.length) return el("p", { class: "failed" }, `abstains: no claim has p_true ≥ ${number(filter.trust)}`);
   return el("p", { class: "words" }, told(shown.map((claim) => claim.text).join(". "), shown));
+}
+
+/** The claims a line a family; one of which nothing is said says so. */
+function families(shown) {
+  return el("dl", { class: "words families" }, byFamily(shown).map(({ label, claims: mine, text }) => [
+    el("dt", {}, label),
+    el("dd", {}, mine.length ? told(text, mine) : el("span", { class: "soft" }, SILENT)),
+  ]));
 }
 
 function little(reading) {

@@ -52,14 +52,15 @@ export function notes(reading) {
 /** A text as [{ text, verdict, pTrue }, …]: claims at their values, doubtful ones at all their words, and what stands between. */
 export function pieces(text, claims) {
   let marks = [];
+  const standing = new Set(claims.filter((claim) => !doubtful(claim.p_true)).map((claim) => claim.text));
   for (const claim of claims) {
     if (!claim.verdict && typeof claim.p_true !== "number") continue;
     const at = claim.text ? text.indexOf(claim.text) : -1;
     const clause = at >= 0 ? [at, at + claim.text.length] : [0, 0];
-    const places = claim.value === null || claim.value === undefined ? [] : placesOf(text, claim.value, clause[0]);
+    const places = claim.value === null || claim.value === undefined ? [] : placesOf(text, claim.value, clause);
     const [start, end] = places.find((place) => free(place, marks)) ?? clause;
     if (doubtful(claim.p_true)) marks = marks.filter((mark) => free([start, end], [mark])); // its words are another's as well: they are doubtful
-    if (start < end && free([start, end], marks)) marks.push({ start, end, clause, verdict: claim.verdict ?? "", pTrue: claim.p_true ?? null });
+    if (start < end && free([start, end], marks)) marks.push({ start, end, clause, verdict: claim.verdict ?? "", pTrue: claim.p_true ?? null, quoted: standing.has(claim.text) && inQuotes(text, clause, [start, end]) });
   }
   marks.sort((a, b) => a.start - b.start);
   const found = [];
@@ -77,16 +78,22 @@ function free([start, end], marks) {
   return marks.every((mark) => end <= mark.start || start >= mark.end);
 }
 
-/** Where a value stands as a whole word. */
-function placesOf(text, value, first) {
+/** Where a value stands as a whole word from the clause on, first inside the clause's quotation marks. */
+function placesOf(text, value, clause) {
   const word = new RegExp(`(?<![\\p{L}\\p{N}_])${value.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&")}(?![\\p{L}\\p{N}_])`, "gu");
-  word.lastIndex = first;
-  return [...text.matchAll(word)].map((match) => [match.index, match.index + value.length]);
+  word.lastIndex = clause[0];
+  const found = [...text.matchAll(word)].map((match) => [match.index, match.index + value.length]);
+  return [...found.filter((place) => inQuotes(text, clause, place)), ...found.filter((place) => !inQuotes(text, clause, place))];
+}
+
+function inQuotes(text, [first, last], [start, end]) {
+  return [...text.slice(first, last).matchAll(/"[^"]*"/g)].some((match) => first + match.index < start && end < first + match.index + match[0].length);
 }
 
 /** A claim's share of its clause from `at` on; its value alone where that stands elsewhere. */
 function share(text, marks, index, at) {
-  const { start, end, clause: [first, last] } = marks[index];
+  const { start, end, clause: [first, last], quoted } = marks[index];
+  if (quoted) return text[start - 1] === '"' && text[end] === '"' ? [start - 1, end + 1] : [start, end];
   if (!(first <= start && start < end && end <= last)) return [start, end];
   const from = Math.max(first, at);
   const later = index + 1 < marks.length && marks[index + 1].start < last;

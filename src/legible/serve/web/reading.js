@@ -5,7 +5,7 @@ import { card, draftCard, lookNow, unreadCard } from "./cards.js";
 import { arrange, byId, el } from "./dom.js";
 import { read, runOf, tokenize } from "./runs.js";
 import { claimPasses, filtering, passes } from "./search.js";
-import { emit, fullest, on, source, state } from "./state.js";
+import { emit, fullest, on, select, source, state } from "./state.js";
 import { showError, work } from "./working.js";
 
 const PAGE = 120; // cards drawn at once
@@ -31,8 +31,9 @@ export function setUpReading() {
   bind("temperature", (value) => (state.temperature = value === "" ? null : Number(value)));
   bind("seed", (value) => (state.seed = Number(value) || 0));
   bind("new-tokens", (value) => (state.newTokens = Number(value) || 40));
-  on("source", () => { showMode(); state.run = null; emit("run"); });
+  on("source", () => { if (talks() && !state.text && !state.messages.length) state.mode = "chat"; showMode(); state.run = null; emit("run"); });
   on("run", () => { drawn = new Map(); most = PAGE; draw(); });
+  on("look", () => state.mode === "chat" && talks() && readClicked());
   on("look", () => narrow.matches && requestAnimationFrame(() => requestAnimationFrame(() => byId("cards").scrollIntoView())));
   for (const topic of ["reading", "filter", "selection", "tint"]) on(topic, later);
 }
@@ -62,11 +63,20 @@ function showMode() {
   }
   const chatting = state.mode === "chat";
   byId("no-chat").hidden = chat;
+  byId("chat-help").hidden = !chatting || !talks();
   byId("turns").hidden = !chatting;
   byId("text-label").textContent = chatting ? "Your message" : "Text";
   byId("say").textContent = chatting ? "Send" : "Continue";
   byId("read").textContent = chatting ? "Read the chat" : "Read";
+  byId("say").classList.toggle("main", chatting && talks());
+  byId("read").classList.toggle("main", !(chatting && talks()));
   showTurns();
+}
+
+/** Whether the chosen target is one to chat with: its pair says what it is about to say. */
+function talks() {
+  const one = source();
+  return Boolean(one?.chat && one.families);
 }
 
 function showTurns() {
@@ -74,7 +84,7 @@ function showTurns() {
 }
 
 function prompt() {
-  if (state.mode === "chat") return { messages: state.messages };
+  if (state.mode === "chat") return { messages: state.messages.map((turn) => ({ ...turn })) }; // a run keeps its own
   return { text: byId("text").value };
 }
 
@@ -138,6 +148,20 @@ function chosen(selection) {
   return null;
 }
 
+/** In a chat with a pair a click reads a token that was not read yet. */
+function readClicked() {
+  const { run, selection } = state;
+  const [pos] = selection;
+  if (run?.messages && selection.size === 1 && !run.readings.has(pos) && !reading) start([pos]);
+}
+
+/** The token behind which the last reply begins: the template's, just before its first word. */
+export function replyStart(tokens) {
+  let first = tokens.findLastIndex((token) => !token.template);
+  while (first > 0 && !tokens[first - 1].template) first -= 1;
+  return first > 0 ? first - 1 : null;
+}
+
 /** The target's own words: the reply to a message, or the text's continuation. */
 async function say() {
   const chatting = state.mode === "chat";
@@ -156,7 +180,7 @@ async function say() {
   const body = { source: state.source, ...asked, ...settings };
   if (chatting) body.messages = [...state.messages];
   const reply = { role: "assistant", content: "" };
-  await work("The target is writing", async (signal) => {
+  const done = await work("The target is writing", async (signal) => {
     if (chatting) state.messages.push(reply);
     show();
     try {
@@ -170,8 +194,17 @@ async function say() {
       if (!chatting) state.text = box.value;
       show();
     }
-    return "The target has written. Read shows what it was thinking.";
+    if (!chatting || !talks()) return "The target has written. Read shows what it was thinking.";
+    const run = take(prompt());
+    await tokenize(run, signal);
+    emit("run");
+    return "The target has answered. Click a token to read it.";
   });
+  if (!done || !chatting || !talks()) return;
+  const pos = replyStart(state.run.tokens);
+  if (pos === null) return;
+  select([pos]);
+  await start([pos]); // what it held when it began to answer
 }
 
 function later() {

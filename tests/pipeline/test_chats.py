@@ -19,7 +19,7 @@ TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-CONFIG = ChatConfig(count=20, reply_tokens=6, seed=3)
+CONFIG = ChatConfig(count=72, reply_tokens=6, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_an_interrupted_corpus_goes_on_to_the_same_bytes(target: Target, whole: 
     write_chats(out, target, CONFIG)
     assert out.read_bytes() == whole.read_bytes()
     with pytest.raises(UsageError, match="it differs in seed"):
-        write_chats(out, target, ChatConfig(20, 6, 4))
+        write_chats(out, target, ChatConfig(72, 6, 4))
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:

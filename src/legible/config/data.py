@@ -89,7 +89,7 @@ class CaptureConfig(Section):
             cls,
             {**named, **others},
             "the contract's variance.positions",
-            hint="The usual cause is a sidecar written by hand or by another version. Mend that line of its nla_meta.yaml.",
+            hint="The usual cause is a sidecar written by hand or by another version. Mend that line of it.",
         )
 
 

@@ -23,6 +23,7 @@ from legible.models.lora import LowRankHead, StopRowHead, merged_copy
 from legible.models.low_rank import low_rank
 from legible.models.roles import Shape, new_reconstructor, new_verbalizer, trainable_parameters
 from legible.reading.checkpoint import Checkpoint
+from legible.reading.locate import locate
 from legible.reading.opening import load_checkpoint
 from legible.recipes.adapters import AdapterFolders, import_adapters
 from legible.recipes.export import export_checkpoint, summary_lines
@@ -180,7 +181,7 @@ def test_the_released_layout_holds_the_same_pair(name, tmp_path, capsys):
     path = pair_at(tmp_path, SHAPES[name])
     export_checkpoint(str(path), "kitft", tmp_path / "mine")
     assert "other tools cannot place the vector" in capsys.readouterr().err
-    assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["mine-ar", "mine-av"]
+    assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["mine-ar", "mine-av", "target"]
     for role in ("av", "ar"):
         contract = read_contract(tmp_path / "mine" / f"mine-{role}")
         assert (contract.role, contract.layer, contract.base_checkpoint) == (role, 1, str(tmp_path / "base"))
@@ -291,3 +292,33 @@ def test_the_released_layout_names_no_calibrator_that_it_leaves_behind(tmp_path,
         written = read_contract(tmp_path / "kit" / f"kit-{role}")
         assert written.legible.language == "world"
         assert written.legible.calibrator is None
+
+
+@pytest.mark.parametrize("form", ["merged", "adapters", "kitft", "easynla"])
+def test_the_command_that_an_export_prints_works_where_the_checkpoint_has_gone(form, tmp_path, legible):
+    if form == "easynla":
+        path = imported(tmp_path)
+    else:
+        path = pair_at(tmp_path, SHAPES["adapted"])
+        shutil.copytree(tmp_path / "base", path / "target")
+    done = legible("export", str(path), "--form", form, "--out", str(tmp_path / "out"))
+    assert done.code == 0, done.err
+    assert "read back: 12 of 12 explanations" in done.err
+    command = done.err.strip().splitlines()[-1]
+    assert command.startswith("legible ")
+    shutil.rmtree(path)
+    shutil.rmtree(tmp_path / "base")
+    given = command.replace("TEXT", "w10").replace("CHECKPOINT", str(tmp_path / "again")).split()[1:]
+    done = legible(*given)
+    assert done.code == 0, done.err
+    if form == "easynla":
+        assert legible("read", str(tmp_path / "again"), "w10").code == 0
+
+
+def test_a_target_beside_a_pair_counts_only_where_the_contract_knows_its_weights(tmp_path):
+    path = pair_at(tmp_path, SHAPES["whole"])
+    export_checkpoint(str(path), "kitft", tmp_path / "mine")
+    located = locate(tmp_path / "mine" / "mine-av")
+    contract = read_contract(located.av)
+    assert located.own_target(contract) == tmp_path / "mine" / "target"
+    assert located.own_target(contract.model_copy(update={"legible": None})) is None

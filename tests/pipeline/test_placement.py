@@ -107,6 +107,7 @@ def test_a_checksum_that_the_files_cannot_give_is_an_error(folder, tmp_path):
 def test_a_calibrator_does_not_speak_in_another_precision():
     found = load_checkpoint("builtin", place=at("float16"))  # the weights are stored so: not one bit is lost
     assert "in another precision" in found.calibrator.refusal
+    assert found.calibrator.refusal.endswith("legible calibrate CHECKPOINT --device cpu --dtype float16")
     assert load_checkpoint("builtin", place=at("float32")).calibrator.refusal is None
 
 

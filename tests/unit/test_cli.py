@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from legible import load
+from legible.errors import ConfigError
+
 VERBS = (
     "demo", "read", "train", "pretrain", "capture", "probe", "teach", "sft", "rl", "evaluate", "export", "import",
     "world", "contract", "scan", "search", "diff", "report", "steer", "serve", "prefer", "calibrate", "truth",
@@ -113,6 +116,29 @@ def test_bad_input_before_any_model_is_refused(legible, tmp_path):
 def test_a_wrong_option_value_names_the_field(legible, tmp_path):
     done = legible("pretrain", "--out", str(tmp_path / "t"), "--steps", "many")
     assert refused(done, "steps = 'many'", "valid integer")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("read", "builtin", "x", "--device", "gpu"), "--device = 'gpu'"),
+        (("read", "builtin", "x", "--dtype", "float8"), "--dtype = 'float8'"),
+        (("steer", "builtin", "x", "--replace", "a=b", "--quantize", "int8"), "--quantize = 'int8'"),
+        (("capture", "x", "--out", "s", "--store-dtype", "float8"), "--store-dtype = 'float8'"),
+        (("sft", "m", "s", "t", "--layer", "1", "--out", "o", "--adapter-rank", "x"), "--adapter-rank = 'x'"),
+        (("capture", "x", "--out", "s", "--layers", "1,two"), "--layers = 'two'"),
+    ],
+)
+def test_a_wrong_option_is_called_by_its_flag_and_the_hint_is_about_options(command, expected, legible):
+    done = legible(*command)
+    assert refused(done, expected, "leave the option out for its default")
+    assert "config.json" not in done.err
+    assert "misspelt key" not in done.err
+
+
+def test_a_wrong_placement_in_python_is_not_called_a_configuration():
+    with pytest.raises(ConfigError, match=r"device = 'gpu'.*\n.*help\(legible.Placement\)"):
+        load("builtin", device="gpu")
 
 
 def test_an_unknown_key_in_a_saved_configuration_is_named(legible, tmp_path):

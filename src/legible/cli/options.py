@@ -44,7 +44,12 @@ Reconstructor = Annotated[
 """The option of every verb that takes a checkpoint."""
 
 Verb = TypeVar("Verb", bound=Callable[..., None])
+Checked = TypeVar("Checked", bound=Section)
 _PANEL = "__"  # joins a nested section's name and its field in a parameter name
+_HINT = (
+    "The usual cause is a misspelt value, or one of another type.\n"
+    "  Give what the message expects, or leave the option out for its default; --help shows each with its values."
+)
 
 
 def section_options(
@@ -66,7 +71,7 @@ def section_options(
         def run(**arguments: Any) -> Any:
             given = {name: arguments.pop(option) for option, name, _, _ in fields}
             values = {name: text for name, text in given.items() if text is not None}
-            return verb(config=from_options(base, values), **arguments)
+            return verb(config=from_options(base, values, renamed=names), **arguments)
 
         own = inspect.signature(verb, eval_str=True).parameters
         kept = [parameter for parameter in own.values() if parameter.name != "config"]
@@ -94,7 +99,7 @@ def _placed(verb: Verb, shown: tuple[str, ...]) -> Verb:
     def run(**arguments: Any) -> Any:
         given = {name: arguments.pop(name) for name in shown}
         values = {name: value for name, value in given.items() if value is not None}
-        return verb(place=validated(Placement, values, "the placement"), **arguments)
+        return verb(place=_of_options(Placement, values), **arguments)
 
     own = inspect.signature(verb, eval_str=True).parameters
     kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values() if p.name != "place"]
@@ -105,8 +110,13 @@ def _placed(verb: Verb, shown: tuple[str, ...]) -> Verb:
     return cast(Verb, run)
 
 
-def from_options(base: Section, values: dict[str, str]) -> Any:
+def from_options(base: Section, values: dict[str, str], *, renamed: Mapping[str, str] | None = None) -> Any:
     """A copy of `base` with some fields given as text.
+
+    Args:
+        base: the section.
+        values: texts by field.
+        renamed: fields whose option has another name.
 
     Raises:
         ConfigError: a value of the wrong type or out of the field's choices.
@@ -121,7 +131,19 @@ def from_options(base: Section, values: dict[str, str]) -> Any:
         value = parse_value(text)
         several = isinstance(branch.get(leaf), tuple) and not isinstance(value, list)
         branch[leaf] = [value] if several else value
-    return validated(type(base), tree)
+    return _of_options(type(base), tree, renamed)
+
+
+def _of_options(section: type[Checked], tree: Any, renamed: Mapping[str, str] | None = None) -> Checked:
+    """A section made from options; an error calls each by its flag."""
+
+    def flag(place: str) -> str:
+        if " " in place:  # of no single field
+            return place
+        names = [(renamed or {}).get(part, part) for part in place.split(".") if not part.isdecimal()]
+        return _flag(_PANEL.join(names))
+
+    return validated(section, tree, "an option", hint=_HINT, called=flag)
 
 
 def _flat(section: type[Section], value: Section | None, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
@@ -141,15 +163,19 @@ def _nested(annotation: Any) -> type[Section] | None:
 
 
 def _parameter(name: str, field: FieldInfo, default: Any) -> inspect.Parameter:
-    flag = "--" + name.replace(_PANEL, "-").replace("_", "-")
     shown = "" if default is None else f"  [default: {_shown(default)}]"
     whose = f"{name.split(_PANEL)[0]}: " if _PANEL in name else ""
     extra = field.json_schema_extra
     metavar = str(extra["metavar"]) if isinstance(extra, dict) else _metavar(field.annotation)
-    option = typer.Option(flag, metavar=metavar, help=f"{whose}{field.description}{shown}")
+    option = typer.Option(_flag(name), metavar=metavar, help=f"{whose}{field.description}{shown}")
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
     )
+
+
+def _flag(name: str) -> str:
+    """The option of a parameter's name."""
+    return "--" + name.replace(_PANEL, "-").replace("_", "-")
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,6 @@
 """What every section of a run's configuration is, and how plain values become one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
@@ -31,15 +31,29 @@ def without_later(model: BaseModel, written: dict[str, Any], later: Iterable[str
 
 
 S = TypeVar("S", bound=Section)
+OF_A_FILE = (
+    "The usual cause is a misspelt key or a value of another type.\n"
+    "  Compare it with the config.json of a finished run, or see --help."
+)
+"""What to do about a configuration that does not fit, of a run or of `--set`."""
 
 
-def validated(section: type[S], tree: Any, source: str = "the configuration") -> S:
+def validated(
+    section: type[S],
+    tree: Any,
+    source: str = "the configuration",
+    *,
+    hint: str = OF_A_FILE,
+    called: Callable[[str], str] = str,
+) -> S:
     """A section made from plain values.
 
     Args:
         section: its class.
         tree: a mapping of its fields.
         source: what the message calls it.
+        hint: the usual cause and what to do next, where the values come from elsewhere than a configuration.
+        called: what a field is called there, from its dotted place.
 
     Raises:
         ConfigError: an unknown key or a value that does not fit, named with its place.
@@ -49,13 +63,9 @@ def validated(section: type[S], tree: Any, source: str = "the configuration") ->
     except ValidationError as error:
         faults: dict[str, list[str]] = {}  # a value that may be of several types has one message for each of them
         for e in error.errors():
-            faults.setdefault(f"{_place(e['loc'], tree, e['type'])} = {e['input']!r}", []).append(e["msg"])
+            faults.setdefault(f"{called(_place(e['loc'], tree, e['type']))} = {e['input']!r}", []).append(e["msg"])
         found = "; ".join(f"{what}: {', or '.join(messages)}" for what, messages in faults.items())
-        raise ConfigError(
-            f"{source} does not fit: {found}.\n"
-            "  The usual cause is a misspelt key or a value of another type.\n"
-            "  Compare it with the config.json of a finished run, or see --help."
-        ) from None
+        raise ConfigError(f"{source} does not fit: {found}.\n  {hint}") from None
 
 
 def _place(loc: tuple[str | int, ...], tree: Any, fault: str) -> str:

@@ -85,7 +85,12 @@ class CaptureConfig(Section):
         named = dict(pair.partition("=")[::2] for pair in text.split())
         if unknown := sorted(set(named) - {*POSITION_FIELDS, *cls.later}):
             raise ConfigError(f"{text!r} names {', '.join(unknown)}, expected {', '.join(POSITION_FIELDS)}.")
-        return validated(cls, {**named, **others}, "the contract's variance.positions")
+        return validated(
+            cls,
+            {**named, **others},
+            "the contract's variance.positions",
+            hint="The usual cause is a sidecar written by hand or by another version. Mend that line of it.",
+        )
 
 
 class TeachConfig(Section):

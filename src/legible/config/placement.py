@@ -37,6 +37,15 @@ class Placement(Section):
         """Whether nothing was chosen."""
         return self == AUTO
 
+    def options(self) -> str:
+        """What was chosen as a command's options, each after a space; empty where nothing was.
+
+        Example:
+            >>> Placement(device="cpu", dtype="bfloat16").options()
+            ' --device cpu --dtype bfloat16'
+        """
+        return "".join(f" --{name} {value}" for name, value in self.model_dump(exclude_defaults=True).items())
+
     def deciding(self) -> dict[str, Any]:
         """What of it changes a result, for an identity: not the device, and nothing where nothing was chosen."""
         return self.model_dump(exclude={"device"}, exclude_defaults=True)

@@ -80,6 +80,8 @@ def merged_verbalizer(target: Target, folders: Sequence[Path]) -> PreTrainedMode
         weights = _read(folder / ADAPTER_WEIGHTS, "a PEFT adapter (adapter_config.json beside it)")
         try:
             adapted = PeftModel.from_pretrained(model, str(folder)).eval()
+            for config in adapted.peft_config.values():
+                config.base_model_name_or_path = ""  # else PEFT looks for it, which may have moved, here and on the hub
             unused = sorted(set(weights) ^ set(get_peft_model_state_dict(adapted)))
         except Exception as error:
             raise _other_base(folder, target, one_line(error)) from error

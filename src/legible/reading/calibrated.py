@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from legible.config import AUTO, Placement
 from legible.contract import CalibratorRecord, LegibleExtra, ModelContract, read_contract, write_contract
 from legible.errors import ContractError
 from legible.models.placement import precision_part
@@ -18,7 +19,6 @@ from legible.probes.probes import ProbeSet
 from legible.reading.calibration import Calibrators
 
 CALIBRATOR = "calibrator.json"
-AGAIN = "Fit it anew: legible calibrate CHECKPOINT"
 _ENDS = 64  # values at either end of a tensor: enough to notice another training
 
 
@@ -81,23 +81,25 @@ def load_calibrator(
     verbalizer: Verbalizer,
     reconstructor: Reconstructor | None,
     probes: ProbeSet | None = None,
+    place: Placement = AUTO,
 ) -> Calibrators | None:
     """The calibrator that the contract names; None where it names none.
 
     One of other weights, missing or damaged refuses to speak and says so with every reading: the pair still reads, and
-    `legible calibrate` can mend it.
+    `legible calibrate` can mend it, where the roles are placed as they were here (`place`).
     """
     record = contract.legible.calibrator if contract.legible else None
     if record is None:
         return None
     if Path(record.file).name != record.file:
         return Calibrators(None, None, f"the contract's calibrator {record.file!r} is not a file of the checkpoint")
+    again = f"Fit it anew: legible calibrate CHECKPOINT{place.options()}"
     try:
         pair = Calibrators.load(folder / record.file)
     except ContractError as error:
-        return Calibrators(None, None, str(error).splitlines()[0] + " " + AGAIN)
+        return Calibrators(None, None, str(error).splitlines()[0] + " " + again)
     own = fingerprint(verbalizer, reconstructor, probes)
     fitted = {c.fitted.pair for c in (pair.single, pair.sampled) if c is not None}
     if fitted != {own}:
-        return replace(pair, refusal=f"the calibrator was fitted on other weights, or in another precision. {AGAIN}")
+        return replace(pair, refusal=f"the calibrator was fitted on other weights, or in another precision. {again}")
     return pair

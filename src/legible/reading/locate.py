@@ -15,6 +15,8 @@ from legible.models.hub import NotFoundError, files_there, folder_of
 from legible.reading.shipped import shipped, shipped_names
 
 ROLES = ("av", "ar")
+TARGET = "target"
+"""The folder of a target that goes along: in a checkpoint's folder, or beside the two of a pair of ours."""
 NONE = "none"
 """In place of a reconstructor's name: read the words without scores."""
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -34,6 +36,17 @@ class Located:
     av: Path
     ar: Path | None
     kept: Path | None
+
+    def own_target(self, contract: ModelContract) -> Path | None:
+        """The folder of the target that goes along: in the checkpoint's, or beside a pair's two; None without one.
+
+        Beside a pair one is meant only where the verbalizer's `contract` holds its checksum: a folder of that name can
+        be anybody's there.
+        """
+        record = contract.legible.target if contract.legible else None
+        is_pair = self.folder == self.av and self.kept is not None
+        beside = [self.folder.parent] if is_pair and record is not None and record.sha256 else []
+        return next((each / TARGET for each in (self.folder, *beside) if (each / TARGET).is_dir()), None)
 
 
 def locate(name: str | Path, reconstructor: str | None = None) -> Located:

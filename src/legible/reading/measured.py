@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from legible.config import AUTO, Placement
 from legible.contract import VarianceRecord
 from legible.errors import ContractError
 from legible.fileio import cache_dir, write_json
@@ -45,16 +46,24 @@ class Measured:
         write_json(folder / VARIANCE, {**of, "variance": self.variance.model_dump()})
 
     @classmethod
-    def load(cls, folder: Path, target: Target, layer: int) -> "Measured | None":
+    def load(cls, folder: Path, target: Target, layer: int, place: Placement = AUTO) -> "Measured | None":
         """What `save` left in the folder; None where nothing was measured.
 
+        Args:
+            folder: see `kept_in`.
+            target, layer: what it must have been measured on.
+            place: how the target was placed, for the next command.
+
         Raises:
-            ContractError: a damaged file, or one that was measured on another target or layer.
+            ContractError: a damaged file, or one that was measured on another target or layer, or in another precision.
         """
         file = folder / VARIANCE
         if not file.is_file():
             return None
-        again = f"  Measure anew: delete {file}, then legible calibrate CHECKPOINT --variance --corpus FILE"
+        again = (
+            f"  Measure anew: delete {file}, then\n"
+            f"  legible calibrate CHECKPOINT --variance --corpus FILE{place.options()}"
+        )
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
             variance = VarianceRecord.model_validate(found["variance"])
@@ -63,8 +72,8 @@ class Measured:
             raise ContractError(f"{file} cannot be used ({type(error).__name__}).\n{again}") from None
         if of != (ends_digest([target.model.state_dict()]), layer):
             raise ContractError(
-                f"{file} was measured on another target or layer ({of[1]}; this checkpoint reads layer {layer} of "
-                f"{target.name}).\n{again}"
+                f"{file} was measured on another target or layer, or in another precision (layer {of[1]}; this "
+                f"checkpoint reads layer {layer} of {target.name} in {target.precision}).\n{again}"
             )
         return cls(variance, str(found.get("corpus", "")), TokenLookup.load(folder / LOOKUP))
 

@@ -82,7 +82,7 @@ def load_checkpoint(
     model.self_check(layer)
     recorded = av.legible is not None and av.legible.variance is not None
     kept = None if recorded else kept_in(found.kept, model, layer)
-    measured = Measured.load(kept, model, layer) if kept is not None else None
+    measured = Measured.load(kept, model, layer, place) if kept is not None else None
     if measured is not None:
         av = av.model_copy(update={"legible": _with_variance(av, measured.variance)})
     extra = av.legible
@@ -101,7 +101,7 @@ def load_checkpoint(
         variance=extra.variance.value if extra and extra.variance else None,
         lookup=lookup or (measured.lookup if measured is not None else None),
         language=languages.get(extra.language) if extra and extra.language else None,
-        calibrator=load_calibrator(path, av, writer, reader, probes),
+        calibrator=load_calibrator(path, av, writer, reader, probes, place),
         probes=probes,
         given=found,
         kept=kept,

@@ -93,7 +93,12 @@ def load(
     Example:
         >>> load("builtin").read("Our hero Pavel rested beside the desert.")[-1].explanation  # doctest: +SKIP
     """
-    place = validated(Placement, {"device": device, "dtype": dtype, "quantize": quantize}, "the placement")
+    place = validated(
+        Placement,
+        {"device": device, "dtype": dtype, "quantize": quantize},
+        "the placement",
+        hint="The usual cause is a misspelt value: help(legible.Placement) names those that there are.",
+    )
     found = load_checkpoint(name, target=target, reconstructor=reconstructor, other_target=other_target, place=place)
     if engine is None:
         return Reader(found, str(name))

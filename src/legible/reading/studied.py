@@ -17,8 +17,8 @@ def target_name(
     """Where the model under study lies, and its revision: the one given, the folder's own, or a contract's."""
     record = av.legible.target if av.legible else None
     name, revision = given, None
-    if name is None and (found.folder / "target").is_dir():
-        name = str(found.folder / "target")
+    if name is None and (own := found.own_target(av)) is not None:
+        name = str(own)
     if name is None and record is not None:
         name, revision = record.id, record.revision
     if name is None:

@@ -5,9 +5,11 @@
     easynla    the adapter folders of EasyNLA
     kitft      the released layout, two folders NAME-av and NAME-ar
 
-A form that another tool would read as something else is refused, with the reason.
+A form that another tool would read as something else is refused, with the reason. A target that a checkpoint carries
+goes along in every form, as `target` in the new folder.
 """
 
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +19,15 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from legible.contract import DatasetContract, Extraction, LegibleExtra, ModelContract, Templates, write_contract
+from legible.contract import (
+    DatasetContract,
+    Extraction,
+    LegibleExtra,
+    ModelContract,
+    TargetRecord,
+    Templates,
+    write_contract,
+)
 from legible.engines import make_engine
 from legible.errors import UsageError
 from legible.fileio import write_directory
@@ -27,9 +37,10 @@ from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
 from legible.reading.calibrated import fingerprint, store_calibrator
 from legible.reading.checkpoint import Checkpoint, contracts_of, save_checkpoint
+from legible.reading.locate import TARGET
 from legible.reading.opening import load_checkpoint
 from legible.recipes.adapters import INJECTION, AdapterFolders, import_adapters
-from legible.recipes.pair import Pair, copied_target, pair_of
+from legible.recipes.pair import Pair, pair_of, target_along
 from legible.vectors import direction_mse
 
 Form = Literal["merged", "adapters", "easynla", "kitft"]
@@ -62,8 +73,8 @@ def export_checkpoint(
 
     Returns:
         `form`, `out`, `bytes` of each role's weights, `kept` (share of the squared weight differences, where they were
-        cut), and over `probes` activations `equal` explanations and the largest `direction_mse` between the
-        reconstructions of one text; the last three are null for kitft, which another command reads.
+        cut), `command` (reads or imports the new form), and over `probes` activations `equal` explanations and the
+        largest `direction_mse` between the reconstructions of one text.
 
     Raises:
         UsageError: no such form or number format, `out` is there already, or the form cannot hold this pair.
@@ -75,13 +86,12 @@ def export_checkpoint(
         found, pair, out, form, DTYPES[dtype], kept is not None
     )
     told: dict[str, Any] = {"form": form, "out": str(out), "bytes": _bytes(out), "kept": kept}
-    compared = {"probes": None, "equal": None, "direction_mse": None}
-    if form != "kitft":
-        with TemporaryDirectory() as scratch:
-            compared = _compared(found, _read_back(found, form, out, Path(scratch)))
+    told["command"] = _command(form, out)
+    with TemporaryDirectory() as scratch:
+        told |= _compared(found, _read_back(found, form, out, Path(scratch)))
     if form in ("merged", "adapters"):
         _carry_calibrator(found, out, exact=kept is None and dtype == "float32")
-    return told | compared
+    return told
 
 
 def summary_lines(told: dict[str, Any]) -> list[str]:
@@ -89,13 +99,13 @@ def summary_lines(told: dict[str, Any]) -> list[str]:
     lines = [f"{role}: {size / 1e6:.1f} MB of weights" for role, size in told["bytes"].items()]
     for role, share in (told["kept"] or {}).items():
         lines.append(f"{role}: the low rank keeps {share:.2%} of the squared weight differences")
-    if told["probes"] is not None:
-        lines.append(
-            f"read back: {told['equal']} of {told['probes']} explanations are word for word the same; reconstructions "
-            f"of one text differ by a direction_mse of at most {told['direction_mse']:.2g}"
-        )
+    lines.append(
+        f"read back: {told['equal']} of {told['probes']} explanations are word for word the same; reconstructions "
+        f"of one text differ by a direction_mse of at most {told['direction_mse']:.2g}"
+    )
     if told["kept"]:
         lines.append("FVE and truth of the cut pair are its own: legible evaluate and legible truth measure them")
+    lines.append(told["command"])
     return lines
 
 
@@ -169,15 +179,22 @@ def _refuse_misread(found: Checkpoint, pair: Pair, form: Form) -> None:
 def _whole(found: Checkpoint, pair: Pair, out: Path, form: Form, dtype: torch.dtype, cut: bool) -> None:
     extra = found.contract.legible or LegibleExtra()
     changes: dict[str, Any] = {"metrics": {} if cut else extra.metrics}
-    beside = found.path / "target"
-    own = beside if beside.is_dir() else copied_target(found.target.name)
-    files: dict[str, Any] = {"target_dir": own, "lookup": found.lookup, "probes": found.probes, "marker": found.marker}
+    files: dict[str, Any] = {
+        "target_dir": target_along(found),
+        "lookup": found.lookup,
+        "probes": found.probes,
+        "marker": found.marker,
+    }
     extra = extra.model_copy(update=changes)
     save_checkpoint(out, *pair, extra, dtype=dtype, merged=form == "merged", **files)
 
 
 def _kitft(found: Checkpoint, pair: Pair, out: Path, _form: Form, dtype: torch.dtype, _cut: bool) -> None:
-    extra = (found.contract.legible or LegibleExtra()).model_copy(update={"calibrator": None})  # its file stays behind
+    extra = found.contract.legible or LegibleExtra()
+    own, record = target_along(found), extra.target
+    if own is not None and (record is None or not record.sha256):  # by it the target beside the folders is known
+        record = TargetRecord(id=_target_id(found), sha256=found.target.sha256())
+    extra = extra.model_copy(update={"calibrator": None, "target": record})  # the calibrator's file stays behind
     contracts = contracts_of(*pair, extra, found.marker)
     roles: tuple[Verbalizer | Reconstructor, ...] = pair
 
@@ -187,8 +204,11 @@ def _kitft(found: Checkpoint, pair: Pair, out: Path, _form: Form, dtype: torch.d
             role.save(to, dtype=dtype, merged=True)
             told = {**contract.model_dump(mode="json"), "base_checkpoint": _target_id(found)}
             write_contract(to, ModelContract.model_validate(told))
+        if own is not None:
+            shutil.copytree(own, folder / TARGET)
 
     _written(out, write)
+    _say_left(found)
     if found.marker is None:
         print(
             "its prompt has no marker token: legible reads these folders, other tools cannot place the vector",
@@ -214,13 +234,31 @@ def _easynla(found: Checkpoint, pair: Pair, out: Path, _form: Form, dtype: torch
         save_reconstructor_adapter(reconstructor, folder / "ar", dtype)
         for name in ("av", "ar"):
             write_contract(folder / name, sidecar)
+        if (own := target_along(found)) is not None:
+            shutil.copytree(own, folder / TARGET)
 
     _written(out, write)
+    _say_left(found)
 
 
 def _written(out: Path, write: Callable[[Path], None]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_directory(out, write)
+
+
+def _say_left(found: Checkpoint) -> None:
+    """Say which fitted parts of a checkpoint another tool's layout has no place for."""
+    parts = {"token lookup": found.lookup, "probes": found.probes, "calibrator": found.calibrator}
+    if left := [name for name, part in parts.items() if part is not None]:
+        print(f"not carried over, since the form has no place for them: {', '.join(left)}", file=sys.stderr)
+
+
+def _command(form: Form, out: Path) -> str:
+    """The next command, which reads the new form or makes a checkpoint of it."""
+    if form == "easynla":
+        base = [f"--base {out / TARGET}"] if (out / TARGET).is_dir() else []
+        return " ".join(["legible import-adapters", f"--av {out / 'av'} --ar {out / 'ar'}", *base, "--out CHECKPOINT"])
+    return f"legible read {out / f'{out.name}-av' if form == 'kitft' else out} TEXT"
 
 
 def _target_id(found: Checkpoint) -> str:
@@ -229,11 +267,13 @@ def _target_id(found: Checkpoint) -> str:
 
 
 def _read_back(found: Checkpoint, form: Form, out: Path, scratch: Path) -> Checkpoint:
-    """The new form as its own reader reads it."""
+    """The new form as its own reader reads it: with the target that went along, if one did."""
+    target = None if (out / TARGET).is_dir() else found.target.name
     if form != "easynla":
-        return load_checkpoint(out, target=found.target.name)
-    import_adapters(AdapterFolders([out / "av"], out / "ar", base=found.target.name), scratch / "checkpoint")
-    return load_checkpoint(scratch / "checkpoint", target=found.target.name)
+        return load_checkpoint(out / f"{out.name}-av" if form == "kitft" else out, target=target)
+    base = target or str(out / TARGET)
+    import_adapters(AdapterFolders([out / "av"], out / "ar", base=base), scratch / "checkpoint")
+    return load_checkpoint(scratch / "checkpoint", target=base)
 
 
 @torch.no_grad()

@@ -40,6 +40,15 @@ def copied_target(name: str) -> Path | None:
     return folder
 
 
+def target_along(checkpoint: Checkpoint) -> Path | None:
+    """The folder of the target that goes along with what is made of a checkpoint; None where none does.
+
+    It is the one that the checkpoint carries, else a small local one.
+    """
+    own = checkpoint.given.own_target(checkpoint.contract) if checkpoint.given is not None else None
+    return own or copied_target(checkpoint.target.name)
+
+
 def describe(
     store: Store,
     layer: int,

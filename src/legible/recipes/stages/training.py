@@ -19,7 +19,7 @@ from legible.probes.probes import ProbeSet
 from legible.reading.checkpoint import Checkpoint, save_checkpoint
 from legible.reading.opening import load_checkpoint
 from legible.recipes.inputs import open_store
-from legible.recipes.pair import Pair, copied_target, describe, pair_of
+from legible.recipes.pair import Pair, copied_target, describe, pair_of, target_along
 from legible.recipes.stages.base import Stage
 from legible.recipes.stages.rows import fit_lookup, probes_file
 from legible.train.rl import Measure, check_select_by, train_rl
@@ -153,10 +153,8 @@ class FromCheckpoint(Stage):
     def leave(self, out: Path, pair: Pair, lookup: TokenLookup) -> None:
         """Assemble the new checkpoint: another pair with everything else of the old one."""
         found = self.checkpoint
-        beside = found.path / "target"
-        own = beside if beside.is_dir() else copied_target(found.target.name)
         into = self.into or out / CHECKPOINT
-        files: dict[str, Any] = {"target_dir": own, "lookup": lookup, "probes": found.probes}
+        files: dict[str, Any] = {"target_dir": target_along(found), "lookup": lookup, "probes": found.probes}
         save_checkpoint(into, *pair, self.contract, marker=found.marker, **files)
 
 

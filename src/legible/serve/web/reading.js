@@ -162,6 +162,12 @@ export function replyStart(tokens) {
   return first > 0 ? first - 1 : null;
 }
 
+/** At which temperature the target writes: as asked, else its likeliest words where they are compared with what it was about to say. */
+function heat() {
+  if (state.temperature !== null) return { temperature: state.temperature };
+  return talks() ? { temperature: 0 } : {};
+}
+
 /** The target's own words: the reply to a message, or the text's continuation. */
 async function say() {
   const chatting = state.mode === "chat";
@@ -176,7 +182,7 @@ async function say() {
     if (chatting) showTurns();
     else box.value = before + said;
   };
-  const settings = { max_tokens: state.newTokens, seed: state.seed, ...(state.temperature === null ? {} : { temperature: state.temperature }) };
+  const settings = { max_tokens: state.newTokens, seed: state.seed, ...heat() };
   const body = { source: state.source, ...asked, ...settings };
   if (chatting) body.messages = [...state.messages];
   const reply = { role: "assistant", content: "" };

@@ -42,8 +42,8 @@ def chat_demo(name: str, out: Path, *, yes: bool) -> None:
     from legible.recipes.chat_demo import demonstrate_chat
 
     target = target_of(name)
-    for line in facts(target):
-        note(line)
+    for fact in facts(target):
+        note(fact)
     if not target.path.is_file():
         get(target, name, yes=yes)
     note("loading the model and its pair, and reading a chat ...")

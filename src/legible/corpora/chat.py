@@ -6,7 +6,7 @@ The replies are the model's own words, right or wrong; one that grew too long br
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,22 @@ def replies(text: str) -> str:
     return "\n".join(turns) or text
 
 
+def rendered(target: Target, turns: Sequence[Mapping[str, str]], *, reply: bool) -> str:
+    """The chat as text that the target's tokenizer reads as its template means it: no second beginning of text.
+
+    Args:
+        target: a model with a chat template.
+        turns: `role` and `content` of each; other keys are left out.
+        reply: open the assistant's next turn at the end.
+    """
+    said = [{name: turn[name] for name in ("role", "content")} for turn in turns]
+    text = str(target.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=reply))
+    start = target.tokenizer.bos_token
+    if isinstance(start, str) and text.startswith(start) and target.encode(text).ids[:2] == [target.bos_id] * 2:
+        return text.removeprefix(start)
+    return text
+
+
 def _talk(target: Target, part: Sequence[Chat], first: int, config: ChatConfig) -> list[list[dict[str, str]]]:
     """Every chat of a chunk as turns of user and assistant."""
     found: list[list[dict[str, str]]] = [[] for _ in part]
@@ -104,7 +120,7 @@ def _talk(target: Target, part: Sequence[Chat], first: int, config: ChatConfig) 
         going = [n for n, chat in enumerate(part) if turn < len(chat.turns)]
         for n in going:
             found[n].append({"role": "user", "content": part[n].turns[turn]})
-        prompts = [target.encode(_rendered(target, found[n], reply=True)).ids for n in going]
+        prompts = [target.encode(rendered(target, found[n], reply=True)).ids for n in going]
         keys = [(config.seed, first + n, turn) for n in going]
         said = continue_prompts(
             target, prompts, max_tokens=config.reply_tokens, temperature=TEMPERATURE, keys=keys, stop_ids=target.end_ids
@@ -115,18 +131,8 @@ def _talk(target: Target, part: Sequence[Chat], first: int, config: ChatConfig) 
     return found
 
 
-def _rendered(target: Target, turns: Sequence[dict[str, str]], *, reply: bool) -> str:
-    """The chat as text that the target's tokenizer reads as its template means it: no second beginning of text."""
-    said = [{name: turn[name] for name in ("role", "content")} for turn in turns]
-    text = str(target.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=reply))
-    start = target.tokenizer.bos_token
-    if isinstance(start, str) and text.startswith(start) and target.encode(text).ids[:2] == [target.bos_id] * 2:
-        return text.removeprefix(start)
-    return text
-
-
 def _document(target: Target, seed: int, number: int, chat: Chat, turns: Sequence[dict[str, str]]) -> Document:
-    text, last = _rendered(target, turns, reply=False), turns[-1]
+    text, last = rendered(target, turns, reply=False), turns[-1]
     if (
         last["stop"] == "length" and last["content"] in text
     ):  # the reply broke off: no end that the target did not write

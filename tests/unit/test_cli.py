@@ -100,7 +100,7 @@ def test_bad_input_before_any_model_is_refused(legible, tmp_path):
     assert refused(legible("read", "x", "--file", str(latin)), "latin.txt is not UTF-8 (byte 0)", "iconv")
     assert refused(legible("read", "x", "--file", str(tmp_path / "none")), "no file at")
     assert refused(legible("read", "x", "Hi", "--samples", "0"), "--samples is 0, expected at least 1")
-    assert refused(legible("train", "tyni", "--out", str(tmp_path / "r")), "no recipe 'tyni'", "tiny or small")
+    assert refused(legible("train", "tyni", "--out", str(tmp_path / "r")), "no recipe 'tyni'", "tiny, laptop, small")
     assert refused(legible("train", "tiny", "--out", str(tmp_path / "r"), "--set", "rl.stepz=1"), "rl.stepz")
     assert refused(legible("contract", "check", str(tmp_path / "none")), "nothing at")
     missing = ("train", "small", "--target", "x", "--corpus", str(tmp_path / "no"), "--out", str(tmp_path / "r"))

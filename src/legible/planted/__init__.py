@@ -1,1 +1,1 @@
-"""Planted secrets: pairs of targets that differ on identical text, made and read."""
+"""Targets that differ on identical text, made and read: planted secrets of the world, conducts of chat models."""

@@ -146,8 +146,8 @@ def finish(folder: Path, name: str, arguments: argparse.Namespace) -> None:
     config = load_config(settings).calibrate if settings.is_file() else CalibrateConfig()
     print("\n".join(summary_lines(Calibrate(load_checkpoint(folder), str(folder), config, corpus).run())))
     shipped = load_checkpoint(folder)
-    few = {} if arguments.documents is None else {"documents": arguments.documents}
-    reports = measure(shipped, name, corpus, few, run, arguments.controls)
+    configs = measuring(run, name, arguments.documents)
+    reports = measure(shipped, name, corpus, configs, run, arguments.controls)
     store_metrics(shipped, figures(reports["evaluation"]))
     for report, found in reports.items():
         write_json(folder / f"{report}.json", found)
@@ -159,17 +159,32 @@ def contracts_corpus(run: Path) -> str | None:
     return extra.corpus if extra is not None else None
 
 
+def measuring(run: Path, name: str, documents: int | None) -> tuple[EvalConfig, TruthConfig]:
+    """How much is measured: in the world as the verbs do by default, elsewhere as the run did."""
+    settings, given = run / "config.json", {} if documents is None else {"documents": documents}
+    if name == WORLD or not settings.is_file():
+        return EvalConfig.model_validate(given), TruthConfig.model_validate(given)
+    own = load_config(settings).evaluate
+    kept = own.model_dump(include={"max_tokens", "probe_rows", "positions_per_doc"}) | given
+    return own.model_copy(update=given), TruthConfig.model_validate(kept)
+
+
 def measure(
-    found: Checkpoint, name: str, corpus: str | None, few: dict[str, int], run: Path, controls: Path | None
+    found: Checkpoint,
+    name: str,
+    corpus: str | None,
+    configs: tuple[EvalConfig, TruthConfig],
+    run: Path,
+    controls: Path | None,
 ) -> dict[str, dict[str, Any]]:
     """What `legible evaluate NAME` and `legible truth NAME` print; with controls, the run's battery too."""
-    config = EvalConfig(**few)
+    config, truth = configs
     report = Evaluate(found, name, config, corpus).run()
     if controls is not None:
         battery = evaluate_fully(load_checkpoint(run), str(run), config, corpus, folder=controls)
         report["controls"] = battery["controls"]
         report["note"] = "The control table was measured before the weights were rounded to float16."
-    return {"evaluation": report, "truth": Truth(found, name, TruthConfig(**few), corpus).run()}
+    return {"evaluation": report, "truth": Truth(found, name, truth, corpus).run()}
 
 
 def check_size(folder: Path, name: str) -> None:

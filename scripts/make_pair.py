@@ -17,6 +17,7 @@ import torch
 from legible.config import CalibrateConfig, EvalConfig, TruthConfig, load_config
 from legible.contract import LegibleExtra, TargetRecord
 from legible.fileio import write_json
+from legible.models.differences import pack_head
 from legible.models.named import NamedTarget, find_named
 from legible.models.target import Target
 from legible.reading.checkpoint import LOOKUP, Checkpoint, save_checkpoint, store_metrics
@@ -25,6 +26,7 @@ from legible.reading.shipped import WORLD
 from legible.recipes.calibrate import summary_lines
 from legible.recipes.controls import evaluate_fully
 from legible.recipes.export import low_rank_pair
+from legible.recipes.pair import pair_of
 from legible.recipes.record import figures
 from legible.recipes.stages.calibrate import Calibrate
 from legible.recipes.stages.measuring import Evaluate, Truth
@@ -111,8 +113,12 @@ def save_whole(found: Checkpoint, extra: LegibleExtra, out: Path, target: Path) 
 def save_differences(
     found: Checkpoint, extra: LegibleExtra, out: Path, named: NamedTarget, rank: int, lookup_rank: int
 ) -> None:
-    """The pair as low-rank differences in float16 from a named target, whose exact weights the contract names."""
-    pair, kept = low_rank_pair(found, rank)
+    """The pair as low-rank differences in float16 from a named target, whose exact weights the contract names.
+
+    A pair that was trained as adapters is none to cut: it ships as it is, its head in 4 bits.
+    """
+    adapted = any("lora_" in name for name, _ in pair_of(found)[0].named_parameters())
+    pair, kept = (pair_of(found), dict[str, float]()) if adapted else low_rank_pair(found, rank)
     record = TargetRecord(id=named.name, sha256=found.target.sha256())
     corpus = Path(extra.corpus).name if extra.corpus is not None else None
     changes = {"target": record, "corpus": corpus, "metrics": {}}
@@ -128,6 +134,8 @@ def save_differences(
     for role in ("av", "ar"):  # the target's own tokenizer reads and writes for both
         for leftover in (*(out / role).glob("tokenizer*"), *(out / role).glob("chat_template*")):
             leftover.unlink()
+    if adapted:
+        kept["head (4 bits)"] = pack_head(out / "av", found.target.model)
     if found.lookup is not None:
         lookup, share = found.lookup.cut(lookup_rank)
         lookup.save(out / LOOKUP)

@@ -23,6 +23,8 @@ from legible.models.peft_folder import Naming, as_stored, load_adapter, read_ten
 
 T = TypeVar("T")
 OWN = "own.safetensors"
+_LEVELS = 7  # of 4 bits on either side of zero
+_GROUP = 64  # most columns that share a step
 
 
 def holds_differences(folder: Path) -> bool:
@@ -111,6 +113,57 @@ def save_own(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) ->
         save_file({name: as_stored(tensor, dtype) for name, tensor in tensors.items()}, folder / OWN)
 
 
+def pack_head(folder: Path, target: PreTrainedModel) -> float:
+    """Keep the head in a folder's `own.safetensors` as its difference from the target's rows, in 4 bits, in place.
+
+    Up to 64 columns of a row share a step, the largest difference among them over 7.
+
+    Args:
+        folder: of a role with a head of its own over some output ids; another is left as it is.
+        target: whose head it started from, of an even width.
+
+    Returns:
+        Share of the squared difference that is kept, in [0, 1].
+    """
+    tensors = read_tensors(folder / OWN)
+    name = next((name for name in tensors if name.endswith("head.weight")), None)
+    if name is None or "output_ids" not in tensors:
+        return 1.0
+    rows = rows_of(target, tensors["output_ids"]).weight.float()
+    delta = tensors.pop(name).float() - rows
+    groups = delta.view(len(delta), -1, _group(delta.shape[1]))
+    step = (groups.abs().amax(-1, keepdim=True) / _LEVELS).clamp_min(1e-7).half()
+    levels = (groups / step.float()).round().clamp(-_LEVELS, _LEVELS).view(delta.shape)
+    lost = (delta - (levels.view(groups.shape) * step.float()).view(delta.shape)).square().sum()
+    nibbles = (levels + _LEVELS).to(torch.uint8)
+    stem = name.removesuffix(".weight")
+    packed = {f"{stem}.levels": nibbles[:, ::2] | nibbles[:, 1::2] << 4, f"{stem}.step": step[..., 0]}
+    save_file({name: part.contiguous() for name, part in {**tensors, **packed}.items()}, folder / OWN)
+    return 1.0 - float(lost / delta.square().sum())
+
+
+def _group(width: int) -> int:
+    """How many columns share a step: the largest part of the width up to `_GROUP`."""
+    return next(size for size in range(min(_GROUP, width), 0, -1) if width % size == 0)
+
+
+def _unpacked_head(
+    tensors: dict[str, Tensor], model: PreTrainedModel, beside: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The whole head of what `pack_head` wrote, taken out of `tensors`; nothing where there is none."""
+    stem = next((name.removesuffix(".levels") for name in tensors if name.endswith(".levels")), None)
+    if stem is None:
+        return {}
+    rows = rows_of(model, beside.get("output_ids")).weight
+    nibbles, step = tensors.pop(f"{stem}.levels"), tensors.pop(f"{stem}.step", None)
+    groups = rows.shape[1] // _group(rows.shape[1])
+    if step is None or (*nibbles.shape, *step.shape) != (len(rows), rows.shape[1] // 2, len(rows), groups):
+        raise ValueError(f"{stem} has {tuple(nibbles.shape)} levels for a head of shape {tuple(rows.shape)}")
+    levels = torch.stack([nibbles & 15, nibbles >> 4], -1).flatten(1).float() - _LEVELS
+    delta = (levels.view(len(levels), groups, -1) * step.float()[..., None]).view(levels.shape)
+    return {f"{stem}.weight": rows.float() + delta.to(rows.device)}
+
+
 def load_differences(folder: Path, model: PreTrainedModel, blocks: Sequence[int] | None) -> dict[str, Tensor]:
     """Put what a role's folder holds beside a whole model, or instead of one, into the model, in place.
 
@@ -159,6 +212,7 @@ def _put_own(folder: Path, model: PreTrainedModel, blocks: Sequence[int] | None)
     head, embedding = model.get_output_embeddings(), Arch.find(model).embedding
     tied = head is not None and getattr(head, "weight", None) is embedding.weight
     of_head = {name: tensors.pop(name) for name in list(tensors) if name.endswith((".down", ".up"))}
+    tensors |= _unpacked_head(tensors, model, beside)
     for name, tensor in tensors.items():
         path, _, leaf = names.inward(name).rpartition(".")
         module = _module(model, path)

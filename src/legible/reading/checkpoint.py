@@ -51,6 +51,8 @@ from legible.reading.measured import LOOKUP
 
 LONGEST = 300  # tokens of an explanation, where the verbalizer's context allows them
 PROBES = "probes.safetensors"
+OTHER_TARGET = "other_target"
+"""The flag of every reading of a model that is not the one that the pair was trained on."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,13 @@ class Checkpoint:
     given: Located | None = None  # the folders it was loaded from
     kept: Path | None = None  # where what is measured of it is kept; None: in its folder
     measured: str | None = None  # checksum of what `calibrate --variance` left there; None: nothing
+    other_target: str | None = None  # the warning, where the target is not the one that the contract names
+
+    @property
+    def studied(self) -> str:
+        """What reports call the model that is read."""
+        record = self.contract.legible.target if self.contract.legible else None
+        return record.id if record is not None and self.other_target is None else self.target.name
 
     @property
     def marker(self) -> Marker | None:

@@ -26,6 +26,7 @@ from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.probes.lookup import TokenLookup
 from legible.probes.probes import ProbeSet
+from legible.progress import note
 from legible.prompts import (
     ReconstructorPrompt,
     VerbalizerPrompt,
@@ -36,6 +37,7 @@ from legible.reading.calibrated import load_calibrator
 from legible.reading.checkpoint import PROBES, Checkpoint, contract_in
 from legible.reading.locate import Located, locate
 from legible.reading.measured import LOOKUP, VARIANCE, Measured, kept_in
+from legible.reading.told_target import check_width, other_name, wrong_width
 
 
 def load_checkpoint(
@@ -66,6 +68,11 @@ def load_checkpoint(
     ar = contract_in(found.ar, "ar") if found.ar is not None else None
     layer = _layer(found, av, ar)
     base, revision = _target_name(found, av, ar, target)
+    unknown = None if target is None else other_name(target, av)
+    if target is not None:
+        check_width(target, av, found.av)
+    if unknown is not None:
+        note(f"warning: {unknown}")
     whole = [str(role) for role in (found.av, found.ar) if role is not None and not holds_differences(role)]
     check_loading([base] if train else [base, *whole], place, trained=whole if train else (), revision=revision)
     model = _load_target(found, av, base, revision, place, given=target is not None)
@@ -99,6 +106,7 @@ def load_checkpoint(
         given=found,
         kept=kept,
         measured=file_sha256(kept / VARIANCE) if kept is not None and measured is not None else None,
+        other_target=unknown,
     )
 
 
@@ -169,10 +177,7 @@ def _load_target(
             "  Say where it is: --target DIR, or its hub name"
         ) from None
     if target.d_model != av.d_model:
-        raise ContractError(
-            f"{found.av} was made for a target of width {av.d_model}, but {name} has {target.d_model}.\n"
-            "  Use the target that the contract names."
-        )
+        raise wrong_width(name, target.d_model, av, found.av)
     if record and record.sha256 and target.sha256() != record.sha256:
         raise ContractError(
             f"the weights of {name} are not those that {found.folder} was trained on "

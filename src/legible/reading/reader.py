@@ -23,7 +23,7 @@ from legible.languages.base import Fact, Parsed, judge, parsed_by
 from legible.models.placement import circumstances_part
 from legible.models.target import Encoded
 from legible.reading.calibration import Judgement
-from legible.reading.checkpoint import Checkpoint
+from legible.reading.checkpoint import OTHER_TARGET, Checkpoint
 from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
 from legible.reading.flags import text_flags
 from legible.reading.floor import floor_fve
@@ -165,6 +165,8 @@ class Reader:
         language = self.checkpoint.language
         left = language.left_at(document.text) if language is not None else None
         flags = text_flags(encoded, pieces, stream.norm(dim=-1), self._sampled().min_pos, left)
+        if self.checkpoint.other_target is not None:
+            flags = [(*own, OTHER_TARGET) for own in flags]
         rows = {row.pos: row for row in rows_of(document, encoded.ids, encoded.offsets)} if language else {}
         if rows and self._sampled().predictions:
             seen = with_expectations(
@@ -243,7 +245,8 @@ class Reader:
         extra = checkpoint.contract.legible
         return {
             "checkpoint": self.name,
-            "target": extra.target.id if extra and extra.target else checkpoint.target.name,
+            "target": checkpoint.studied,
+            **({OTHER_TARGET: other} if (other := checkpoint.other_target) is not None else {}),
             "layer": checkpoint.layer,
             "variance": checkpoint.variance,
             "language": checkpoint.language.name if checkpoint.language else None,

@@ -75,8 +75,7 @@ class Source:
     @property
     def target_name(self) -> str:
         """The target's name without the folders it lies in."""
-        extra = self.checkpoint.contract.legible
-        return _plain(extra.target.id if extra and extra.target else self.target.name)
+        return _plain(self.checkpoint.studied)
 
     def prompt(self, text: str | None, messages: Sequence[tuple[str, str]] | None, *, reply: bool = False) -> Prompt:
         """What the target reads.

@@ -10,6 +10,7 @@ const FLAGS = {
   template_token: "written by the chat template",
   early_position: "too early in the text: the pair was not trained there",
   norm_outlier: "the activation's norm is far from the others'",
+  other_target: "read from another model than the pair was trained on",
   ood: "outside the world: the words may be noise, and there is no p_true",
   parse_failed: "the verbalizer's output had no explanation",
 };

@@ -19,12 +19,13 @@ from gguf.quants import dequantize
 from safetensors.numpy import load_file
 
 from legible.data.store import Store
-from legible.errors import UnsupportedModelError, UsageError
+from legible.errors import ContractError, UnsupportedModelError, UsageError
 from legible.fileio import cache_dir
 from legible.models import gguf as conversions
 from legible.models.gguf import MANIFEST, converted
-from legible.models.loading import load_tokenizer
+from legible.models.loading import load_tokenizer, width_of
 from legible.models.target import Target
+from legible.reading.opening import load_checkpoint
 
 ARCHITECTURES = conversions.ARCHITECTURES
 LLAMA3 = {
@@ -318,3 +319,11 @@ def test_a_mistyped_path_of_a_file_is_refused(tmp_path, legible):
     done = legible("read", str(tmp_path / "nothing.gguf"), "the", "--method", "logit-lens")
     assert done.code == 2
     assert "no file at" in done.err
+
+
+def test_a_target_of_another_width_is_refused_before_its_conversion(file, cache):
+    assert width_of(str(file)) == width_of(str(file.parent)) == Target.load(str(file)).d_model
+    shutil.rmtree(cache)
+    with pytest.raises(ContractError, match="was made for a target of width"):
+        load_checkpoint("builtin", target=str(file))
+    assert not cache.exists()

@@ -436,3 +436,32 @@ def test_v_of_another_target_is_refused(mine, texts, published, legible):
     file.write_text("{")
     with pytest.raises(UsageError, match=r"variance.json cannot be used"):
         load_checkpoint(mine)
+
+
+def test_a_target_of_another_name_is_read_with_a_warning_in_every_reading(published, capsys):
+    qwen, gemma = published / f"{QWEN.name}-av", TWINS["gemma12"].base
+    reader = package.load(qwen, target=str(published / QWEN.base))
+    assert "warning" not in capsys.readouterr().err
+    assert "other_target" not in reader.about()
+    assert all("other_target" not in reading.flags for reading in reader.read(TEXT, positions="60"))
+    reader = package.load(qwen, target=str(published / gemma))
+    warning = reader.about()["other_target"]
+    assert QWEN.base in warning
+    assert gemma in warning
+    assert warning in capsys.readouterr().err
+    assert reader.about()["target"] == str(published / gemma)
+    assert all("other_target" in reading.flags for reading in reader.read(TEXT, positions="60"))
+
+
+def test_a_target_of_another_width_is_refused_by_its_config_alone(published, hub, tmp_path):
+    config = json.loads((published / QWEN.base / "config.json").read_text())
+    hub.root = tmp_path / "other"
+    wide = hub.root / "someone" / "wide"
+    for folder in (tmp_path / "wide", wide):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 64}))
+    (wide / "model.safetensors").write_bytes(b"not one byte of this is asked for")
+    for name in (str(tmp_path / "wide"), "someone/wide"):
+        with pytest.raises(UsageError, match=rf"width {WIDTH}, but .* has 64.*\n.*{QWEN.base}"):
+            load_checkpoint(published / f"{QWEN.name}-av", target=name)
+    assert not hub.served.get("someone/wide/model.safetensors")

@@ -71,6 +71,15 @@ def only_gguf(folder: Path) -> Path | None:
     return files[0] if files else None
 
 
+def width_in(path: Path) -> int | None:
+    """Width of the stream by the head of a GGUF file; None where it does not say it, or the file is none."""
+    try:
+        metadata, _ = read_gguf_metadata(str(path))
+        return int(metadata[f"{metadata['general.architecture']}.embedding_length"])
+    except Exception:  # noqa: BLE001  of any kind, where a file is cut short; its conversion says what is wrong
+        return None
+
+
 def several(place: str, files: Sequence[str]) -> UsageError:
     """The error where one of several GGUF files has to be chosen."""
     listed = "".join(f"\n    {file}" for file in files)

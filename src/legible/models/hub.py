@@ -97,6 +97,16 @@ def file_of(repository: str, file: str, revision: str | None = None) -> Path:
         raise _refusal(repository, error) from error
 
 
+def config_folder(name: str, revision: str | None = None) -> Path | None:
+    """The folder that holds the config.json of a hub's model, fetched where needed; None where there is none."""
+    if not is_hub_name(name):
+        return None
+    try:
+        return Path(hf_hub_download(name, "config.json", revision=revision)).parent
+    except Exception:  # noqa: BLE001  the client raises those of its HTTP library too; the download says what is wrong
+        return None
+
+
 def kept_folder(name: str, revision: str | None = None) -> Path | None:
     """What the cache holds of a repository; None where it holds nothing."""
     try:

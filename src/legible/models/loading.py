@@ -9,8 +9,9 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from legible.config import AUTO, Placement
 from legible.errors import UnsupportedModelError, UsageError
 from legible.models.arch import check_rows
-from legible.models.hub import folder_of
-from legible.models.local import local
+from legible.models.gguf import width_in
+from legible.models.hub import config_folder, folder_of
+from legible.models.local import gguf_here, local
 from legible.models.memory import check_loading
 from legible.models.named import own_name
 from legible.models.place import check_place, one_line, quietly, tokenizer_as_written
@@ -97,6 +98,27 @@ def blocks_in(folder: Path) -> int:
             f"cannot read how many blocks {folder} has: {one_line(error)}\n"
             "  Expected a config.json of a causal LM. Copy it from the original again."
         ) from error
+
+
+def width_of(name: str) -> int | None:
+    """Width of a model's stream, from its config.json or the head of its GGUF file alone.
+
+    Args:
+        name: as in `load_pretrained`; of the hub's, config.json is fetched.
+
+    Returns:
+        None where neither says it: loading the model tells what is wrong.
+    """
+    file = gguf_here(name)
+    if file is not None:
+        return width_in(file)
+    folder = Path(name) if Path(name).is_dir() else config_folder(name)
+    if folder is None:
+        return None
+    try:
+        return int(AutoConfig.from_pretrained(folder).get_text_config().hidden_size)
+    except Exception:  # noqa: BLE001  of any kind, where a config.json holds what transformers does not expect
+        return None
 
 
 def load_tokenizer(name: str, model: PreTrainedModel | None = None, **options: Any) -> PreTrainedTokenizerBase:

@@ -32,6 +32,20 @@ def local(name: str, revision: str | None = None) -> Path | None:
     return None if found is None else converted(found)
 
 
+def gguf_here(name: str) -> Path | None:
+    """The GGUF file of a name, where it is on this machine outside the hub's cache; unproved and unconverted.
+
+    Raises:
+        UsageError: several GGUF files.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return only_gguf(path)
+    target = find_named(name)
+    file = path if target is None else target.path
+    return file if file.suffix == ".gguf" and file.is_file() else None
+
+
 def _of_hub(name: str, revision: str | None) -> Path:
     """The file that OWNER/NAME/FILE.gguf names, downloaded or kept."""
     owner, _, rest = name.partition("/")

@@ -24,6 +24,7 @@ from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
 from legible.probes.lookup import TokenLookup
 from legible.probes.probes import ProbeSet
+from legible.progress import note
 from legible.prompts import (
     ReconstructorPrompt,
     VerbalizerPrompt,
@@ -35,6 +36,7 @@ from legible.reading.checkpoint import PROBES, Checkpoint, contract_in
 from legible.reading.locate import Located, locate
 from legible.reading.measured import LOOKUP, VARIANCE, Measured, kept_in
 from legible.reading.studied import load_contracts_target, load_studied, target_name, warning_of
+from legible.reading.told_target import check_width, other_name
 
 
 def load_checkpoint(
@@ -69,6 +71,11 @@ def load_checkpoint(
     ar = contract_in(found.ar, "ar") if found.ar is not None else None
     layer = _layer(found, av, ar)
     base, revision = target_name(found, av, ar, target)
+    unknown = None if target is None else other_name(target, av)
+    if target is not None:
+        check_width(target, av, found.av)
+    if unknown is not None:
+        note(f"warning: {unknown}")
     whole = [str(role) for role in (found.av, found.ar) if role is not None and not holds_differences(role)]
     check_loading([base] if train else [base, *whole], place, trained=whole if train else (), revision=revision)
     model = load_studied(found, av, base, revision, place, given=target is not None)
@@ -106,7 +113,7 @@ def load_checkpoint(
         given=found,
         kept=kept,
         measured=file_sha256(kept / VARIANCE) if kept is not None and measured is not None else None,
-        other_target=other,
+        other_target=other or unknown,
     )
 
 

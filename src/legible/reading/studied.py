@@ -9,6 +9,7 @@ from legible.models.hub import NotFoundError
 from legible.models.target import Target
 from legible.progress import note
 from legible.reading.locate import Located
+from legible.reading.told_target import wrong_width
 
 
 def target_name(
@@ -44,10 +45,7 @@ def load_studied(
             "  Say where it is: --target DIR, or its hub name"
         ) from None
     if target.d_model != av.d_model:
-        raise ContractError(
-            f"{found.av} was made for a target of width {av.d_model}, but {name} has {target.d_model}.\n"
-            "  Use the target that the contract names."
-        )
+        raise wrong_width(name, target.d_model, av, found.av)
     return target
 
 

@@ -24,7 +24,7 @@ from legible.errors import ConfigError, ContractError, UsageError
 from legible.injection import Injection
 from legible.languages.world import build_tokenizer
 from legible.models.arch import with_blocks
-from legible.models.differences import OWN
+from legible.models.differences import OWN, pack_head
 from legible.models.outputs import Outputs, byte_ids, corpus_ids
 from legible.models.roles import Shape, new_reconstructor, new_verbalizer, trainable_parameters
 from legible.prompts import plain_verbalizer_prompt
@@ -246,6 +246,25 @@ def test_a_small_reader_trains_and_is_saved_as_an_adapter_too(tmp_path):
     }  # fmt: skip
     found = load_checkpoint(path)
     torch.testing.assert_close(found.verbalizer(VECTORS, IDS, MASK), verbalizer(VECTORS, IDS, MASK))
+
+
+def test_a_head_in_four_bits_is_read_back_to_half_a_step(tmp_path):
+    shape = Shape((0, 2), jobs.ADAPTER, OUTPUT_IDS, True)
+    path, _ = checkpoint(tmp_path, shape=shape)
+    own, target = path / "av" / OWN, load_checkpoint(path).target
+    before = load_file(own)
+    share = pack_head(path / "av", target.model)
+    packed = load_file(own)
+    assert 0.95 < share < 1.0
+    assert set(packed) == set(before) - {"lm_head.weight"} | {"lm_head.levels", "lm_head.step"}
+    assert packed["lm_head.levels"].numel() * 2 == before["lm_head.weight"].numel()
+    head = load_checkpoint(path).verbalizer.model.get_output_embeddings().weight
+    steps = packed["lm_head.step"].float().repeat_interleave(head.shape[1] // packed["lm_head.step"].shape[1], 1)
+    assert ((head - before["lm_head.weight"]).abs() <= 0.51 * steps).all()
+    assert pack_head(path / "av", target.model) == 1.0  # packed already
+    save_file(packed | {"lm_head.step": packed["lm_head.step"][:-1].clone()}, own)
+    with pytest.raises(ContractError, match="lm_head has"):
+        load_checkpoint(path)
 
 
 def amended(path: Path, role: str, **changes: object) -> None:

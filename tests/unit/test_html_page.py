@@ -87,7 +87,20 @@ def test_the_policy_allows_exactly_the_pages_own_style():
 
 
 def minimal_context() -> dict[str, object]:
-    empty = dict.fromkeys(("carried", "headlines", "floors", "references", "curves", "readings"), ())
+    empty = dict.fromkeys(
+        (
+            "carried",
+            "headlines",
+            "floors",
+            "references",
+            "curves",
+            "readings",
+            "families",
+            "retrieval",
+            "twins",
+        ),
+        (),
+    )
     return {**empty, "report": report(), "kinds": {}, "target": None, "sft": None, "rl": None, "config": None}
 
 

@@ -9,7 +9,7 @@ Probabilities are calibrated by one temperature a kind on those unseen folds. Al
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -202,10 +202,18 @@ class ProbeSet:
             "seed": self.seed,
             "rows": self.rows,
         }
+        files.save(path, "probes", about, self._packed())
+
+    def as_kept(self) -> "ProbeSet":
+        """What `load` gives back of what `save` writes."""
+        sizes = [len(names) for names in self.classes.values()]
+        packed = {name: tensor.float() for name, tensor in self._packed().items()}
+        return replace(self, weights=unpack(packed, sizes, self.folds))
+
+    def _packed(self) -> dict[str, Tensor]:
         sizes = [len(names) for names in self.classes.values()]
         packed = pack(self.weights, [self.forms[kind] for kind in self.classes], sizes)
-        tensors = {name: (w if name == "center" else w.half()).contiguous() for name, w in packed.items()}
-        files.save(path, "probes", about, tensors)
+        return {name: (w if name == "center" else w.half()).contiguous() for name, w in packed.items()}
 
     @classmethod
     def load(cls, path: Path) -> "ProbeSet":

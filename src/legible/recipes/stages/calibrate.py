@@ -82,7 +82,7 @@ class Calibrate:
 
     def _fit(self, folder: Path) -> None:
         found, documents = self.checkpoint, self.documents()
-        given = ProbeSet.load(self.probes) if self.probes is not None else None
+        given = ProbeSet.load(self.probes).as_kept() if self.probes is not None else None
         found = replace(found, probes=given or found.probes)
         shown = line_progress("calibrate", len(documents))
         pair = calibrate(found, self.config, documents, split="calibrate", progress=shown)

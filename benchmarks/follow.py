@@ -89,7 +89,7 @@ def conducts(found: Mapping[str, Any]) -> str:
 def table(found: Mapping[str, Any], least: int) -> str:
     """A line for every reader of a pair of models, what their conducts aim at, and every kind with enough cases."""
     rows = [
-        [pair, label, who, str(one["n"]), *(shown(one[figure], digits=2) for figure in FIGURES)]
+        [pair.replace("|", ", "), label, who, str(one["n"]), *(shown(one[figure], digits=2) for figure in FIGURES)]
         for pair, about in found["pairs"].items()
         for label, part in parts(about, least if pair.startswith(f"{BASE}|") else sys.maxsize)
         for who, one in part.items()

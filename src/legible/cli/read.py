@@ -138,7 +138,12 @@ def read(
     from legible.reading import zero_shot
 
     zero_shot.check_options(
-        method, layer, _checkpoint_options(samples, temperature, trust, search, target, reconstructor)
+        method,
+        layer,
+        {
+            **_checkpoint_options(samples, temperature, trust, search, target, reconstructor),
+            "--other-target": other_target,
+        },
     )
     if method != "nla":
         instrument = zero_shot.load(checkpoint, method, layer=layer, place=place)

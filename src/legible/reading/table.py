@@ -75,8 +75,10 @@ def _legend(readings: Sequence[Reading], trusted: bool) -> list[Text]:
         lines.append(
             Text(f"withheld below {threshold:g} or without p_true: {withheld} claims; readings that abstain: {silent}")
         )
+    partly = any(claim.p_true is not None for reading in readings for claim in reading.claims)
+    missing = "some claims or words without p_true" if partly else "no p_true"
     for reason, count in reasons(readings):
-        lines.append(Text(f"no p_true in {count} of {len(readings)} readings: {visible(reason)}", style="yellow"))
+        lines.append(Text(f"{missing} in {count} of {len(readings)} readings: {visible(reason)}", style="yellow"))
     return lines
 
 

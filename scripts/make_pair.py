@@ -26,16 +26,19 @@ from legible.reading.shipped import WORLD
 from legible.recipes.calibrate import summary_lines
 from legible.recipes.controls import evaluate_fully
 from legible.recipes.export import low_rank_pair
+from legible.recipes.inputs import open_store
 from legible.recipes.pair import pair_of
 from legible.recipes.record import figures
 from legible.recipes.stages.calibrate import Calibrate
 from legible.recipes.stages.measuring import Evaluate, Truth
+from legible.train.sft import verbalizer_loss
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = ROOT / "src" / "legible" / "pairs"
 WORLD_TARGET = "legible-world-tiny"  # in contracts and for clients of the server
 MOST_BYTES = {WORLD: 12_000_000}
 MOST_OTHERS = 25_000_000
+COST_ROWS, COST_TOKENS = 120, 128  # on which the price of a form is measured, and their longest text
 ATTRIBUTIONS = {
     "smollm2": """# Attribution
 
@@ -67,6 +70,7 @@ def main() -> None:
         folder = Path(scratch) / name
         if named is not None:
             save_differences(found, extra, folder, named, arguments.rank, arguments.lookup_rank)
+            say_cost(arguments.run, found, folder)
         else:
             save_whole(found, extra, folder, Path(scratch) / "target")
         check_size(folder, name)
@@ -145,6 +149,25 @@ def save_differences(
     if named.short in ATTRIBUTIONS:
         (out / "ATTRIBUTION.md").write_text(ATTRIBUTIONS[named.short], encoding="utf-8")
         shutil.copyfile(ROOT / "LICENSE", out / "LICENSE")
+
+
+def say_cost(run: Path, found: Checkpoint, folder: Path) -> None:
+    """Print what the form costs: the loss on the teacher's text of the run's dev rows, as trained and as it ships."""
+    if not (run / "store" / "dev").is_dir() or found.language is None:
+        return
+    store, language = open_store(run / "store" / "dev"), found.language
+    picked = range(0, len(store), max(1, len(store) // COST_ROWS))
+    rows = [(n, row) for n, row in zip(picked, store.rows(picked), strict=True) if language.taught(row)]
+    texts = [language.write(language.taught(row), row, 0) for _, row in rows]
+    vectors = store.vectors([n for n, _ in rows], found.layer)
+    losses = []
+    for one in (found, load_checkpoint(folder)):
+        ids = one.verbalizer.completion_ids(texts, COST_TOKENS)
+        with torch.no_grad():
+            losses.append(float(verbalizer_loss(one.verbalizer, vectors, ids)))
+    print(
+        f"loss on {len(rows)} texts of dev rows, nats a token: {losses[0]:.4f} as trained, {losses[1]:.4f} as it ships"
+    )
 
 
 def finish(folder: Path, name: str, arguments: argparse.Namespace) -> None:

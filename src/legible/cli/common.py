@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,40 @@ def agreed(wheels: "Iterable[Wheel]", yes: bool, otherwise: str) -> None:
             f"{len(missing)} package{'s have' if len(missing) > 1 else ' has'} to be fetched first, see above.\n"
             f"  Fetch: run the same command with --yes. Without: {otherwise}."
         )
+
+
+def answer_shipped(
+    name: str,
+    kind: str,
+    html: Path | None,
+    write: Callable[[Path, Any], None],
+    lines: Callable[[Any], list[str]],
+    *,
+    json: bool,
+) -> bool:
+    """Answer with what was measured when a pair was made, where only texts that do not ship could measure it.
+
+    Args:
+        name: of the checkpoint, which is also the verb's argument.
+        kind: `evaluation` or `truth`.
+        html, write: the report's page, where one is wanted.
+        lines: the report for a reader.
+
+    Returns:
+        Whether there was something to answer with.
+    """
+    from legible.reading.shipped import shipped_report
+
+    found = shipped_report(name, kind)
+    if found is None:
+        return False
+    verb = {"evaluation": "evaluate"}.get(kind, kind)
+    note(f"measured when {name} was made; on documents of yours: legible {verb} {name} --corpus FILE")
+    if html is not None:
+        write(html, found)
+        note(f"report: {html}")
+    answer(found, "\n".join(lines(found)) if not json else "", json=json)
+    return True
 
 
 def program() -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import answer, note
+from legible.cli.common import answer, answer_shipped, note
 from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed, section_options
 from legible.config import EvalConfig, Placement
 from legible.errors import UsageError
@@ -62,7 +62,6 @@ def evaluate(
     """
     from legible.evaluate.report import summary_lines, write_report
     from legible.reading.opening import load_checkpoint
-    from legible.reading.shipped import shipped_report
     from legible.recipes.controls import evaluate_fully
     from legible.recipes.inputs import use_threads
     from legible.recipes.stages.measuring import Evaluate
@@ -70,12 +69,7 @@ def evaluate(
     if not full and (controls is not None or control_steps is not None):
         raise UsageError("--controls and --control-steps belong to the control battery.\n  Add --full.")
     plain = corpus is None and target is None and not full and config == EvalConfig()
-    if plain and (stored := shipped_report(checkpoint, "evaluation")) is not None:
-        note(f"measured when {checkpoint} was made; on documents of yours: legible evaluate {checkpoint} --corpus FILE")
-        if html is not None:
-            write_report(html, stored)
-            note(f"report: {html}")
-        answer(stored, "\n".join(summary_lines(stored)) if not json else "", json=json)
+    if plain and answer_shipped(checkpoint, "evaluation", html, write_report, summary_lines, json=json):
         return
     use_threads(threads)
     loaded = load_checkpoint(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from legible.cli.common import answer, note
+from legible.cli.common import answer, answer_shipped, note
 from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed, section_options
 from legible.config import Placement, TruthConfig
 
@@ -56,18 +56,12 @@ def truth(
     """
     from legible.evaluate.truth_page import truth_lines, write_truth
     from legible.reading.opening import load_checkpoint
-    from legible.reading.shipped import shipped_report
     from legible.recipes.inputs import use_threads
     from legible.recipes.stages.measuring import Truth, default_cache
     from legible.teachers.judge import make_judge
 
     plain = corpus is None and target is None and judge is None and config == TruthConfig()
-    if plain and (stored := shipped_report(checkpoint, "truth")) is not None:
-        note(f"measured when {checkpoint} was made; on documents of yours: legible truth {checkpoint} --corpus FILE")
-        if html is not None:
-            write_truth(html, stored)
-            note(f"report: {html}")
-        answer(stored, "\n".join(truth_lines(stored)) if not json else "", json=json)
+    if plain and answer_shipped(checkpoint, "truth", html, write_truth, truth_lines, json=json):
         return
     use_threads(threads)
     loaded = load_checkpoint(

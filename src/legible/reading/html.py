@@ -95,6 +95,7 @@ def _context(
         "trust": next((reading.trust for reading in readings if reading.trust is not None), None),
         "withheld": sum(reading.withheld for reading in readings),
         "abstaining": sum(reading.abstains for reading in readings),
+        "missing": missing(readings),
         "reasons": reasons(readings),
     }
 
@@ -104,6 +105,12 @@ def reasons(readings: Sequence[Reading]) -> list[tuple[str, int]]:
     found = Counter(reading.p_true_reason for reading in readings if reading.p_true_reason)
     found.update(UNPARSED for reading in readings if reading.unparsed)
     return found.most_common()
+
+
+def missing(readings: Sequence[Reading]) -> str:
+    """What the `reasons` are for: no p_true at all, or none of some claims or words."""
+    partly = any(claim.p_true is not None for reading in readings for claim in reading.claims)
+    return "some claims or words without p_true" if partly else "no p_true"
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from legible.display import probability, visible
 from legible.reading.doubt import DOUBTFUL, SURE, above_floor, doubtful
 from legible.reading.families import SILENT, Group, are_grouped, by_family
-from legible.reading.html import reasons
+from legible.reading.html import missing, reasons
 from legible.reading.marks import GAP, Piece, withheld
 from legible.reading.reading import Reading
 
@@ -75,10 +75,10 @@ def _legend(readings: Sequence[Reading], trusted: bool) -> list[Text]:
         lines.append(
             Text(f"withheld below {threshold:g} or without p_true: {withheld} claims; readings that abstain: {silent}")
         )
-    partly = any(claim.p_true is not None for reading in readings for claim in reading.claims)
-    missing = "some claims or words without p_true" if partly else "no p_true"
     for reason, count in reasons(readings):
-        lines.append(Text(f"{missing} in {count} of {len(readings)} readings: {visible(reason)}", style="yellow"))
+        lines.append(
+            Text(f"{missing(readings)} in {count} of {len(readings)} readings: {visible(reason)}", style="yellow")
+        )
     return lines
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from legible.config import RunConfig, save_config
 from legible.contract import TargetRecord
+from legible.corpora.own import own_texts
 from legible.data.store import Store
 from legible.documents import Document, Split
 from legible.errors import UsageError
@@ -37,7 +38,6 @@ from legible.recipes.stages.calibrate import Calibrate
 from legible.recipes.stages.measuring import Evaluate
 from legible.recipes.stages.rows import Capture, Teach, fit_lookup
 from legible.recipes.stages.targets import Pretrain, Probe
-from legible.recipes.stages.texts import write_texts
 from legible.recipes.stages.training import CHECKPOINT, RL, SFT
 from legible.teachers import make_teacher
 from legible.train.rl import check_select_by
@@ -155,7 +155,7 @@ def _target(this: Run) -> None:
 
 def _texts(this: Run) -> None:
     if this.config.texts is not None and this.corpus is not None:
-        write_texts(this.config.texts, this.target, Path(this.corpus))
+        write_documents(Path(this.corpus), own_texts(this.config.texts, this.target))
 
 
 def _corpus(this: Run) -> None:

@@ -51,7 +51,7 @@ def family_report(
         no_activation, text_only: claims of the controls on the same rows; None: there is no such writer.
         decodable: per probed kind, whether each row's value is; None where no probes were fitted.
         probes: give the accuracy of the probes on the same rows.
-        others: facts of rows of other documents, for base rates.
+        others: facts of rows of other documents, for base rates; without any, those of the sample itself.
         seed: of the resampling.
 
     Returns:

@@ -76,11 +76,6 @@ def prompt_of(target: Target, asked: str) -> str:
     Raises:
         UsageError: the target has no chat template.
     """
-    if not target.tokenizer.chat_template:
-        raise UsageError(
-            f"{target.name} has no chat template, so it has no conduct in chats.\n"
-            "  Choose a model that was made for chat, such as smollm2."
-        )
     return chat_text(target, [("user", asked)], reply=True)
 
 

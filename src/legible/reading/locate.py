@@ -222,8 +222,8 @@ def _no_sibling(name: str) -> UsageError:
 def _unknown(name: str, reason: str) -> UsageError:
     return UsageError(
         f"no checkpoint {name!r} ({reason}).\n"
-        "  Expected a folder with av/ and ar/, a run's folder with a checkpoint/ in it, a hub name, or a\n"
-        f"  pair that ships here ({', '.join(shipped_names())}); of one in two folders or repositories either, e.g. "
+        "  Expected a folder with av/ and ar/, a run's folder with a checkpoint/ in it, a hub name, or a pair that\n"
+        f"  ships here ({', '.join(shipped_names())}). Of a pair in two folders or repositories name either one, e.g. "
         "OWNER/NAME-av.\n"
         "  Train one: legible train tiny --out runs/tiny\n"
         "  A plain model is read without training: legible read MODEL TEXT --method logit-lens"

@@ -69,6 +69,15 @@ def test_equal_means_leave_the_losses_without_reference_their_margin_alone():
     torch.testing.assert_close(orpo(even, 0.1), (0.7 + 0.1 * math.log(2)) * same)
 
 
+def test_sft_is_the_nats_a_token_of_the_chosen_alone():
+    tokens = torch.tensor([10.0, 4.0])
+    found = PairLogprobs(tokens * -0.5, tokens * -0.1, tokens, tokens, tokens, tokens)
+    loss = preference_loss(PreferConfig(loss="sft"))
+    torch.testing.assert_close(loss(found, NOTHING), torch.tensor([0.5, 0.5]))
+    other = replaced(found, found.chosen, found.rejected * 7)
+    torch.testing.assert_close(loss(other, NOTHING), loss(found, NOTHING))
+
+
 def test_orpo_is_the_odds_ratio_of_mean_token_probabilities():
     tokens = torch.tensor([10.0], dtype=torch.float64)
     likely, unlikely = 0.8, 0.3

@@ -37,6 +37,13 @@ def test_a_failed_parse_gets_its_penalty_and_pays_no_length():
     torch.testing.assert_close(reward - cost, torch.tensor([[-0.6, -3.0]]))
 
 
+def test_without_weight_the_error_earns_nothing_and_a_failed_parse_still_costs():
+    mse, parsed = torch.tensor([[0.5, 2.0, 4.0]]), torch.tensor([[True, True, False]])
+    for weight in (0.0, 0.5):
+        reward = reconstruction_reward(mse, parsed, "neg_mse", 3.0, weight)
+        torch.testing.assert_close(reward, torch.tensor([[-0.5 * weight, -2.0 * weight, -3.0]]))
+
+
 def test_advantages_of_a_group_add_up_to_nothing_and_ignore_a_shift(rng):
     rewards = torch.randn(6, 8, generator=rng)
     shift = torch.randn(6, 1, generator=rng)

@@ -1,6 +1,6 @@
 """Sections of training the pair: warm start, joint training by RL, and offline preference training."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -84,6 +84,8 @@ class SFTConfig(Section):
 class RLConfig(Section):
     """Joint training by GRPO on how well the vector comes back."""
 
+    later: ClassVar[tuple[str, ...]] = ("error_weight",)
+
     steps: int = Field(100, description="RL steps; 0 skips the stage")
     prompts: int = Field(32, description="activations a step")
     group: int = Field(8, description="sampled explanations per activation (GRPO group)")
@@ -94,6 +96,9 @@ class RLConfig(Section):
         "direction",
         description="where the error is measured: direction_mse; the same of whitened directions; as a share of the "
         "token lookup's; or the KL of the target's next token with the reconstruction patched in",
+    )
+    error_weight: float = Field(
+        1.0, description="weight of that error in the reward; 0 leaves the reward to the options below", ge=0
     )
     contrast: float = Field(
         0.0,
@@ -161,10 +166,10 @@ class RLConfig(Section):
 class PreferConfig(Section):
     """Offline preference training of the verbalizer on ranked explanations of its own; the reconstructor only ranks."""
 
-    loss: Literal["dpo", "ipo", "kto", "orpo", "simpo", "alphadpo"] = Field(
+    loss: Literal["dpo", "ipo", "kto", "orpo", "simpo", "alphadpo", "sft"] = Field(
         "dpo",
         description="dpo (arXiv 2305.18290), ipo (2310.12036), kto (2402.01306), orpo (2403.07691), "
-        "simpo (2405.14734) or alphadpo (2410.10148)",
+        "simpo (2405.14734), alphadpo (2410.10148), or sft on the chosen alone (expert iteration, 2308.01825)",
     )
     beta: float | None = Field(
         None,

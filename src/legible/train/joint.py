@@ -90,7 +90,8 @@ class JointTrainer:
         )
         lengths = torch.tensor([[len(rollout.ids) for rollout in group.rollouts] for group in groups])
         back, earned, counts = self._score(groups, rows, vectors, index)
-        found = reconstruction_reward(back.error, back.parsed, config.reward, config.parse_penalty)
+        prices = config.parse_penalty, config.error_weight
+        found = reconstruction_reward(back.error, back.parsed, config.reward, *prices)
         for one in earned:
             found = found + one.reward if one.reward is not None else found
             counts |= one.metrics

@@ -10,6 +10,7 @@ h = r(y_w) - r(y_l), and p(y) the mean log-probability of a token of y:
     ORPO      -p(y_w) - beta ln sigma(ln odds(y_w) - ln odds(y_l))     no reference          arXiv 2403.07691, eq. 6-7
     SimPO     -ln sigma(beta p(y_w) - beta p(y_l) - gamma)             no reference          arXiv 2405.14734, eq. 6
     AlphaDPO  -ln sigma(beta p(y_w) - beta p(y_l) - sg[gamma + alpha M*])  alpha 0 is SimPO  arXiv 2410.10148
+    SFT       -p(y_w)                     the rejected one plays no part; expert iteration   arXiv 2308.01825
 
 TRL's trainers (1.16) hand token ids to the model and accept no embedded prompts, so an injected activation cannot pass
 through them; hence these functions.
@@ -142,13 +143,14 @@ def preference_loss(config: PreferConfig) -> Callable[[PairLogprobs, Float[Tenso
         "orpo": lambda pairs, _: orpo(pairs, beta),
         "simpo": lambda pairs, _: simpo(pairs, beta, gamma),
         "alphadpo": lambda pairs, _: alphadpo(pairs, beta, gamma, config.alpha),
+        "sft": lambda pairs, _: -pairs.chosen_mean,
     }
     return losses[config.loss]
 
 
 def usual_beta(config: PreferConfig) -> float:
-    """The configured beta, or the one usual for the loss."""
-    return config.beta if config.beta is not None else USUAL_BETA[config.loss]
+    """The configured beta, or the one usual for the loss; 0 for `sft`, which has none."""
+    return config.beta if config.beta is not None else USUAL_BETA.get(config.loss, 0.0)
 
 
 def _log_odds(logp: Tensor) -> Tensor:

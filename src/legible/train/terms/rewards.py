@@ -19,14 +19,18 @@ SAME_REWARD = 1e-7
 
 
 def reconstruction_reward(
-    mse: Float[Tensor, "p g"], parsed: Bool[Tensor, "p g"], kind: Literal["neg_mse", "log_mse"], parse_penalty: float
+    mse: Float[Tensor, "p g"],
+    parsed: Bool[Tensor, "p g"],
+    kind: Literal["neg_mse", "log_mse"],
+    parse_penalty: float,
+    weight: float = 1.0,
 ) -> Float[Tensor, "p g"]:
-    """-mse or its negative log; a failed parse gets -parse_penalty whatever its mse.
+    """-mse or its negative log, times `weight`; a failed parse gets -parse_penalty whatever its mse.
 
     `mse` is direction_mse, or the error of another space (`legible.train.terms.spaces`).
     """
-    found = -mse if kind == "neg_mse" else -mse.clamp_min(SMALLEST_MSE).log()
-    return torch.where(parsed, found, torch.full_like(found, -parse_penalty))
+    reward = -weight * (mse if kind == "neg_mse" else mse.clamp_min(SMALLEST_MSE).log())
+    return torch.where(parsed, reward, torch.full_like(reward, -parse_penalty))
 
 
 def length_cost(lengths: Int[Tensor, "p g"], parsed: Bool[Tensor, "p g"], cost: float) -> Float[Tensor, "p g"]:

@@ -154,11 +154,11 @@ def _killed_run(out: Path) -> Path:
 
 def _schema() -> dict[str, Any]:
     """The server's description of itself."""
-    import legible
+    from legible.reading.reader import load
     from legible.serve.app import create_app
     from legible.serve.settings import Settings
 
-    return create_app({"builtin": legible.load("builtin")}, Settings(token="golden")).openapi()
+    return create_app({"builtin": load("builtin")}, Settings(token="golden")).openapi()
 
 
 def _files(folder: Path, pattern: str) -> dict[str, str]:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-import legible as package
 from legible.archive.choosing import Positions
 from legible.archive.searching import Archive
 from legible.archive.writing import fill
 from legible.documents import Document
 from legible.engines.sampling import numbered, place_key, row_key
 from legible.languages.base import Row
+from legible.reading.reader import load
 from legible.reading.rows import rows_of
 from legible.serve.app import create_app
 from legible.serve.settings import Settings
@@ -23,7 +23,7 @@ POS = 8
 
 @pytest.fixture(scope="module")
 def reader():
-    return package.load("builtin")
+    return load("builtin")
 
 
 @pytest.fixture(scope="module")

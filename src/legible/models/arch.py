@@ -243,17 +243,20 @@ def check_blocks(blocks: Sequence[int], n_layers: int, what: str = "the blocks t
         )
 
 
-def sharing_copy(module: M, *, frozen_only: bool = False) -> M:
+def sharing_copy(module: M, *, frozen_only: bool = False, detached: bool = False) -> M:
     """A copy of the module tree over the same parameters and buffers: what is put into it leaves the original alone.
 
     Args:
         frozen_only: share only parameters that do not train and copy the others; for a reference policy.
+        detached: share the numbers of parameters, not the parameters: freezing the copy leaves the original trainable.
     """
     shared = [p for p in module.parameters() if not (frozen_only and p.requires_grad)]
     states = [
         m.state for m in module.modules() if type(m).__name__ == "Linear8bitLt"
     ]  # its weights, moved on first use
     memo: dict[int, object] = {id(one): one for one in (*shared, *module.buffers(), *states)}
+    if detached:
+        memo |= {id(one): nn.Parameter(one.detach(), requires_grad=False) for one in shared}
     return copy.deepcopy(module, memo)
 
 

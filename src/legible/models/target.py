@@ -99,6 +99,33 @@ class Target:
             target._stored_in, _ = here(name, options)
         return target
 
+    @classmethod
+    def of(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> "Target":
+        """A model that is in memory already: its weights are shared, and nothing of it is changed, its mode included.
+
+        Args:
+            model: a causal LM of transformers.
+            tokenizer: its own; absent: the one at `model.name_or_path`.
+
+        Raises:
+            UsageError: no such tokenizer, or a slow one, which has no character offsets.
+            UnsupportedModelError: a family that Legible does not know.
+        """
+        name = str(model.name_or_path or "")
+        if tokenizer is None:
+            if not name:
+                raise UsageError(
+                    "the model in memory does not say where it comes from (name_or_path is empty), so its tokenizer "
+                    "cannot be found.\n  Give it: tokenizer=..."
+                )
+            tokenizer = load_tokenizer(name, model)
+        if not tokenizer.is_fast:
+            raise UsageError(
+                f"the tokenizer given, {type(tokenizer).__name__}, gives no character offsets.\n"
+                "  Load a fast one: AutoTokenizer.from_pretrained(NAME)."
+            )
+        return cls(sharing_copy(model, detached=True), tokenizer, own_name(name) if name else "the model in memory")
+
     @property
     def device(self) -> torch.device:
         """Where the weights are; inputs are moved there."""

@@ -42,7 +42,7 @@ from legible.reading.told_target import check_width, other_name
 def load_checkpoint(
     name: str | Path,
     *,
-    target: str | None = None,
+    target: str | Target | None = None,
     reconstructor: str | None = None,
     other_target: bool = False,
     place: Placement = AUTO,
@@ -53,7 +53,8 @@ def load_checkpoint(
     Args:
         name: a checkpoint's folder, a run's folder (its `checkpoint/`), half a pair (folder or hub
             name), or a shipped pair.
-        target: the target's directory or hub name, where the contract names none or it has moved.
+        target: the target's directory or hub name, where the contract names none or it has moved; or one in memory,
+            which stays where it is.
         reconstructor: its folder or hub name, where it is not beside the verbalizer; `none` does without.
         other_target: read `target` even where its weights are not those that the contract names. Differences stay over
             the contract's own target, which has to be there too; p_true, V and floors stay those of that one.
@@ -70,15 +71,17 @@ def load_checkpoint(
     av = contract_in(found.av, "av")
     ar = contract_in(found.ar, "ar") if found.ar is not None else None
     layer = _layer(found, av, ar)
-    base, revision = target_name(found, av, ar, target)
-    unknown = None if target is None else other_name(target, av)
-    if target is not None:
+    here = target.name if isinstance(target, Target) else target
+    base, revision = target_name(found, av, ar, here)
+    unknown = None if here is None else other_name(here, av)
+    if isinstance(target, str):
         check_width(target, av, found.av)
     if unknown is not None:
         note(f"warning: {unknown}")
     whole = [str(role) for role in (found.av, found.ar) if role is not None and not holds_differences(role)]
-    check_loading([base] if train else [base, *whole], place, trained=whole if train else (), revision=revision)
-    model = load_studied(found, av, base, revision, place, given=target is not None)
+    stored = [] if isinstance(target, Target) else [base]
+    check_loading(stored if train else [*stored, *whole], place, trained=whole if train else (), revision=revision)
+    model = load_studied(found, av, base, revision, place, target)
     other = warning_of(found, av, model, allowed=other_target)
     over = model
     if other is not None and any(holds_differences(role) for role in (found.av, found.ar) if role is not None):

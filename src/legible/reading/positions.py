@@ -1,14 +1,65 @@
-"""Which tokens of a text are read: the `--positions` language.
+"""Which tokens of a text are read: the `--positions` language, and what stands for it in Python.
 
 `all` · `7` · `-1` (the last) · `4:9`, `:9`, `-5:`, `::4` as in Python · several, separated by commas.
 """
 
 import re
+from collections.abc import Sequence
 
 from legible.errors import UsageError
 
+Positions = str | int | Sequence[int] | slice
+"""A spec, an index, several of them, or a slice."""
+
 _NUMBER = re.compile(r"-?\d+")
 _SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(?::(\d+))?")
+
+
+def chosen_positions(positions: Positions, n: int) -> list[int]:
+    """Token positions named by a spec, an index, a list of indices or a slice.
+
+    Args:
+        positions: a spec gives ascending positions, a list those in its own order, a slice what it gives of any list:
+            bounds beyond the text are allowed.
+        n: tokens of the text, special tokens counted.
+
+    Returns:
+        Indices in [0, n), each once.
+
+    Raises:
+        UsageError: something else, a token that is not there, or no token at all.
+
+    Example:
+        >>> chosen_positions([1, -1], 10), chosen_positions(slice(-2, None), 10)
+        ([1, 9], [8, 9])
+    """
+    if isinstance(positions, str):
+        return parse_positions(positions, n)
+    if isinstance(positions, slice):
+        chosen = _sliced(positions, n)
+    elif isinstance(positions, int) and not isinstance(positions, bool):
+        chosen = parse_positions(str(positions), n)
+    elif isinstance(positions, Sequence | range) and not isinstance(positions, bytes) and _indices(positions):
+        chosen = [parse_positions(str(position), n)[0] for position in positions]
+    else:
+        raise UsageError(
+            f"positions is {positions!r:.80}, expected 'all', an index such as -1, a list of indices such as [1, -1], "
+            "a slice, or a string such as '4:9'."
+        )
+    if not chosen:
+        raise UsageError(f"positions {positions!r} name no token: the text has {n} tokens, counted from 0.")
+    return list(dict.fromkeys(chosen))
+
+
+def _indices(positions: Sequence[object]) -> bool:
+    return all(isinstance(position, int) and not isinstance(position, bool) for position in positions)
+
+
+def _sliced(positions: slice, n: int) -> list[int]:
+    try:
+        return list(range(n))[positions]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"positions {positions!r} are no slice of tokens: {error}.") from None
 
 
 def parse_positions(spec: str, n: int, *, partial: bool = False) -> list[int]:

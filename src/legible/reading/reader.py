@@ -1,12 +1,12 @@
-"""Read a text: the explanation behind each token, its claims with their probabilities, its score, and warnings.
+"""Read texts: the explanation behind each token, its claims with their probabilities, its score, and warnings.
 
 The scores are of the words alone: the reconstructor gets the explanation and nothing else. A score says that the
 words carry the activation, not that they are true; that is what `p_true` estimates, where the checkpoint has a
 calibrator that may speak.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +14,40 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.config import CaptureConfig, Placement, validated
+from legible.config import Placement, validated
 from legible.documents import Document
 from legible.engines import Completion, Engine, Key, make_engine
-from legible.engines.sampling import place_key
+from legible.engines.sampling import numbered
 from legible.errors import UsageError
-from legible.languages.base import Fact, Parsed, judge, parsed_by
+from legible.languages.base import Parsed, parsed_by
 from legible.models.placement import circumstances_part
-from legible.models.target import Encoded
+from legible.models.target import Encoded, Target
 from legible.reading.calibration import Judgement
 from legible.reading.checkpoint import OTHER_TARGET, Checkpoint
-from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
-from legible.reading.flags import text_flags
+from legible.reading.evidence import Gathered, gather, neighbours_of
+from legible.reading.explained import Explained, explained, read_claims, samples_of
 from legible.reading.floor import floor_fve
 from legible.reading.opening import load_checkpoint
-from legible.reading.positions import parse_positions
+from legible.reading.positions import Positions
+from legible.reading.prepared import Prepared, batches, planned, prepare
 from legible.reading.reading import ReadClaim, Reading, check_trust, filtered, usual_reason
-from legible.reading.rows import rows_of, with_expectations
+from legible.reading.scoring import fve_of
 from legible.reading.trusted import probabilities, sampling_temperature
-from legible.vectors import centered_cosine, fve_token, unit
+from legible.vectors import centered_cosine
 
-ENOUGH = 16  # tokens of a text whose mean direction stands in for that of many texts
+TOGETHER = 256
+"""Explanations that are asked of the engine in one call; what a token draws does not depend on it."""
 
 __all__ = ["Prepared", "ReadClaim", "Reader", "Reading", "load"]
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """A text ready to be read: its tokens, every token's activation, place and warnings, and what holds there."""
-
-    text: str
-    encoded: Encoded
-    pieces: tuple[str, ...]
-    stream: Float[Tensor, "tokens d_model"]
-    spots: tuple[Spot, ...]
-    facts: Mapping[int, Mapping[str, Fact]]
-
-    @property
-    def mean(self) -> Float[Tensor, " d_model"] | None:
-        """Mean direction of the text's ordinary tokens; None where there are too few for one."""
-        usual = [spot.pos for spot in self.spots if not {"special_token", "norm_outlier"} & set(spot.flags)]
-        return unit(self.stream[usual]).mean(0) if len(usual) >= ENOUGH else None
-
-    def keys(self, chosen: Sequence[int], seed: int) -> list[Key]:
-        """What decides the draws at these tokens: the seed and the text up to each, whichever others are read."""
-        return [place_key(seed, self.text[: self.encoded.offsets[pos][1]], pos) for pos in chosen]
+Progress = Callable[[int, int], None]
+"""Takes how many explanations are written, and how many will be."""
 
 
 def load(
     name: str | Path,
     *,
-    target: str | None = None,
+    target: str | Target | None = None,
     reconstructor: str | None = None,
     other_target: bool = False,
     engine: str | None = None,
@@ -73,12 +56,12 @@ def load(
     quantize: str = "none",
     **options: float,
 ) -> "Reader":
-    """Load a checkpoint for reading.
+    """Load a checkpoint for reading; `legible.load` gives the same with everything that a notebook wants.
 
     Args:
         name: a run's directory, a checkpoint's directory, half a pair (folder or hub name), or a shipped
             pair (`builtin`, `smollm2`).
-        target: where the target lies, if not where the contract says.
+        target: where the target lies, if not where the contract says, or one that is in memory.
         reconstructor: where the reconstructor lies, if not beside the verbalizer; `none` reads without scores.
         other_target: read `target` even where its weights are not those that the contract names: a finetune, or another
             copy. Every reading has the flag `other_target` then.
@@ -89,9 +72,6 @@ def load(
 
     Raises:
         UsageError: nothing of that name, a contract that does not fit its tokenizer or target, or no such engine.
-
-    Example:
-        >>> load("builtin").read("Our hero Pavel rested beside the desert.")[-1].explanation  # doctest: +SKIP
     """
     place = validated(
         Placement,
@@ -113,78 +93,85 @@ class Reader:
         self.name = name
         self.engine = engine or checkpoint.engine
 
-    def read(
+    def read(self, text: str | Document, **how: Any) -> list[Reading]:
+        """One `Reading` for each chosen token of one text; takes what `read_all` takes."""
+        document = Document("", text) if isinstance(text, str) else text
+        return self.read_all([document], **how)[0]
+
+    def read_all(
         self,
-        text: str | Document,
+        documents: Sequence[Document],
         *,
-        positions: str = "all",
+        positions: Positions = "all",
         samples: int = 1,
         temperature: float | None = None,
         seed: int = 0,
         trust: float | None = None,
-    ) -> list[Reading]:
-        """One `Reading` for each chosen token.
+        progress: Progress = lambda done, total: None,
+    ) -> list[list[Reading]]:
+        """For each text one `Reading` for each chosen token.
 
         Args:
-            text: what the target reads, at most its context; where the checkpoint's language knows the facts of a
-                document, its claims get their verdicts.
-            positions: 'all', '-1', '3,5' or a slice such as '4:9'; special tokens count.
+            documents: what the target reads, each at most its context; where the checkpoint's language knows the facts
+                of a document, its claims get their verdicts.
+            positions: of each text, see `chosen_positions`; special tokens count.
             samples: explanations per token; the one whose vector comes back best is the reading's.
             temperature: of the sampling; absent: 0 for one sample, 1 for more.
             seed: of the sampling.
             trust: keep only claims of at least this p_true, in [0, 1]; those without one are withheld too.
+            progress: called as explanations are written.
 
         Raises:
             UsageError: an empty or too long text, positions that are not there, samples below 1, or a trust that is
-                no probability.
+                no probability; of several texts it says which.
         """
-        document = Document("", text) if isinstance(text, str) else text
         if samples < 1:
             raise UsageError(f"samples is {samples}, expected at least 1.")
         check_trust(trust)
-        encoded = self._encode(document.text)
-        chosen = parse_positions(positions, len(encoded.ids))
-        prepared = self.prepare(document, encoded)
         heat = sampling_temperature(samples, temperature)
-        completions = self.engine.generate(
-            prepared.stream[chosen],
-            prepared.keys(chosen, seed),
-            samples=samples,
-            temperature=heat,
-            max_tokens=self.longest,
-        )
-        return self.readings(prepared, chosen, completions, temperature=heat, trust=trust)
+        plan = planned(self.checkpoint, documents, positions)
+        total = sum(len(one.chosen) for one in plan)
+        readings: list[list[Reading]] = []
+        done = 0
+        for part in batches(plan, TOGETHER):
+            prepared = [self.prepare(one.document, one.encoded) for one in part]
+            vectors = torch.cat([text.stream[one.chosen] for text, one in zip(prepared, part, strict=True)])
+            keys = [key for text, one in zip(prepared, part, strict=True) for key in text.keys(one.chosen, seed)]
+            counted = lambda written, _of, before=done: progress(before + written, total)
+            written = iter(self._written(vectors, keys, samples, heat, counted))
+            for text, one in zip(prepared, part, strict=True):
+                completions = [next(written) for _ in one.chosen]
+                readings.append(self.readings(text, one.chosen, completions, temperature=heat, trust=trust))
+            done += len(vectors)
+        return readings
 
-    def prepare(self, document: Document, encoded: Encoded | None = None) -> Prepared:
-        """Run the target over a document once.
+    def explain(
+        self,
+        vectors: Float[Tensor, "n d_model"],
+        *,
+        samples: int = 1,
+        temperature: float | None = None,
+        seed: int = 0,
+        progress: Progress = lambda done, total: None,
+    ) -> list[Explained]:
+        """What is written of raw vectors of which no text is known; their claims have no p_true.
+
+        Args:
+            vectors: raw activations of the checkpoint's layer, see `given_vectors`.
+            samples, temperature, seed, progress: as in `read_all`.
 
         Raises:
-            UsageError: an empty or too long text.
+            UsageError: samples below 1, or vectors of another width.
         """
-        encoded = self._encode(document.text) if encoded is None else encoded
-        ids = torch.tensor([encoded.ids])
-        layer = self.checkpoint.layer
-        stream = self.checkpoint.target.streams(ids, torch.ones_like(ids), (layer,))[layer][0].cpu()
-        pieces = tuple(self.checkpoint.target.tokenizer.convert_ids_to_tokens(encoded.ids))
-        language = self.checkpoint.language
-        left = language.left_at(document.text) if language is not None else None
-        flags = text_flags(encoded, pieces, stream.norm(dim=-1), self._sampled().min_pos, left)
-        if self.checkpoint.other_target is not None:
-            flags = [(*own, OTHER_TARGET) for own in flags]
-        rows = {row.pos: row for row in rows_of(document, encoded.ids, encoded.offsets)} if language else {}
-        if rows and self._sampled().predictions:
-            seen = with_expectations(
-                self.checkpoint.target, encoded.ids, list(rows.values()), self._sampled().predictions
-            )
-            rows = {row.pos: row for row in seen}
-        return Prepared(
-            text=document.text,
-            encoded=encoded,
-            pieces=pieces,
-            stream=stream,
-            spots=tuple(Spot(pos, own, rows.get(pos)) for pos, own in enumerate(flags)),
-            facts={pos: language.facts(row) for pos, row in rows.items()} if language else {},
-        )
+        if samples < 1:
+            raise UsageError(f"samples is {samples}, expected at least 1.")
+        heat = sampling_temperature(samples, temperature)
+        completions = self._written(vectors, numbered(seed, len(vectors)), samples, heat, progress)
+        return explained(self.checkpoint, vectors, completions)
+
+    def prepare(self, document: Document, encoded: Encoded | None = None) -> Prepared:
+        """Run the target over a document once; see `legible.reading.prepared.prepare`."""
+        return prepare(self.checkpoint, document, encoded)
 
     def readings(
         self,
@@ -204,7 +191,7 @@ class Reader:
             chosen: token positions; those within 2 tokens of each other are neighbours.
             completions: of each of them, equally many.
             temperature: they were sampled at.
-            trust: see `read`.
+            trust: see `read_all`.
             wanted: positions whose readings are asked for, the others only being their neighbours; absent: all.
             plain: explanations and scores without claims, at a lower cost.
         """
@@ -214,34 +201,13 @@ class Reader:
         measured = () if plain else rows
         every = gather(self.checkpoint, prepared.stream[list(chosen)], completions, spots, near, leverage=measured)
         gathered = [replace(every[row], claims=(), evidence=(), unparsed=()) if plain else every[row] for row in rows]
-        opinions = self.opinions(gathered, temperature)
+        samples = len(gathered[0].completions) if gathered else 1
+        opinions = probabilities(self.checkpoint, gathered, samples=samples, temperature=temperature)
         centered = self._centered(prepared, [chosen[row] for row in rows], gathered)
         return [
-            filtered(self._reading(prepared, chosen[row], found, mine, cosine), trust, self._parse)
-            for row, found, mine, cosine in zip(rows, gathered, opinions, centered, strict=True)
+            filtered(self._reading(prepared, chosen[row], one, judged, cosine), trust, self._parse)
+            for row, one, judged, cosine in zip(rows, gathered, opinions, centered, strict=True)
         ]
-
-    def opinions(self, gathered: Sequence[Gathered], temperature: float) -> list[list[Judgement]]:
-        """p_true of every claim, or why it has none."""
-        samples = len(gathered[0].completions) if gathered else 1
-        return probabilities(self.checkpoint, gathered, samples=samples, temperature=temperature)
-
-    def claims(
-        self, found: Gathered, opinions: Sequence[Judgement], facts: Mapping[str, Fact]
-    ) -> tuple[ReadClaim, ...]:
-        """The claims of one reading as they are shown."""
-        return tuple(
-            ReadClaim(
-                **vars(claim),
-                p_true=p_true,
-                verdict=judge(claim, facts),
-                agreement=evidence.agreement,
-                leverage=evidence.leverage,
-                recurrence=evidence.recurrence,
-                probe=evidence.probe,
-            )
-            for claim, evidence, (p_true, _) in zip(found.claims, found.evidence, opinions, strict=True)
-        )
 
     def about(self) -> dict[str, Any]:
         """What a report says of the checkpoint: names, layer, V and where it comes from."""
@@ -263,20 +229,18 @@ class Reader:
         """Most tokens of an explanation."""
         return self.checkpoint.longest
 
-    def _encode(self, text: str) -> Encoded:
-        target = self.checkpoint.target
-        encoded = target.encode(text)
-        if len(encoded.ids) > target.context:
-            raise UsageError(
-                f"the text has {len(encoded.ids)} tokens, the target's context is {target.context}.\n"
-                "  Read a part of it: nothing is cut off in silence."
+    def _written(
+        self, vectors: Float[Tensor, "n d_model"], keys: Sequence[Key], samples: int, heat: float, progress: Progress
+    ) -> list[list[Completion]]:
+        step = max(1, TOGETHER // samples)
+        completions: list[list[Completion]] = []
+        for start in range(0, len(vectors), step):
+            rows = slice(start, start + step)
+            completions += self.engine.generate(
+                vectors[rows], keys[rows], samples=samples, temperature=heat, max_tokens=self.longest
             )
-        return encoded
-
-    def _sampled(self) -> CaptureConfig:
-        """Which positions the pair was trained on; the contract's defaults where it does not say."""
-        extra = self.checkpoint.contract.legible
-        return CaptureConfig.from_positions(extra.variance.positions if extra and extra.variance else "")
+            progress(len(completions), len(vectors))
+        return completions
 
     def _parse(self, text: str) -> Parsed:
         return parsed_by(self.checkpoint.language, text)
@@ -288,36 +252,30 @@ class Reader:
         reconstructor, mean = self.checkpoint.reconstructor, prepared.mean
         if self.checkpoint.variance is not None or reconstructor is None or mean is None:
             return [None] * len(gathered)
-        back = reconstructor.reconstruct([found.explanation or "" for found in gathered])
+        back = reconstructor.reconstruct([one.explanation or "" for one in gathered])
         cosines = centered_cosine(back, prepared.stream[list(positions)], mean).tolist()
-        return [value if found.explanation else None for value, found in zip(cosines, gathered, strict=True)]
+        return [value if one.explanation else None for value, one in zip(cosines, gathered, strict=True)]
 
     def _reading(
-        self,
-        prepared: Prepared,
-        pos: int,
-        found: Gathered,
-        opinions: Sequence[Judgement],
-        cosine: float | None,
+        self, prepared: Prepared, pos: int, one: Gathered, judged: Sequence[Judgement], cosine: float | None
     ) -> Reading:
-        variance, mse = self.checkpoint.variance, found.errors[found.best]
+        variance, mse = self.checkpoint.variance, one.errors[one.best]
         start, end = prepared.encoded.offsets[pos]
         flags = prepared.spots[pos].flags
-        samples = tuple((done.explanation, error) for done, error in zip(found.completions, found.errors, strict=True))
         return Reading(
             pos=pos,
             token=prepared.text[start:end] or prepared.pieces[pos],
             token_id=prepared.encoded.ids[pos],
             layer=self.checkpoint.layer,
             norm=float(prepared.stream[pos].norm()),
-            flags=flags if found.explanation is not None else (*flags, "parse_failed"),
-            explanation=found.explanation,
+            flags=flags if one.explanation is not None else (*flags, "parse_failed"),
+            explanation=one.explanation,
             direction_mse=mse,
-            fve_token=fve_token(mse, variance) if mse is not None and variance else None,
+            fve_token=fve_of(mse, variance),
             floor_fve=floor_fve(prepared.stream[pos], self.checkpoint.uninformed, variance),
-            claims=self.claims(found, opinions, prepared.facts.get(pos, {})),
-            unparsed=found.unparsed,
-            samples=samples if len(samples) > 1 else (),
-            p_true_reason=usual_reason([reason for _, reason in opinions]),
+            claims=read_claims(one, judged, prepared.facts.get(pos, {})),
+            unparsed=one.unparsed,
+            samples=samples_of(one),
+            p_true_reason=usual_reason([reason for _, reason in judged]),
             centered_cosine=cosine,
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from legible.display import probability, visible
 from legible.errors import UsageError
 from legible.languages.base import Claim, Parsed, Verdict
 from legible.reading.doubt import doubtful, doubtful_claims, little_to_say, not_understood
@@ -31,11 +32,13 @@ class ReadClaim(Claim):
         return found if self.verdict == "unknown" else {**found, "verdict": self.verdict}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reading:
-    """What was read at one token. `samples` holds every explanation where more than one was asked for.
+    """What was read at one token, `pos` in its text, of an activation of length `norm`.
 
-    `shown` is the explanation without the claims that a trust filter withheld; None when nothing is left of it.
+    `fve_token` is at most 1, 1 where the words give the whole activation back; `direction_mse` is in [0, 4], 0 best.
+    `samples` holds every explanation where more than one was asked for. `shown` is the explanation without the claims
+    that a trust filter withheld; None when nothing is left of it.
     """
 
     pos: int
@@ -56,6 +59,13 @@ class Reading:
     withheld: int = 0
     kept: str | None = None
     centered_cosine: float | None = None  # only where V is not known: about the mean of the text's own tokens
+
+    def __repr__(self) -> str:
+        fve = "" if self.fve_token is None else f" FVE {self.fve_token:.2f}"
+        trust = "" if (found := self.trusted()) is None else f" trust {'/'.join(map(probability, found))}"
+        flags = f" [{', '.join(self.flags)}]" if self.flags else ""
+        words = "(no explanation)" if self.explanation is None else visible(self.shown or "(abstains)")
+        return f"<{type(self).__name__} {self.pos} {self.token!r}{fve}{trust}{flags}: {words}>"
 
     @property
     def shown(self) -> str | None:

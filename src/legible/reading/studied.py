@@ -6,6 +6,7 @@ from legible.config import Placement
 from legible.contract import SIDECAR, ModelContract
 from legible.errors import ContractError
 from legible.models.hub import NotFoundError
+from legible.models.placement import FULL
 from legible.models.target import Target
 from legible.progress import note
 from legible.reading.locate import Located
@@ -28,17 +29,17 @@ def target_name(
 
 
 def load_studied(
-    found: Located, av: ModelContract, name: str, revision: str | None, place: Placement, *, given: bool
+    found: Located, av: ModelContract, name: str, revision: str | None, place: Placement, given: str | Target | None
 ) -> Target:
-    """The model under study.
+    """The model under study: `given` where it is in memory, else what lies under `name`.
 
     Raises:
         ContractError: of another width, or what the contract names is not to be had (`given`: the user named it).
     """
     try:
-        target = Target.load(name, revision=revision, place=place)
+        target = given if isinstance(given, Target) else Target.load(name, revision=revision, place=place)
     except NotFoundError as error:
-        if given:
+        if given is not None:
             raise
         raise ContractError(
             f"the contract in {found.av} names the target {name}: there is no such folder, and {error.reason}.\n"
@@ -57,7 +58,7 @@ def load_contracts_target(found: Located, av: ModelContract, ar: ModelContract |
         UsageError: a named target that is not here; says how to get it.
     """
     base, revision = target_name(found, av, ar, None)
-    target = load_studied(found, av, base, revision, place, given=False)
+    target = load_studied(found, av, base, revision, place, None)
     warning_of(found, av, target, allowed=False)
     return target
 
@@ -81,9 +82,16 @@ def warning_of(found: Located, av: ModelContract, target: Target, *, allowed: bo
     raise ContractError(
         f"the weights of {target.name} are not those that {found.folder} was trained on "
         f"(sha256 {target.sha256()[:12]}, the contract says {record.sha256[:12]}).\n"
-        "  The usual cause is a target that was trained again or another revision. Restore it.\n"
-        "  A finetune or another copy of it is read on purpose with --other-target; every reading then says so."
+        f"  The usual cause is {_cause(target)}\n"
+        "  A finetune or another copy of it is read on purpose with --other-target (in Python other_target='allowed'); "
+        "every reading then says so."
     )
+
+
+def _cause(target: Target) -> str:
+    if target.precision == FULL:
+        return "a target that was trained again or another revision. Restore it."
+    return f"a copy of it that was rounded to {target.precision} in memory, a finetune, or another revision."
 
 
 def _base(found: Located, av: ModelContract, ar: ModelContract | None) -> str:

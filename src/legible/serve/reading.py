@@ -3,8 +3,8 @@
 What comes out for a text is what `Reader.read` gives for it, whoever else is served at the same time.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 import torch
 from jaxtyping import Float
@@ -14,14 +14,15 @@ from legible.documents import Document
 from legible.engines import Key
 from legible.engines.sampling import numbered
 from legible.errors import UsageError
-from legible.reading.evidence import NEAR, Spot, first_position, gather
-from legible.reading.floor import floor_fve
+from legible.reading.evidence import NEAR
+from legible.reading.explained import explained
+from legible.reading.given_vectors import checked_vectors
 from legible.reading.positions import parse_positions
-from legible.reading.reader import Prepared
+from legible.reading.prepared import Prepared, stream_of
+from legible.reading.scoring import scores
 from legible.serve.sources import Prompt, Source
 from legible.serve.wire import ROWS, ExplainRequest, Sampling, ScoreRequest
 from legible.serve.work import Completions, Frame, RequestError, Rows, Work
-from legible.vectors import direction_mse, fve_token
 
 _SEGMENT = 8  # rows whose claims are measured before others get their turn
 
@@ -99,34 +100,27 @@ def explain_work(source: Source, request: ExplainRequest) -> Work:
     while done < len(vectors):
         completions = yield _from(rows, done)
         assert completions is not None
-        for frame in _explained(source, completions, vectors[done : done + len(completions)]):
-            yield {"type": "explanation", "index": done, **frame}
-            done += 1
+        for one in explained(source.checkpoint, vectors[done : done + len(completions)], completions, done):
+            yield {"type": "explanation", **one.as_dict()}
+        done += len(completions)
     yield {"type": "end", "explanations": done}
 
 
 def score_work(source: Source, request: ScoreRequest) -> Work:
     """One frame: how well each explanation gives a vector back."""
-    reconstructor = source.checkpoint.reconstructor
-    if reconstructor is None:
+    if source.checkpoint.reconstructor is None:
         raise RequestError(f"{source.id} has no reconstructor, so nothing can be scored.")
     if request.vector is not None:
         vector = _vectors(source, [request.vector])[0]
     else:
         vector = _activation(source, source.read_prompt(request.text, None), request.pos or 0)
-    room = int(reconstructor.backbone.config.get_text_config().max_position_embeddings)
-    ids, mask = reconstructor.encode(request.explanations)
-    extra = len(reconstructor.prompt.prefix_ids) + len(reconstructor.prompt.suffix_ids)
-    if int(mask.sum(1).max()) + extra > room or ids.shape[1] == 0:
-        raise RequestError(f"an explanation has no token, or more than the reconstructor's context of {room}.")
-    errors = direction_mse(reconstructor.reconstruct(request.explanations).cpu(), vector.expand(len(ids), -1))
+    given = scores(source.checkpoint, request.explanations, vector.expand(len(request.explanations), -1))
     yield {
         "type": "scores",
         "source": source.id,
         "norm": float(vector.norm()),
         "scores": [
-            {"explanation": text, "direction_mse": mse, "fve_token": _fve(source, mse)}
-            for text, mse in zip(request.explanations, errors.tolist(), strict=True)
+            {"explanation": text, **asdict(score)} for text, score in zip(request.explanations, given, strict=True)
         ],
     }
 
@@ -204,56 +198,21 @@ def _flagged(prepared: Prepared, prompt: Prompt) -> Prepared:
     return replace(prepared, spots=tuple(spots)) if prompt.template else prepared
 
 
-def _explained(source: Source, completions: Completions, vectors: Float[Tensor, "n d"]) -> Iterator[Frame]:
-    """What is written of raw vectors; nobody knows what stands around them, so no claim gets a probability."""
-    spots = [Spot(first_position(source.checkpoint)) for _ in completions]
-    alone: list[list[int]] = [[] for _ in completions]
-    found = gather(source.checkpoint, vectors, completions, spots, alone, leverage=())
-    for one, vector in zip(found, vectors, strict=True):
-        mse = one.errors[one.best]
-        claims = source.reader.claims(one, [(None, None)] * len(one.claims), {})
-        frame: Frame = {
-            "norm": float(vector.norm()),
-            "flags": [] if one.explanation is not None else ["parse_failed"],
-            "explanation": one.explanation,
-            "direction_mse": mse,
-            "fve_token": _fve(source, mse),
-            "floor_fve": floor_fve(vector, source.checkpoint.uninformed, source.checkpoint.variance),
-            "claims": [claim.as_dict() for claim in claims],
-            "unparsed": list(one.unparsed),
-            "p_true_reason": "a raw vector: nobody knows what it was read from",
-        }
-        if len(one.completions) > 1:
-            pairs = zip(one.completions, one.errors, strict=True)
-            frame["samples"] = [{"explanation": done.explanation, "direction_mse": error} for done, error in pairs]
-        yield frame
-
-
 def _vectors(source: Source, rows: Sequence[Sequence[float]]) -> Float[Tensor, "n d"]:
     """Vectors of a request.
 
     Raises:
-        RequestError: another width than the target's, values beyond float32, or a zero vector.
+        RequestError, UsageError: another width than the target's, values beyond float32, or a zero vector.
     """
     width = source.target.d_model
     for index, row in enumerate(rows):
         if len(row) != width:
             raise RequestError(f"vector {index} has {len(row)} values, the target of {source.id} is {width} wide.")
-    vectors = torch.tensor(rows, dtype=torch.float32)
-    norms = vectors.norm(dim=-1)
-    if not bool((norms.isfinite() & (norms > 1e-6)).all()):
-        raise RequestError("a vector is zero, or too long for float32: it has no direction.")
-    return vectors
+    return checked_vectors(torch.tensor(rows, dtype=torch.float32), width, "the request")
 
 
 def _activation(source: Source, prompt: Prompt, pos: int) -> Float[Tensor, " d"]:
-    layer, n = source.checkpoint.layer, len(prompt.encoded.ids)
+    n = len(prompt.encoded.ids)
     if not -n <= pos < n:
         raise UsageError(f"position {pos} is out of range: the text has {n} tokens, so {-n} to {n - 1} are there.")
-    ids = torch.tensor([prompt.encoded.ids])
-    return source.target.streams(ids, torch.ones_like(ids), (layer,))[layer][0, pos].cpu()
-
-
-def _fve(source: Source, mse: float | None) -> float | None:
-    variance = source.checkpoint.variance
-    return fve_token(mse, variance) if mse is not None and variance else None
+    return stream_of(source.checkpoint, prompt.encoded)[pos]

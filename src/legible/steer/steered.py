@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from legible.display import visible
 from legible.steer.strength import Proposal, Trial
 from legible.steer.sweep import Continuation, Mode, mean_nats
 
@@ -42,7 +43,7 @@ class Try:
         return {**found, "continuations": [_shown(one) for one in self.continuations]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Steered:
     """A text continued untouched, steered at several strengths, and under controls of the same length.
 
@@ -64,6 +65,18 @@ class Steered:
     steered: tuple[Try, ...]
     controls: dict[str, tuple[Try, ...]]
     unrelated: str | None
+
+    def __repr__(self) -> str:
+        chosen = self.chosen
+        lines = [
+            f"<steered at token {self.pos} {self.token!r}, proposed strength {chosen.strength:g}:",
+            f"  {self.proposal.reason}>",
+            f"  reads      {visible(self.explanation)}",
+            f"  edited     {visible(self.edited)}",
+            *(f"  untouched  {visible(one.text)}" for one in self.untouched.continuations),
+            *(f"  steered    {visible(one.text)}" for one in chosen.continuations),
+        ]
+        return "\n".join(lines)
 
     @property
     def chosen(self) -> Try:

@@ -20,6 +20,7 @@ from legible.errors import UsageError
 from legible.models.reconstructor import Reconstructor
 from legible.reading.positions import parse_positions
 from legible.reading.reader import Prepared, Reader
+from legible.reading.scoring import needed_reconstructor
 from legible.steer.edits import edit_directions, edit_words, random_direction, unrelated_edit
 from legible.steer.steered import Steered, Try
 from legible.steer.strength import GRID, Proposal, propose
@@ -76,9 +77,8 @@ def steer_text(
             reconstructor does not see, or no room in the target's context.
 
     Example:
-        >>> from legible import load
         >>> text = "Mira was a fox. She felt jealous. Mira wanted the ring."
-        >>> steer_text(load("builtin"), text, pos=-1, edits=[("ring", "pie")]).chosen  # doctest: +SKIP
+        >>> steer_text(reader, text, pos=-1, edits=[("ring", "pie")]).chosen  # doctest: +SKIP
     """
     reconstructor = _checked(reader, mode, strengths, samples, temperature)
     prepared = reader.prepare(Document("", text))
@@ -165,12 +165,7 @@ def _checked(
             f"samples is {samples} and temperature {temperature}, expected at least 1 and at least 0.\n"
             "  One sample at temperature 0 is the likeliest continuation."
         )
-    if reader.checkpoint.reconstructor is None:
-        raise UsageError(
-            "this checkpoint has no reconstructor, so words cannot be turned into a vector.\n"
-            "  Give one with an `ar` folder, for example 'builtin'."
-        )
-    return reader.checkpoint.reconstructor
+    return needed_reconstructor(reader.checkpoint)
 
 
 def _read(reader: Reader, prepared: Prepared, place: int) -> str:

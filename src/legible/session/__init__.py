@@ -1,0 +1,1 @@
+"""What `legible.load` returns: a loaded pair with reading, steering and search in one object."""

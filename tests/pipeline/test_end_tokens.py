@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from families import tiny, words
 
-import legible as package
 from legible.documents import Document
 from legible.errors import UsageError
 from legible.evaluate.foresight import continued
@@ -15,6 +14,7 @@ from legible.instruments import SelfIE
 from legible.languages.base import Row
 from legible.models.target import Target
 from legible.reading.locate import locate
+from legible.reading.reader import load
 from legible.serve.completing import complete_work
 from legible.serve.sources import Source
 from legible.steer.steering import steer_text
@@ -35,7 +35,7 @@ def reader(request, tmp_path_factory):
     """The shipped pair on its target, whose files end a text also at a full stop."""
     folder = Path(shutil.copytree(locate("builtin").folder / "target", tmp_path_factory.mktemp("ends") / "target"))
     stop = Target.load(str(folder)).tokenizer.convert_tokens_to_ids(".")
-    return package.load("builtin", target=str(ending(folder, request.param, [2, stop])))
+    return load("builtin", target=str(ending(folder, request.param, [2, stop])))
 
 
 def test_every_writer_stops_at_a_second_end_of_text(reader):

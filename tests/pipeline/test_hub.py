@@ -30,6 +30,7 @@ from legible.errors import UsageError
 from legible.models.target import Target
 from legible.reading.locate import locate, sibling
 from legible.reading.opening import load_checkpoint
+from legible.reading.reader import load
 from legible.vectors import norm_outliers, unit, variance
 
 QWEN, LLAMA = TWINS["qwen"], TWINS["llama"]
@@ -380,7 +381,7 @@ def test_without_v_the_table_shows_what_needs_none_and_says_what_is_missing(mine
 
 
 def test_the_centred_cosine_is_taken_about_the_mean_of_the_text(mine):
-    reader = package.load(mine)
+    reader = load(mine)
     reading = reader.read(TEXT, positions="60")[0]
     stream = reader.prepare(Document("", TEXT)).stream
     usual = ~norm_outliers(stream.norm(dim=-1))

@@ -8,7 +8,6 @@ import torch
 import train_jobs as jobs
 from support.consensus import consensus
 
-import legible as package
 from legible.documents import Document
 from legible.engines import LocalEngine, make_engine
 from legible.engines.partial import Continuer, Draw, Partial, clause_lengths
@@ -20,6 +19,7 @@ from legible.injection import Injection
 from legible.languages.world import WorldLanguage, build_tokenizer, story_document
 from legible.models.target import Target
 from legible.models.verbalizer import Verbalizer
+from legible.reading.reader import load
 from legible.train.lm import new_lm
 from legible.vectors import direction_mse
 
@@ -28,7 +28,7 @@ LONGEST = 96
 
 @pytest.fixture(scope="module")
 def reader():
-    return package.load("builtin")
+    return load("builtin")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-import legible as package
 from legible.engines.continuations import continue_text
 from legible.engines.steered import Writing, continue_patched, continue_steered, nats_per_token
 from legible.errors import UsageError
@@ -13,6 +12,7 @@ from legible.languages.base import Claim
 from legible.languages.world import WorldLanguage, story
 from legible.languages.world.counterfactual import CHANGEABLE, alternatives, counterfactual
 from legible.languages.world.grammar import accepted, accepts
+from legible.reading.reader import load
 from legible.steer.edits import (
     edit_directions,
     edit_words,
@@ -36,7 +36,7 @@ SAID = "Hero Viktor is at the meadow, there is snow. This one carries a map, wan
 
 @pytest.fixture(scope="module")
 def reader():
-    return package.load("builtin")
+    return load("builtin")
 
 
 @pytest.fixture(scope="module")

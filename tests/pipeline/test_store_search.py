@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from stores import claim, reading, write_store
 
-import legible as package
 from legible.archive import Archive, writing
 from legible.archive.choosing import Positions
 from legible.archive.diffing import diff
 from legible.archive.writing import fill
+from legible.config import CaptureConfig
 from legible.engines.local import LocalEngine
 from legible.errors import UsageError
 from legible.languages.world import story_document
+from legible.reading.reader import load
 
 TEXTS = [story_document("test", 5, index).text[:90] for index in range(3)]
 CORPUS = [
@@ -33,7 +34,7 @@ HOSTILE = "'); DROP TABLE claims; --\x00 <script>alert(1)</script> \u202e\x1b[31
 
 @pytest.fixture(scope="module")
 def reader():
-    found = package.load("builtin")
+    found = load("builtin")
     assert len(found.checkpoint.uninformed) > 0  # written once for a checkpoint: not counted by `asked`
     return found
 
@@ -159,7 +160,7 @@ def test_positions_of_each_document_follow_their_seed(reader, tmp_path):
     fill(reader, corpus, tmp_path / "out.db", Positions(per_document=3, seed=4))
     with Archive(tmp_path / "out.db") as store:
         [(_, found, _)] = store.documents(store.run())
-    config = package.config.CaptureConfig.from_positions(reader.checkpoint.contract.legible.variance.positions)
+    config = CaptureConfig.from_positions(reader.checkpoint.contract.legible.variance.positions)
     assert len(found) == 3
     assert min(one.pos for one in found) >= config.min_pos
 

@@ -1,6 +1,5 @@
 """A corpus run as the command line asks for it: options checked, a checkpoint loaded, progress shown."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +32,6 @@ def read_corpus_into(
     target: str | None = None,
     reconstructor: str | None = None,
     other_target: bool = False,
-    others: Mapping[str, bool] | None = None,
     place: Placement = AUTO,
 ) -> Filled:
     """Load a checkpoint and fill an archive, with progress on stderr.
@@ -41,22 +39,15 @@ def read_corpus_into(
     Args:
         checkpoint, target, reconstructor, other_target: see `legible.reading.reader.load`.
         job: what to read, where to and how.
-        others: options that belong to single texts, and whether they were given.
         place: the device, and how the weights are held.
 
     Raises:
-        UsageError: options that do not go together, and what `load` and `fill` raise.
+        UsageError: one of corpus and archive is missing, and what `load` and `fill` raise.
     """
     if job.corpus is None or job.archive is None:
         raise UsageError(
             "a corpus run needs both --corpus and --archive.\n"
             "  For example: legible read builtin --corpus texts.jsonl --archive out.db --positions-per-doc 8"
-        )
-    if wrong := [name for name, given in (others or {}).items() if given]:
-        raise UsageError(
-            f"{', '.join(wrong)} and --corpus do not go together.\n"
-            "  Leave it out: trust is asked for when searching (legible search ARCHIVE WORDS --min-trust 0.8), and\n"
-            "  reports come from the archive (legible report ARCHIVE --out DIR)."
         )
     positions = Positions(job.positions, job.per_document, job.seed)
     next(read_corpus(job.corpus))  # a missing or empty corpus is said before models are loaded

@@ -43,6 +43,12 @@ Reconstructor = Annotated[
 ]
 """The option of every verb that takes a checkpoint."""
 
+
+def allowed(other_target: bool) -> Literal["allowed", "refused"]:
+    """What `legible.load` takes of `--other-target`."""
+    return "allowed" if other_target else "refused"
+
+
 Verb = TypeVar("Verb", bound=Callable[..., None])
 Checked = TypeVar("Checked", bound=Section)
 _PANEL = "__"  # joins a nested section's name and its field in a parameter name

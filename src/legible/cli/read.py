@@ -1,27 +1,37 @@
 """`legible read`: the explanation behind each token of a text."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from legible.cli.common import not_negative, note, print_json, read_text_argument
-from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed
+from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, allowed, placed
+from legible.cli.ways import way_of
 from legible.config import Placement
 
 if TYPE_CHECKING:
-    from legible.reading.reader import Reading
+    from legible.session.readings import Explanations, Readings
 
 
 @placed
 def read(
+    context: typer.Context,
     place: Placement,
     checkpoint: CheckpointName,
     text: Annotated[
         str | None, typer.Argument(metavar="TEXT", help="The text to read; '-' reads standard input.")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Read the text from this UTF-8 file instead.")] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Explain the activations of this file instead of a text: .npy or .safetensors, [n, d]."
+        ),
+    ] = None,
+    tensor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which tensor of a --vectors file that holds several.")
+    ] = None,
     corpus: Annotated[
         Path | None,
         typer.Option(help="Read every document of this file into --archive: .jsonl, .json or .txt, also .gz."),
@@ -107,6 +117,13 @@ def read(
       legible read builtin --corpus texts.jsonl --archive out.db --positions-per-doc 8
       legible search out.db "hammer" --claim --min-trust 0.8
 
+    With --vectors activations are explained that another tool captured: raw, of the layer that the pair reads, one a
+    row. They get scores and no probabilities, which need the text.
+
+    \b
+      legible read builtin --vectors activations.npy
+      legible read builtin --vectors cache.safetensors --tensor blocks.2.hook_resid_post --json
+
     With another --method than nla, the first argument is any supported model: its directory, hub name, GGUF file or
     own name (legible target list), or 'builtin' for the target of the built-in pair. The readings have neither scores
     nor probabilities. logit-lens: the likeliest next words of a stream that ends here. patchscopes and selfie: what the
@@ -116,100 +133,50 @@ def read(
     outside the world the pair was trained on), special_token, other_target (the model read is not the one that the pair
     was trained on), parse_failed (no explanation came out).
     """
-    if corpus is not None or archive is not None or positions_per_doc is not None:
+    way = way_of(context)
+    if way == "--corpus":
         from legible.archive.job import CorpusJob, read_corpus_into
 
         job = CorpusJob(corpus, archive, positions, positions_per_doc, samples, temperature, seed)
-        others = {**_text_options(text, file, trust, search, method, layer, html), "--chat": chat}
         filled = read_corpus_into(
-            checkpoint,
-            job,
-            target=target,
-            reconstructor=reconstructor,
-            other_target=other_target,
-            others=others,
-            place=place,
+            checkpoint, job, target=target, reconstructor=reconstructor, other_target=other_target, place=place
         )
         print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))
         return
-    whole = read_text_argument(text, file)
+    text = read_text_argument(text, file) if way != "--vectors" else ""
     not_negative("samples", samples)
-    from legible.models.chats import chat_text
-    from legible.reading import zero_shot
+    if way == "--method":
+        from legible.session.untrained import read_untrained
 
-    zero_shot.check_options(
-        method,
-        layer,
-        {
-            **_checkpoint_options(samples, temperature, trust, search, target, reconstructor),
-            "--other-target": other_target,
-        },
-    )
-    if method != "nla":
-        instrument = zero_shot.load(checkpoint, method, layer=layer, place=place)
-        whole = chat_text(instrument.instrument.target, [("user", whole)], reply=True) if chat else whole
-        _show(instrument.read(whole, positions=positions), whole, instrument.about(), html, json)
+        _show(read_untrained(checkpoint, method, text, layer, positions, chat=chat, place=place), html, json)
         return
-    from legible.reading.reader import load
+    from legible.reading.given_vectors import load_vectors
+    from legible.session.opening import load
 
-    options: dict[str, float] = (
-        {} if search is None else {"budget": budget, "temperature": 1.0 if temperature is None else temperature}
-    )
-    held = {**place.model_dump(), **options}
+    rows = None if vectors is None else load_vectors(vectors, tensor=tensor)
+    options: dict[str, Any] = {**place.model_dump(), "engine": search}
+    if search is not None:
+        options |= {"budget": budget, "temperature": 1.0 if temperature is None else temperature}
     reader = load(
-        checkpoint, target=target, reconstructor=reconstructor, other_target=other_target, engine=search, **held
+        checkpoint,
+        target=target,
+        reconstructor=reconstructor,
+        other_target=allowed(other_target),
+        **options,
     )
-    whole = chat_text(reader.checkpoint.target, [("user", whole)], reply=True) if chat else whole
-    readings = reader.read(whole, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust)
-    _show(readings, whole, reader.about(), html, json)
+    if rows is not None:
+        _show(reader.explain(rows, samples=samples, temperature=temperature, seed=seed), html, json)
+        return
+    found = reader.read(
+        text, positions=positions, samples=samples, temperature=temperature, seed=seed, trust=trust, chat=chat
+    )
+    _show(found, html, json)
 
 
-def _text_options(
-    text: str | None,
-    file: Path | None,
-    trust: float | None,
-    search: str | None,
-    method: str,
-    layer: int | None,
-    html: Path | None,
-) -> dict[str, bool]:
-    """The options that belong to single texts, and whether each was given."""
-    return {
-        "TEXT": text is not None,
-        "--file": file is not None,
-        "--trust": trust is not None,
-        "--search": search is not None,
-        "--method": method != "nla",
-        "--layer": layer is not None,
-        "--html": html is not None,
-    }
-
-
-def _checkpoint_options(
-    samples: int,
-    temperature: float | None,
-    trust: float | None,
-    search: str | None,
-    target: str | None,
-    reconstructor: str | None,
-) -> dict[str, bool]:
-    """The options that belong to a checkpoint's readings, and whether each was given."""
-    return {
-        "--samples": samples != 1,
-        "--temperature": temperature is not None,
-        "--trust": trust is not None,
-        "--search": search is not None,
-        "--target": target is not None,
-        "--reconstructor": reconstructor is not None,
-    }
-
-
-def _show(readings: Sequence["Reading"], text: str, about: Mapping[str, Any], html: Path | None, json: bool) -> None:
+def _show(readings: "Readings | Explanations", html: Path | None, json: bool) -> None:
     """Print readings as a table or as JSON lines, and write the report where one is asked for."""
     if html is not None:
-        from legible.reading.html import write_reading
-
-        write_reading(html, text, readings, about)
+        readings.write_html(html)
         note(f"report: {html}")
     if json:
         for reading in readings:
@@ -217,8 +184,6 @@ def _show(readings: Sequence["Reading"], text: str, about: Mapping[str, Any], ht
         return
     from legible.reading.table import print_table
 
-    if "method" in about:
-        who = f"read by {about['method']}: model {about['model']}, layer {about['layer']} (counted from 0)"
-        print_table(readings, about=who)
-    else:
-        print_table(readings)
+    about = readings.about
+    by = "read by {method}: model {model}, layer {layer} (counted from 0)" if "method" in about else ""
+    print_table(readings, about=by.format_map(about))

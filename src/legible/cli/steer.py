@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import not_negative, print_json, read_text_argument
-from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed
+from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, allowed, placed
 from legible.config import Placement
 from legible.errors import UsageError
 
@@ -73,21 +73,20 @@ def steer(
     edited = read_text_argument(None, edit) if edit is not None else None
     amounts = _amounts(strengths)
 
-    from legible.reading.reader import load
-    from legible.steer.steering import steer_text
+    from legible.session.opening import load
     from legible.steer.table import print_steered
 
-    found = steer_text(
-        load(
-            checkpoint,
-            target=target,
-            reconstructor=reconstructor,
-            other_target=other_target,
-            **place.model_dump(),
-        ),
+    reader = load(
+        checkpoint,
+        target=target,
+        reconstructor=reconstructor,
+        other_target=allowed(other_target),
+        **place.model_dump(),
+    )
+    found = reader.steer(
         whole,
+        edits,
         pos=pos,
-        edits=edits,
         replacement=edited,
         strengths=amounts,
         mode=mode,  # type: ignore[arg-type]  # refused there with the list of modes

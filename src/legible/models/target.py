@@ -124,7 +124,8 @@ class Target:
                 f"the tokenizer given, {type(tokenizer).__name__}, gives no character offsets.\n"
                 "  Load a fast one: AutoTokenizer.from_pretrained(NAME)."
             )
-        return cls(sharing_copy(model, detached=True), tokenizer, own_name(name) if name else "the model in memory")
+        called = f"{own_name(name)} (in memory)" if name else "the model in memory"
+        return cls(sharing_copy(model, detached=True), tokenizer, called)
 
     @property
     def device(self) -> torch.device:

@@ -37,7 +37,7 @@ def given_vectors(value: object, d_model: int, *, tensor: str | None = None) -> 
         return checked_vectors(load_vectors(Path(value), tensor=tensor), d_model, visible(str(value)))
     if tensor is not None:
         raise UsageError("tensor= names a tensor of a safetensors file, and the vectors are no file.\n  Leave it out.")
-    return checked_vectors(_as_tensor(value), d_model, "the vectors")
+    return checked_vectors(_as_tensor(value), d_model, "the tensor given")
 
 
 def load_vectors(path: Path, *, tensor: str | None = None) -> Tensor:
@@ -134,11 +134,11 @@ def _load_npy(path: Path) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(_numbers(np.load(path, allow_pickle=False))))
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001  of any kind, where the header is not what numpy expects
+    except Exception:  # noqa: BLE001  of any kind, where the header is not what numpy expects
         raise UsageError(
-            f"{visible(str(path))} cannot be read as an array of numbers: {visible(str(error))}\n"
-            "  The usual cause is an array of objects, which would be unpickled and is refused, or a damaged file.\n"
-            "  Save floats: numpy.save(FILE, array.astype('float32'))."
+            f"{visible(str(path))} is no array of numbers in numpy's format.\n"
+            "  The usual cause is an array of objects, which is pickled and therefore refused, or a damaged file.\n"
+            "  Save floats: numpy.save(FILE, array.astype('float32'))"
         ) from None
 
 

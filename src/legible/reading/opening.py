@@ -71,7 +71,7 @@ def load_checkpoint(
     av = contract_in(found.av, "av")
     ar = contract_in(found.ar, "ar") if found.ar is not None else None
     layer = _layer(found, av, ar)
-    here = target.name if isinstance(target, Target) else target
+    here = (target.model.name_or_path or target.name) if isinstance(target, Target) else target
     base, revision = target_name(found, av, ar, here)
     unknown = None if here is None else other_name(here, av)
     if isinstance(target, str):

@@ -4,7 +4,6 @@ The readings have the shape of `legible.reading.reader`, without scores: no reco
 calibrator says how likely it is true. What an instrument writes is the target's own continuation, not a finding.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,31 +79,6 @@ def load(name: str, method: str, *, layer: int | None = None, place: Placement =
     instrument = make_instrument(method, target, chosen)
     target.self_check(chosen)
     return ZeroShotReader(instrument, name)
-
-
-def check_options(method: str, layer: int | None, given: Mapping[str, bool]) -> None:
-    """Refuse options that a method cannot keep.
-
-    Args:
-        method: as the command line has it.
-        layer: as given there.
-        given: for every option of a checkpoint's readings, whether it was given.
-
-    Raises:
-        UsageError: a layer beside `nla`, or one of these options beside another method.
-    """
-    if method == "nla":
-        if layer is not None:
-            raise UsageError(
-                "--layer goes with --method: a checkpoint reads the layer that it was trained on.\n"
-                "  For example: legible read MODEL TEXT --method logit-lens --layer 3"
-            )
-        return
-    if wrong := [name for name, is_given in given.items() if is_given]:
-        raise UsageError(
-            f"{', '.join(wrong)} and --method {method} do not go together: this method writes one text a token, "
-            "greedily, and has neither scores nor probabilities.\n  Leave it out, or read a checkpoint."
-        )
 
 
 class ZeroShotReader:

@@ -14,7 +14,7 @@ help:
 	@echo "make test-slow  every test, the slow ones included"
 	@echo "make check      lint, format, types, generated documents"
 	@echo "make format     format the code"
-	@echo "make docs       write docs/cli.md from the program"
+	@echo "make docs       write docs/cli.md and what the examples of docs/python.md print"
 	@echo "make bench      the benchmarks; each ends with one JSON line"
 
 setup:
@@ -41,6 +41,7 @@ format: setup
 
 docs: setup
 	$(BIN)/python scripts/cli_reference.py
+	$(BIN)/python scripts/run_examples.py
 
 bench: setup
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

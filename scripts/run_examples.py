@@ -1,7 +1,7 @@
-"""Run the examples of docs/python.md and examples/notebook.ipynb and write what they print; with --check, fail on a change.
+"""Run the examples of docs/python.md and examples/notebook.ipynb and write what they print; with --check, compare.
 
-The page's blocks that begin with ```python are run in order, in one namespace; what one prints stands in a ```text block
-behind it. The notebook's code cells are run likewise; of outputs that have an HTML form, the text is kept.
+The page's blocks that begin with ```python are run in order, in one namespace; what one prints stands in a ```text
+block behind it. The notebook's code cells are run likewise; of outputs that have an HTML form, the text is kept.
 """
 
 import ast

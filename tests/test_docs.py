@@ -20,6 +20,12 @@ def test_the_command_line_reference_is_not_stale():
     assert done.returncode == 0, done.stderr
 
 
+def test_the_examples_in_python_print_what_the_page_and_the_notebook_show():
+    script = str(ROOT / "scripts" / "run_examples.py")
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def commands() -> list[str]:
     """Every `legible …` line of the README's and the pages' shell blocks, and of every verb's help."""
     found = []

@@ -1,10 +1,12 @@
 """Read what a language model is thinking, in words, and see how far each word can be trusted.
 
     >>> import legible
-    >>> for reading in legible.load("builtin").read("Our hero Pavel rested beside the desert."):
-    ...     print(reading.token, reading.explanation)
+    >>> reader = legible.load("builtin")
+    >>> reader.read("Our hero Pavel rested beside the desert.", positions=-1)[0].explanation
+    'Pavel is at the desert. The sentence closes.'
 
-Names are imported when first used, so that `import legible` is instant.
+`help(legible.load)` and docs/python.md say the rest. Names are imported when first used, so that `import legible` is
+instant.
 """
 
 from importlib import import_module

@@ -12,6 +12,7 @@ from legible.contract import (
     VarianceRecord,
     ensure_contract,
 )
+from legible.display import visible
 from legible.errors import ContractError
 from legible.fileio import file_sha256
 from legible.injection import Injection
@@ -77,7 +78,7 @@ def load_checkpoint(
     if isinstance(target, str):
         check_width(target, av, found.av)
     if unknown is not None:
-        note(f"warning: {unknown}")
+        note(f"warning: {visible(unknown)}")
     whole = [str(role) for role in (found.av, found.ar) if role is not None and not holds_differences(role)]
     stored = [] if isinstance(target, Target) else [base]
     check_loading(stored if train else [*stored, *whole], place, trained=whole if train else (), revision=revision)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from legible.config import Placement
 from legible.contract import SIDECAR, ModelContract
+from legible.display import visible
 from legible.errors import ContractError
 from legible.models.hub import NotFoundError
 from legible.models.placement import FULL
@@ -77,7 +78,7 @@ def warning_of(found: Located, av: ModelContract, target: Target, *, allowed: bo
             f"{target.name} is not the model that this pair was trained on ({record.id}): what its probabilities, V "
             "and floors are worth here is not known"
         )
-        note(f"warning: {warning}")
+        note(f"warning: {visible(warning)}")
         return warning
     raise ContractError(
         f"the weights of {target.name} are not those that {found.folder} was trained on "

@@ -73,11 +73,10 @@ class Claims(Sequence[PlacedClaim]):
 
     def __repr__(self) -> str:
         lines = [
-            f"{probability(claim.p_true) or '-':>5}  {claim.pos:>4} {short(claim.token, 12):<12}  "
-            f"{short(claim.text, WIDE)}"
+            f"{probability(claim.p_true) or '-':>5}  {claim.pos:>4} {short(claim.token, 12):<12}  {_stated(claim)}"
             for claim in self._items[:SHOWN]
         ]
-        return "\n".join([f"<{len(self)} claims: p_true, pos, token, words>", *lines, *more(len(self))])
+        return "\n".join([f"<{len(self)} claims: p_true, pos, token, claim, words>", *lines, *more(len(self))])
 
 
 def frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "DataFrame":
@@ -93,6 +92,12 @@ def frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "DataFra
             "pandas is not installed, and data frames are its.\n  Install it: pip install pandas"
         ) from None
     return cast("DataFrame", pandas.DataFrame(list(rows), columns=list(columns)))
+
+
+def _stated(claim: PlacedClaim) -> str:
+    if not claim.parsed:
+        return short(claim.text, WIDE)
+    return f"{short(f'{claim.relation}: {claim.stated}', 24):<24}  {short(claim.text, WIDE)}"
 
 
 def short(text: str, most: int) -> str:

@@ -8,11 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from legible.display import probability
+from legible.display import probability, visible
 from legible.errors import UsageError
 from legible.reading.checkpoint import OTHER_TARGET
 from legible.reading.explained import Explained
-from legible.reading.html import reading_page, write_reading
+from legible.reading.html import missing, reading_page, reasons, write_reading
 from legible.reading.reading import Reading
 from legible.session.claims import SHOWN, WIDE, Claims, PlacedClaim, frame, more, short
 
@@ -62,11 +62,12 @@ class _Shown(Sequence[Item], Generic[Item]):
 
     def _lines(self, heading: str, where: Sequence[str]) -> str:
         lines = [
-            f"{place}  {_score(item):>5}  {_trust(item):>9}  {_words(item)}"
+            f"{place}  {_score(item):>5}  {_trust(item):>9}  {_words(item)}{_flags(item)}"
             for place, item in zip(where, self._items[:SHOWN], strict=False)
         ]
-        warning = [f"warning: {self.warning}"] if self.warning else []
-        return "\n".join([heading, *lines, *more(len(self)), *warning])
+        why = [f"{missing(self)} in {count} of {len(self)}: {short(reason, WIDE)}" for reason, count in reasons(self)]
+        warning = [f"warning: {visible(self.warning)}"] if self.warning else []
+        return "\n".join([heading, *lines, *more(len(self)), *why, *warning])
 
 
 class Readings(_Shown[Reading]):
@@ -107,8 +108,8 @@ class Readings(_Shown[Reading]):
         """A data frame of `COLUMNS`, one row a reading.
 
         `explanation` holds the words that are shown: under trust= those that it let through, None where none did.
-        `p_mean` and `p_min` are the mean and the least p_true of the claims. `flags` is one string, flags parted by
-        commas, empty without any.
+        `p_mean` and `p_min` are the mean and the least p_true of the claims. `flags` is one string, flags separated
+        by commas, empty where there are none.
 
         Raises:
             UsageError: pandas is not installed.
@@ -143,10 +144,7 @@ class Readings(_Shown[Reading]):
 
     def _repr_html_(self) -> str:
         read = self._read_texts()
-        frames = [
-            _framed(reading_page(self.texts[text], self.of_text(text)._items, self.about), f"Readings of text {text}")
-            for text in read[:_FRAMES]
-        ]
+        frames = [_framed(self.texts[text], self.of_text(text), f"Readings of text {text}") for text in read[:_FRAMES]]
         rest = (
             f"<p>… and {len(read) - _FRAMES} more texts: readings.of_text({_FRAMES})</p>" if len(read) > _FRAMES else ""
         )
@@ -192,7 +190,7 @@ class Explanations(_Shown[Explained]):
         return Explanations([self._items[row] for row in rows], self.about)
 
     def _repr_html_(self) -> str:
-        return _framed(reading_page("", self._items, self.about), "Explanations of vectors")
+        return _framed("", self, "Explanations of vectors")
 
     def __repr__(self) -> str:
         heading = f"<{len(self)} explanations, layer {self.about.get('layer')}: vector, FVE, trust, explanation>"
@@ -210,9 +208,10 @@ def _measured(item: Reading) -> dict[str, Any]:
     }
 
 
-def _framed(page: str, title: str) -> str:
-    """A page inside another one: its style does not leave the frame, and nothing in it can run."""
-    style = "width:100%;height:34rem;border:1px solid #8884;border-radius:6px"
+def _framed(text: str, items: _Shown[Any], title: str) -> str:
+    """The report inside another page: its style does not leave the frame, and nothing in it can run."""
+    page = reading_page(text, items, items.about, template="reading_cell.html.j2")
+    style = f"width:100%;height:{min(40, 24 + 3 * len(items))}rem;border:1px solid #8884;border-radius:6px"
     return f'<iframe sandbox title="{escape(title)}" style="{style}" srcdoc="{escape(page)}"></iframe>'
 
 
@@ -223,6 +222,10 @@ def _score(item: Reading) -> str:
 def _trust(item: Reading) -> str:
     found = item.trusted()
     return "-" if found is None else "/".join(map(probability, found))
+
+
+def _flags(item: Reading) -> str:
+    return f" [{', '.join(item.flags)}]" if item.flags else ""
 
 
 def _words(item: Reading) -> str:

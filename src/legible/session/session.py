@@ -14,11 +14,12 @@ from torch import Tensor
 from legible.archive.choosing import Positions as ArchivePositions
 from legible.archive.searching import Archive
 from legible.archive.writing import fill
+from legible.display import visible
 from legible.documents import Document
 from legible.errors import UsageError
 from legible.models.chats import chat_text
 from legible.models.target import Target
-from legible.reading.checkpoint import Checkpoint
+from legible.reading.checkpoint import OTHER_TARGET, Checkpoint
 from legible.reading.given_vectors import given_vectors
 from legible.reading.positions import Positions
 from legible.reading.prepared import planned, stream_of
@@ -276,11 +277,10 @@ class Session:
 
     def __repr__(self) -> str:
         about = self.about()
-        warning = f"\nwarning: {other}" if (other := about.get("other_target")) else ""
         scored = "" if self.checkpoint.reconstructor is not None else ", without a reconstructor"
-        return (
-            f"<legible.Session {about['checkpoint']}: reads layer {self.layer} of {about['target']}{scored}>{warning}"
-        )
+        reads = f"{about['checkpoint']}: reads layer {self.layer} of {about['target']}{scored}"
+        warning = f"\nwarning: {visible(other)}" if (other := about.get(OTHER_TARGET)) else ""
+        return f"<legible.Session {visible(reads)}>{warning}"
 
     def _documents(self, text: object, chat: bool) -> list[Document]:
         documents = documents_of(text)

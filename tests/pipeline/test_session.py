@@ -71,7 +71,8 @@ def test_several_texts_read_as_each_does_alone(reader, readings):
 @pytest.mark.parametrize(
     ("positions", "expected"),
     [("all", range(9)), (-1, [8]), ([1, -1], [1, 8]), (slice(-2, None), [7, 8]), (slice(6, 99), [6, 7, 8]),
-     (slice(None, None, 4), [0, 4, 8]), ("4:6", [4, 5]), (range(2, 4), [2, 3])],
+     (slice(None, None, 4), [0, 4, 8]), ("4:6", [4, 5]), (range(2, 4), [2, 3]),
+     (np.array([3, -1]), [3, 8]), (np.int64(4), [4]), (torch.tensor([5]), [5]), ([np.int64(6)], [6])],
 )  # fmt: skip
 def test_positions_are_what_python_means_by_them(reader, positions, expected):
     found = reader.activations(FIRST, positions)

@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Sequence
+from numbers import Integral
 
 from legible.errors import UsageError
 
@@ -19,8 +20,8 @@ def chosen_positions(positions: Positions, n: int) -> list[int]:
     """Token positions named by a spec, an index, a list of indices or a slice.
 
     Args:
-        positions: a spec gives ascending positions, a list those in its own order, a slice what it gives of any list:
-            bounds beyond the text are allowed.
+        positions: a spec gives ascending positions, a list or an array those in its own order, a slice what it gives of
+            any list: bounds beyond the text are allowed.
         n: tokens of the text, special tokens counted.
 
     Returns:
@@ -35,12 +36,14 @@ def chosen_positions(positions: Positions, n: int) -> list[int]:
     """
     if isinstance(positions, str):
         return parse_positions(positions, n)
+    if hasattr(positions, "tolist"):  # of an array or a tensor
+        positions = positions.tolist()
     if isinstance(positions, slice):
         chosen = _sliced(positions, n)
     elif isinstance(positions, int) and not isinstance(positions, bool):
         chosen = parse_positions(str(positions), n)
-    elif isinstance(positions, Sequence | range) and not isinstance(positions, bytes) and _indices(positions):
-        chosen = [parse_positions(str(position), n)[0] for position in positions]
+    elif isinstance(positions, Sequence) and not isinstance(positions, bytes) and _indices(positions):
+        chosen = [parse_positions(str(int(position)), n)[0] for position in positions]
     else:
         raise UsageError(
             f"positions is {positions!r:.80}, expected 'all', an index such as -1, a list of indices such as [1, -1], "
@@ -52,7 +55,7 @@ def chosen_positions(positions: Positions, n: int) -> list[int]:
 
 
 def _indices(positions: Sequence[object]) -> bool:
-    return all(isinstance(position, int) and not isinstance(position, bool) for position in positions)
+    return all(isinstance(position, Integral) and not isinstance(position, bool) for position in positions)
 
 
 def _sliced(positions: slice, n: int) -> list[int]:
@@ -96,7 +99,7 @@ def _part(part: str, n: int, spec: str, partial: bool) -> list[int]:
                 return []
             raise UsageError(
                 f"position {position} is out of range: the text has {n} tokens, so {-n} to {n - 1} are there.\n"
-                "  Special tokens count; see them all with --positions all."
+                "  Special tokens count; positions 'all' shows every one."
             )
         return [position % n]
     match = _SLICE.fullmatch(part)

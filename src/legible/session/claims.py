@@ -102,7 +102,7 @@ def _stated(claim: PlacedClaim) -> str:
 
 def short(text: str, most: int) -> str:
     """A text on one line, acting characters spelled out, cut to so many characters."""
-    shown = visible(text.strip())
+    shown = visible(text).strip()
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 

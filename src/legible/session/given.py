@@ -1,6 +1,7 @@
 """What a notebook hands over, checked: texts, models in memory, numbers. Each refusal is a sentence."""
 
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,9 +116,9 @@ def whole_number(name: str, value: object) -> int:
     Raises:
         UsageError: something else.
     """
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise UsageError(f"{name} is {value!r:.80}, expected a whole number.")
-    return value
+    return int(value)
 
 
 def number_or_none(name: str, value: object) -> float | None:
@@ -126,9 +127,11 @@ def number_or_none(name: str, value: object) -> float | None:
     Raises:
         UsageError: something else.
     """
-    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+    if value is None:
+        return None
+    if not isinstance(value, Real) or isinstance(value, bool):
         raise UsageError(f"{name} is {value!r:.80}, expected a number.")
-    return value
+    return float(value)
 
 
 def sampling(samples: object, temperature: object, seed: object) -> dict[str, Any]:

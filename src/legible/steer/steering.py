@@ -183,7 +183,8 @@ def _edited(before: str, edits: Sequence[tuple[str, str]], replacement: str | No
     if (replacement is None) == (not edits):
         raise UsageError(
             "give either words to replace or the whole edited explanation.\n"
-            f'  The explanation reads: {before}\n  For example: --replace "old words=new words"'
+            f"  The explanation reads: {before}\n"
+            '  For example: --replace "old words=new words", in Python {"old words": "new words"}'
         )
     if replacement is None:
         return edit_words(before, edits)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -43,14 +42,13 @@ def reconstructed(checkpoint: Checkpoint, explanations: Sequence[str]) -> Float[
     """What the reconstructor makes of explanations, on the processor; only the direction means anything.
 
     Raises:
-        UsageError: no reconstructor, or an explanation without a token or with more than its context.
+        UsageError: no reconstructor, no token at all, or an explanation longer than its context.
     """
     reconstructor = needed_reconstructor(checkpoint)
     room = int(reconstructor.backbone.config.get_text_config().max_position_embeddings)
     ids, mask = reconstructor.encode(explanations)
     extra = len(reconstructor.prompt.prefix_ids) + len(reconstructor.prompt.suffix_ids)
-    lengths = mask.sum(1) if ids.shape[1] else torch.zeros(len(ids), dtype=torch.long)
-    if int(lengths.max()) + extra > room or any(not text.strip() for text in explanations):
+    if not ids.shape[1] or int(mask.sum(1).max()) + extra > room:
         raise UsageError(f"an explanation has no token, or more than the reconstructor's context of {room}.")
     return reconstructor.reconstruct(explanations)
 

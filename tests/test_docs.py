@@ -51,18 +51,16 @@ def test_links_between_pages_lead_somewhere(page):
             assert (page.parent / link).exists(), link
 
 
-def test_the_readmes_reading_is_what_the_program_writes():
+def test_the_explained_reading_is_what_the_program_writes():
     from legible import load
     from legible.display import probability
 
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    text, positions = re.search(
-        r'read builtin "([^"]+)" --positions (\S+)\n', page.split("A reading as it looks")[1]
-    ).groups()
+    page = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    text, positions = re.search(r'read builtin "([^"]+)" --positions (\S+)\n', page).groups()
     shown = " ".join(re.search(r"```text\n(.*?)```", page, re.S)[1].split())
     for reading in load("builtin").read(text, positions=positions):
-        told = reading.plain() + (f" ({reading.notes()})" if reading.notes() else "")
-        words = re.escape(told).replace(r"\ ", r"(?: [01]\.\d\d(?:/[01]\.\d\d)?)* ")
+        plain = reading.plain() + (f" ({reading.notes()})" if reading.notes() else "")
+        words = re.escape(plain).replace(r"\ ", r"(?: [01]\.\d\d(?:/[01]\.\d\d)?)* ")
         assert re.search(words, shown), reading
         assert f"{'/'.join(map(probability, reading.trusted()))} {reading.fve_token:.2f}" in shown, reading
 

@@ -1,4 +1,4 @@
-"""Whose output a folder holds: mine and finished, mine to go on with, or somebody else's.
+"""Whether a folder holds this work finished, this work unfinished (to resume), or other work.
 
 A stage is what it depends on: its configuration and the content of its inputs, never their names or sizes. That is its
 identity, kept as `identity.json` in the folder it fills; where the output is one file, or a folder that is renamed into
@@ -72,7 +72,7 @@ def claim(out: Path, identity: Identity) -> Claimed:
         return "new"
     if found is None:
         raise UsageError(
-            f"{out} is there already and has no {file.name}, so nobody knows what made it.\n"
+            f"{out} is there already and has no {file.name}, so it is unknown what made it.\n"
             f"  Move it away, or choose another --out: legible {identity.stage} … --out NEW"
         )
     if (found["stage"], found["parts"]) != (identity.stage, identity.plain):

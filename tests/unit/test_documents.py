@@ -127,9 +127,9 @@ def test_another_kind_of_file_under_a_texts_name_is_named(tmp_path, start, what)
     ("name", "data", "message"),
     [
         ("c.csv", "text\na\n", "is a table, expected JSON lines"),
-        ("c.jsonl.gz", LINES, "is not a whole gzip file"),
-        ("c.jsonl.gz", gzip.compress(LINES.encode())[:-9], "is not a whole gzip file"),
-        ("c.jsonl.gz", gzip.compress(LINES.encode())[:10] + b"\xff" * 99, "is not a whole gzip file"),
+        ("c.jsonl.gz", LINES, "is not a complete gzip file"),
+        ("c.jsonl.gz", gzip.compress(LINES.encode())[:-9], "is not a complete gzip file"),
+        ("c.jsonl.gz", gzip.compress(LINES.encode())[:10] + b"\xff" * 99, "is not a complete gzip file"),
         ("c.json", "[]", "holds no text"),
         ("c.txt", "Überall".encode("latin-1"), "is not UTF-8 text"),
     ],

@@ -55,7 +55,7 @@ def read_corpus_into(
     if wrong := [name for name, given in (others or {}).items() if given]:
         raise UsageError(
             f"{', '.join(wrong)} and --corpus do not go together.\n"
-            "  Leave it out: trust is asked for when searching (legible search ARCHIVE WORDS --min-trust 0.8), and\n"
+            "  Leave it out: give the trust when searching (legible search ARCHIVE WORDS --min-trust 0.8), and\n"
             "  reports come from the archive (legible report ARCHIVE --out DIR)."
         )
     positions = Positions(job.positions, job.per_document, job.seed)

@@ -1,7 +1,7 @@
 """Chats with the target itself: it answers templated questions, in its own chat template, over one to three turns.
 
 The replies are the model's own words, right or wrong; one that grew too long breaks off. Chats are written in chunks of
-`CHUNK`, each turn of a chunk together, so that a stopped run goes on after its last whole chunk.
+`CHUNK`, each turn of a chunk together, so that a stopped run resumes after its last whole chunk.
 """
 
 import json
@@ -48,7 +48,7 @@ def write_chats(
     tagger: Tagger | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write a corpus of chats; run again, it goes on where it stopped.
+    """Write a corpus of chats; run again, it resumes.
 
     Args:
         out: a `.jsonl` file, new or of the same target and configuration.
@@ -65,7 +65,7 @@ def write_chats(
     """
     if not target.tokenizer.chat_template:
         raise UsageError(
-            f"{target.name} has no chat template, so nobody can chat with it.\n"
+            f"{target.name} has no chat template, so it cannot hold a chat.\n"
             "  Choose a model that was made for chat, or another corpus: legible corpus --help"
         )
     parts = {"texts": "chat", "target": target.sha256(), "temperature": TEMPERATURE, **vars(config)}

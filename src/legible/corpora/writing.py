@@ -1,6 +1,6 @@
 """Writing a labelled corpus: the file, what it is made of beside it, and how far its splits overlap.
 
-`F` has one document a line (`legible.documents`). `F.about.json` says source, licence and attribution, who gave the
+`F` has one document per line (`legible.documents`). `F.about.json` says source, licence and attribution, who gave the
 labels and how often they are wrong, and the overlap. `F.meta.json` says what the file depends on (`legible.identity`).
 """
 

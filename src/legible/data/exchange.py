@@ -188,12 +188,12 @@ class _Columns:
 def import_parquet(
     path: Path | str, out: Path | str, *, tokenizer: Any = None, dtype: Literal["float32", "float16"] = "float32"
 ) -> Store:
-    """Read a Parquet dataset of any NLA tool into a store; run again, it goes on where it stopped.
+    """Read a Parquet dataset of any NLA tool into a store; run again, it resumes.
 
-    Texts are those of `detokenized_text_truncated` (empty where the file has none), one a row.
+    Texts are those of `detokenized_text_truncated` (empty where the file has none), one per row.
 
     Args:
-        path: the `.parquet` file; its sidecar must stand beside it.
+        path: the `.parquet` file; its sidecar must be beside it.
         out: the new store's folder.
         tokenizer: the base model's; without it token ids are -1 and "the last 8 tokens" are the last 8 words.
         dtype: number format of the stored vectors.

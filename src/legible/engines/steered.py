@@ -58,7 +58,7 @@ def continue_steered(
         ids: the text, special tokens included.
         layer: K, the block after which the vector is added.
         start: the token of `ids` at which it is first added.
-        vectors: one a row, already scaled; zeros give the untouched continuation.
+        vectors: one per row, already scaled; zeros give the untouched continuation.
         later: add at every later token too, those being written included; False: at `start` alone.
         samples: continuations of each vector; sample i draws the same numbers under every vector.
         writing: length, temperature, seed and stop tokens.
@@ -92,7 +92,7 @@ def continue_patched(
     samples: int = 1,
     writing: Writing | None = None,
 ) -> list[list[list[int]]]:
-    """Continue `ids` with the layer-K stream of other texts in place of its own, from `start` on.
+    """Continue `ids` with the layer-K stream of other texts in place of the text's, from `start` on.
 
     The other text reads every token that is written, so that the activations are its own true ones at later tokens
     as well; blocks up to K keep their own keys and values, those above see the other text from `start` on.
@@ -166,7 +166,7 @@ def _logprobs(target: Target, prefix: DynamicCache, start: int, seen: Int[Tensor
 
 
 class _Addition:
-    """One vector a row, added while it is switched on."""
+    """One vector per row, added while it is switched on."""
 
     def __init__(self, vectors: Tensor, later: bool) -> None:
         self.vectors = vectors

@@ -10,7 +10,7 @@ from legible.evaluate.trust_metrics import AT_TRUST, TRUST
 from legible.page import interval, number
 
 FAMILY_HEAD = (
-    "family", "claims", f"precision at {TRUST}", "at half coverage", "calibration error", "AUROC", "shown a reading",
+    "family", "claims", f"precision at {TRUST}", "at half coverage", "calibration error", "AUROC", "shown per reading",
     "text only", "no activation",
 )  # fmt: skip
 RETRIEVALS = {

@@ -1,4 +1,4 @@
-"""What FVE does not say: whether a reconstruction is this activation's, and whether the target could go on with it.
+"""What FVE does not say: whether a reconstruction is this activation's, and whether the target could continue from it.
 
     matched minus mismatched   mean cosine with the own activation minus that with another document's; FVE alone can
                                be had by a direction that all activations share
@@ -72,7 +72,7 @@ def kl_recovered(
         target: whose next-token distributions.
         layer: K.
         sample: where each activation was read.
-        pred: reconstructions, one a row.
+        pred: reconstructions, one per row.
         mean: the mean activation's direction.
         rows: most rows measured, drawn evenly; the interval counts them.
         seed: of the drawing.

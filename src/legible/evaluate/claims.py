@@ -1,7 +1,7 @@
 """Whether what readings say is true, and whether they say what there is to say.
 
 Precision counts a claim as right if it is stated or implied; open and false ones are wrong; abstentions and claims that
-nobody decides do not count. Context claims are those that the last 8 tokens do not give away. Lift is the context
+that are undecided do not count. Context claims are those that the last 8 tokens do not give away. Lift is the context
 precision minus that of the verbalizer given no activation, judged on the same rows. Recall is the share of decodable
 instances (token, kind) that the explanation names rightly; a failed parse or a denial names nothing.
 """
@@ -77,7 +77,7 @@ def context_lift(judged: Sequence[Judged], floor: Sequence[Judged], doc_ids: Seq
 
 
 def claims_per_reading(judged: Sequence[Judged], doc_ids: Sequence[str], *, context: bool) -> Interval:
-    """Decided claims a row, failed parses counted as rows."""
+    """Decided claims per row, failed parses counted as rows."""
     _, decided = tally(judged, len(doc_ids), context=context)
     return ratio_interval(decided, np.ones(len(doc_ids)), doc_ids)
 

@@ -163,7 +163,7 @@ def like_rows(sample: Sample, lender: Sample) -> list[int]:
         distance = np.abs(lender.columns.pos - row.pos) + 1e6 * (lender.columns.token_ids != row.token_id)
         distance = np.where(documents == own, np.inf, distance)
         if not np.isfinite(distance).any():
-            raise UsageError("no activation of another document to lend.\n  Evaluate more documents.")
+            raise UsageError("no activation of another document to use.\n  Evaluate more documents.")
         rows.append(int(distance.argmin()))
     return rows
 

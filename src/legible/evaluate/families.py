@@ -5,7 +5,7 @@ that have one. Precision at half coverage counts what is decodable of the family
 "decodable"); where nothing is known to be, it is the precision of the surest half of the claims ("claims"), which
 stands beside it in any case.
 
-*Distinct* claims are those that nobody could make without the activation: shown, at token 32 or later, of a value that
+*Distinct* claims are those that cannot be made without the activation: shown, at token 32 or later, of a value that
 at most half of other documents' tokens hold, and not made by the verbalizer given no activation.
 """
 
@@ -161,7 +161,7 @@ class BaseRates:
                     self._held.update((kind, value) for value in {*fact.values, *fact.accepted})
 
     def __call__(self, claim: Claim) -> float:
-        """A share in [0, 1] of the rows that decide the claim's kind; 1 where none does: then nobody knows."""
+        """A share in [0, 1] of the rows that decide the claim's kind; 1 where none does and it is unknown."""
         kind = claim.relation or ""
         if not self._decided[kind]:
             return 1.0

@@ -81,7 +81,7 @@ def misses(
     """How far the reconstruction of each text is from its activation.
 
     Args:
-        texts: one a row; None scores as `guess`.
+        texts: one per row; None scores as `guess`.
         vectors: the activations that the texts explain.
         guess: the constant guess.
     """

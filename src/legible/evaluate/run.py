@@ -50,7 +50,7 @@ from legible.reading.checkpoint import Checkpoint
 from legible.vectors import direction_mse
 
 METRICS_VERSION = 1
-POOL_POSITIONS = 8  # rows a document of the pool that fits probes and ridges
+POOL_POSITIONS = 8  # rows per document of the pool that fits probes and ridges
 LIMIT = 0.5  # of the reference teacher that writes only what probes find
 
 Battery = Callable[[Bench, Explained, Misses, Controls, Mapping[str, Misses]], list[dict[str, Any]]]
@@ -167,7 +167,7 @@ def held_out(
         raise UsageError("no documents to read.\n  Give held-out texts: --corpus FILE")
     shared = {doc.doc_id for doc in documents} & {doc.doc_id for doc in pool}
     if shared:
-        raise UsageError(f"{len(shared)} documents stand both among those read and in the pool, e.g. {min(shared)!r}.")
+        raise UsageError(f"{len(shared)} documents are both among those read and in the pool, e.g. {min(shared)!r}.")
     read = capture.measured.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": config.seed})
     progress("capture")
     sample = Sample.of_documents(checkpoint.target, documents[: config.texts], read, checkpoint.layer, language)

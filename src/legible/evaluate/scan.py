@@ -102,7 +102,7 @@ def scan(
     Args:
         target: the model.
         documents: at least a few dozen; ten or more tokens of each are read.
-        language: labels the tokens with facts; None for text whose facts nobody knows.
+        language: labels the tokens with facts; None for text whose facts are unknown.
         layers: which layers K; absent: all.
         config: which positions, and the seed of positions and folds; its layers, predictions and dtype are set here.
         progress: makes a callback of (done, total) from a label and a total.

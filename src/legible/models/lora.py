@@ -31,7 +31,7 @@ class ChangedHead(nn.Module):
     head: nn.Linear
 
     def merged(self) -> nn.Linear:
-        """An ordinary head of its own, no longer tied to the embedding."""
+        """An ordinary separate head, no longer tied to the embedding."""
         head = copy.deepcopy(self.head)
         head.weight = nn.Parameter(self.changed())
         return head

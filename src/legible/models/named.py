@@ -35,7 +35,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class NamedTarget:
-    """A model with a name of its own here."""
+    """A model with a registered name."""
 
     name: str
     short: str

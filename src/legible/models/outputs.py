@@ -22,7 +22,7 @@ LETTERS: dict[int, str] = {byte: letter for byte, letter in sorted(bytes_to_unic
 
 
 class Outputs(nn.Module):
-    """The token ids that a head of its own can write, in the order of its rows."""
+    """The token ids that a separate head can write, in the order of its rows."""
 
     def __init__(self, ids: Sequence[int] | Int[Tensor, " n"], vocabulary: int) -> None:
         """Take ids, each once, of a tokenizer with rows for `vocabulary` ids.

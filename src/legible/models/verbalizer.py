@@ -167,7 +167,7 @@ class Verbalizer(nn.Module):
         self.tokenizer.save_pretrained(path)
 
     def ask(self, prompt: VerbalizerPrompt) -> None:
-        """Put another prompt in the place of its own."""
+        """Replace the prompt."""
         self.prompt = prompt
         self.banned = self._banned(prompt)
 
@@ -204,7 +204,7 @@ class Verbalizer(nn.Module):
         """In add mode, forwards inside the `with` add the vectors after the block; in replace mode nothing happens.
 
         Args:
-            vectors: one a row of the forwards' batch.
+            vectors: one per row of the forwards' batch.
             position: the vector's place in the tokens of these forwards: `prompt.position` for whole prompts, less
                 the cached tokens where a cache holds the prefix.
         """

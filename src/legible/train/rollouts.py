@@ -88,7 +88,7 @@ class Scored:
     of_tokens: list[Float[Tensor, " l"]] | None = None  # advantages of single tokens, to be added
 
     def token_advantage(self, part: Sequence[int]) -> Float[Tensor, "..."]:
-        """Advantages of some rollouts: one each [n], or where claims have their own one a token [n, l], padded."""
+        """Advantages of some rollouts: one each [n], or where claims have their own one per token [n, l], padded."""
         if self.of_tokens is None:
             return self.advantage[list(part)]
         return padded([self.advantage[i] + self.of_tokens[i] for i in part])

@@ -178,7 +178,7 @@ class WriterTraining:
         self._store, self._batch_tokens = store, config.batch_tokens
 
     def step(self, index: int) -> Metrics:
-        """One optimizer step; the loss is in nats a token of the explanation, the stop token counted."""
+        """One optimizer step; the loss is in nats per token of the explanation, the stop token counted."""
         batch = self.order(index)
         tokens = int(self.table.lengths[batch].sum())
         total = 0.0
@@ -211,7 +211,7 @@ class WriterTraining:
 def train_text_writer(
     config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path, out: Path, *, made_by: str
 ) -> WriterRecord:
-    """Train the writer of a warm start; unfinished work in `out` goes on from its last state, which stays there.
+    """Train the writer of a warm start; unfinished work in `out` resumes from its last state, which stays there.
 
     Args:
         config: the warm start's own; `steps` may be changed.

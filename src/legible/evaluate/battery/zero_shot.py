@@ -15,7 +15,7 @@ from legible.instruments import LogitLens, Patchscopes, SelfIE
 from legible.models.target import Target
 
 WORDS = 10  # of the logit lens
-PATCHED = "that the target says it untrained when the activation is patched into a prompt of its own (Patchscopes)"
+PATCHED = "that the target says it untrained when the activation is patched into another prompt (Patchscopes)"
 ASKED = "that the target says it untrained when it is asked what the activation says (SelfIE)"
 LENS = "that the next words that the activation already points at say it (logit lens)"
 

@@ -95,7 +95,7 @@ class FactsLanguage(Language):
         return english.scan(explanation)
 
     def taught(self, row: Row, keep: set[str] | None = None) -> list[Claim]:
-        """Every known fact: one value a kind, two more names, two topic words, three predictions.
+        """Every known fact: one value per kind, two more names, two topic words, three predictions.
 
         A name stated as first or last is not repeated in the cast.
         """

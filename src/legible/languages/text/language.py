@@ -1,4 +1,4 @@
-"""The text language: what is true of any text, said in plain English, decided by data that stands beside the text.
+"""The text language: what is true of any text, said in plain English, decided by data stored with the text.
 
 | family | kinds | decided by |
 |---|---|---|
@@ -7,8 +7,8 @@
 | now | last_word, in_quote, speaker, and others | the text up to the token |
 | context | topic, kind, language, about, person, place, sentiment, tense | the document's `legible.labels` |
 
-What nobody decided of a row, because its document lacks the label or nothing was captured, is no fact there: claims
-about it are "unknown" and count nowhere. That a label names nobody yet is decided: whoever is named is then false.
+What is undecided for a row, because its document lacks the label or nothing was captured, is no fact there: claims
+about it are "unknown" and are not counted. That a label names no one yet is decided: any name claimed is then false.
 """
 
 import random

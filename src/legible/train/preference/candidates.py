@@ -1,6 +1,6 @@
 """Candidates for preference pairs: k sampled explanations an activation, read back and, where possible, judged.
 
-They are the long part of making pairs, so they are kept as JSON lines and go on where they stopped; every ranking and
+They are the long part of making pairs, so they are kept as JSON lines and resume; every ranking and
 every loss can share one set.
 """
 

@@ -83,5 +83,7 @@ def term(context: Context) -> Discrimination | None:
     if not weight:
         return None
     if context.target is None:
-        raise UsageError("rl.terms.discrimination reads texts anew and needs the target, which this training has not.")
+        raise UsageError(
+            "rl.terms.discrimination reads texts anew and needs the target, which this training does not have."
+        )
     return Discrimination(context.store, context.layer, context.target, weight, context.config.seed)

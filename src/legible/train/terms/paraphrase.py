@@ -46,7 +46,7 @@ def check_rewording(share: float, language: Language | None, option: str) -> Non
     """Refuse to reword a text without a language.
 
     Raises:
-        UsageError: a share above 0 and nobody who writes claims in other words.
+        UsageError: a share above 0 and nothing that writes claims in other words.
     """
     if share > 0 and language is None:
         raise UsageError(

@@ -26,7 +26,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class ReadBack:
-    """What came back, by group and rollout; a rollout that nobody read has `parsed` False and the worst error."""
+    """What came back, by group and rollout; a rollout that was not read has `parsed` False and the worst error."""
 
     mse: Float[Tensor, "p g"]  # direction_mse
     error: Float[Tensor, "p g"]  # in the configured space

@@ -17,7 +17,7 @@ from legible.reading.spans import claim_spans, token_spans
 from legible.train.rollouts import Place, RolloutGroup
 
 Values = list[float | None]
-"""One value a claim; None: the claim has none."""
+"""One value per claim; None: the claim has none."""
 ReadTexts = Callable[[Sequence[str]], Float[Tensor, "n d"]]
 
 

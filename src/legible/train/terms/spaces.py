@@ -183,5 +183,5 @@ def space_of(
     needed = "token lookup" if config.space == "residual" else "target"
     raise UsageError(
         f"rl.space is {config.space!r}, which needs the {needed}, and there is none.\n"
-        "  `legible rl` and `legible train` bring it along; from Python pass it in `Knowledge`."
+        "  `legible rl` and `legible train` provide it; from Python pass it in `Knowledge`."
     )

@@ -41,7 +41,7 @@ class Prices:
         return cls(config.false_price, config.open_price, config.unknown_price)
 
     def value(self, verdict: Verdict, context: bool) -> float | None:
-        """What a claim is worth; None where nobody decides it. A true claim that the last tokens give away earns 0."""
+        """What a claim is worth; None where it is undecided. A true claim that the last tokens give away earns 0."""
         if verdict == "true":
             return 1.0 if context else 0.0
         return {"false": -self.false, "open": -self.open, "abstain": -self.unknown}.get(verdict)

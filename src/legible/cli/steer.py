@@ -33,8 +33,7 @@ def steer(
         str,
         typer.Option(
             metavar="later|one|patch",
-            help="Add at the token and all later ones or at it alone, or move its activation towards the edited "
-            "words.",
+            help="Add at the token and all later ones or at it alone, or move its activation towards the edited words.",
         ),
     ] = "later",
     controls: Annotated[

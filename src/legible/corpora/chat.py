@@ -77,8 +77,8 @@ def write_chats(
             for first in range(start, len(asked), CHUNK):
                 part = asked[first : first + CHUNK]
                 talked = enumerate(zip(part, _talk(target, part, first, config), strict=True), start=first)
-                found = [_document(target, config.seed, n, chat, turns) for n, (chat, turns) in talked]
-                lines = (json.dumps(one.as_line(), ensure_ascii=False) + "\n" for one in tagged(found, tagger))
+                documents = [_document(target, config.seed, n, chat, turns) for n, (chat, turns) in talked]
+                lines = (json.dumps(one.as_line(), ensure_ascii=False) + "\n" for one in tagged(documents, tagger))
                 handle.write("".join(lines).encode())
                 handle.flush()
                 fault_point("chat")
@@ -100,20 +100,20 @@ def replies(text: str) -> str:
 
 def _talk(target: Target, part: Sequence[Chat], first: int, config: ChatConfig) -> list[list[dict[str, str]]]:
     """Every chat of a chunk as turns of user and assistant."""
-    found: list[list[dict[str, str]]] = [[] for _ in part]
+    turns_of: list[list[dict[str, str]]] = [[] for _ in part]
     for turn in range(max(len(chat.turns) for chat in part)):
         going = [n for n, chat in enumerate(part) if turn < len(chat.turns)]
         for n in going:
-            found[n].append({"role": "user", "content": part[n].turns[turn]})
-        prompts = [target.encode(chat_text(target, _turns(found[n]), reply=True)).ids for n in going]
+            turns_of[n].append({"role": "user", "content": part[n].turns[turn]})
+        prompts = [target.encode(chat_text(target, _turns(turns_of[n]), reply=True)).ids for n in going]
         keys = [(config.seed, first + n, turn) for n in going]
         said = continue_prompts(
             target, prompts, max_tokens=config.reply_tokens, temperature=TEMPERATURE, keys=keys, stop_ids=target.end_ids
         )
         for n, row in zip(going, said, strict=True):
             text = str(target.tokenizer.decode(row.ids, skip_special_tokens=True)).strip()
-            found[n].append({"role": "assistant", "content": text, "stop": row.stop})
-    return found
+            turns_of[n].append({"role": "assistant", "content": text, "stop": row.stop})
+    return turns_of
 
 
 def _turns(said: Sequence[dict[str, str]]) -> list[tuple[str, str]]:

@@ -51,8 +51,8 @@ class _Progress:
     @property
     def counts(self) -> dict[str, int]:
         """The counts shown with the store."""
-        found = {"documents": self.documents, "short": self.short, "truncated": self.truncated}
-        return {**found, "repaired": self.repaired} if self.repaired else found
+        counts = {"documents": self.documents, "short": self.short, "truncated": self.truncated}
+        return {**counts, "repaired": self.repaired} if self.repaired else counts
 
 
 @dataclass

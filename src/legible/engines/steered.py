@@ -125,8 +125,8 @@ def continue_patched(
         prompt = torch.tensor([list(ids)], device=device)
         cache, logits = _prompted(target, prompt, start, n, lent.switch)
     index = torch.arange(n)
-    own, lender = (CachedStepper(target.model, each, index, writing.max_tokens) for each in (cache, lender_cache))
-    stepper = _Lockstep(target, layer, own, lender, lent)
+    patched, lender = (CachedStepper(target.model, each, index, writing.max_tokens) for each in (cache, lender_cache))
+    stepper = _Lockstep(target, layer, patched, lender, lent)
     written = _decode(stepper, logits, samples, writing)
     return [written[first : first + samples] for first in range(0, n, samples)]
 
@@ -138,10 +138,10 @@ def nats_per_token(target: Target, ids: Sequence[int], written: Sequence[Sequenc
     Low is fluent: it is what the target would itself have said. Above zero for everything, and higher for what it finds
     odd, a changed fact included.
     """
-    found: list[float | None] = [None] * len(written)
+    nats: list[float | None] = [None] * len(written)
     rows = [row for row, tokens in enumerate(written) if len(tokens)]
     if not rows:
-        return found
+        return nats
     prefix = shared_prefix(target.model, torch.tensor(list(ids[:-1]), dtype=torch.long, device=target.device))
     longest = max(len(written[row]) for row in rows)
     size = max(1, _LOGITS // (longest * target.arch.embedding.num_embeddings))
@@ -153,8 +153,8 @@ def nats_per_token(target: Target, ids: Sequence[int], written: Sequence[Sequenc
             seen[place, : len(written[row]) + 1] = torch.tensor([ids[-1], *written[row]])
         logp = _logprobs(target, prefix, len(ids) - 1, seen.to(target.device)).cpu()
         for place, row in enumerate(chunk):
-            found[row] = float(-logp[place, : len(written[row])].mean())
-    return found
+            nats[row] = float(-logp[place, : len(written[row])].mean())
+    return nats
 
 
 def _logprobs(target: Target, prefix: DynamicCache, start: int, seen: Int[Tensor, "n t"]) -> Float[Tensor, "n t-1"]:

@@ -116,17 +116,17 @@ def claim_report(
 
 def _by_family(judged: Sequence[Judged], floor: Sequence[Judged], docs: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Precision of every family that is claimed, each by itself, beside the verbalizer's given no activation."""
-    found = {}
+    figures = {}
     for family in get_args(Family):
-        own, theirs = ([item for item in items if item.claim.family == family] for items in (judged, floor))
-        if own:
-            found[family] = {
-                "precision": precision(own, docs, context=False).as_dict(),
-                "context_precision": precision(own, docs, context=True).as_dict(),
-                "no_activation": precision(theirs, docs, context=False).as_dict(),
-                "undecided": sum(item.verdict == "unknown" for item in own),
+        of_family, of_floor = ([item for item in items if item.claim.family == family] for items in (judged, floor))
+        if of_family:
+            figures[family] = {
+                "precision": precision(of_family, docs, context=False).as_dict(),
+                "context_precision": precision(of_family, docs, context=True).as_dict(),
+                "no_activation": precision(of_floor, docs, context=False).as_dict(),
+                "undecided": sum(item.verdict == "unknown" for item in of_family),
             }
-    return found
+    return figures
 
 
 def _by_kind(

@@ -40,12 +40,12 @@ class Curve:
 
 def training_curves(run: Path) -> list[Curve]:
     """The curves of a run's directory; stages that did not happen have none."""
-    found = []
+    curves = []
     for title, file, key, tags in WANTED:
         series = read_series(run / file, key, tags)
         if len(series) > 1:
-            found.append(curve(title, series))
-    return found
+            curves.append(curve(title, series))
+    return curves
 
 
 def read_series(path: Path, key: str, tags: Mapping[str, str]) -> list[tuple[int, float]]:

@@ -90,8 +90,8 @@ def misses(
 
 def as_misses(values: Float[Tensor, " n"]) -> Misses:
     """A tensor of errors as float64."""
-    found: Misses = torch.as_tensor(values).double().numpy()
-    return found
+    misses: Misses = torch.as_tensor(values).double().numpy()
+    return misses
 
 
 def fve_of(miss: Misses, variance: float, doc_ids: Sequence[str]) -> Interval:

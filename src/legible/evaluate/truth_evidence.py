@@ -60,12 +60,12 @@ def scores_of(columns: metrics.Judgements, rate: float, *, seed: int) -> dict[st
         Plain numbers `ece`, `brier_skill`, `auroc` and `precision_at_0.8`, null where undefined, `n` claims; what
         always saying the base rate scores (`ece_base_rate`, `brier_base_rate`); `intervals` of the first four.
     """
-    found, _ = columns.intervals(seed=seed)
+    scores, _ = columns.intervals(seed=seed)
     return {
-        **{key: defined(found[key].value) for key in SHOWN},
+        **{key: defined(scores[key].value) for key in SHOWN},
         "n": len(columns.p),
         **base_rates(columns, rate),
-        "intervals": {key: found[key].as_dict() for key in SHOWN},
+        "intervals": {key: scores[key].as_dict() for key in SHOWN},
     }
 
 

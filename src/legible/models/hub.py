@@ -118,10 +118,10 @@ def kept_folder(name: str, revision: str | None = None) -> Path | None:
 def is_kept(name: str, revision: str | None = None) -> bool:
     """Whether a model in transformers' layout was loaded from the hub before."""
     try:
-        found = try_to_load_from_cache(name, "config.json", revision=revision)
+        cached = try_to_load_from_cache(name, "config.json", revision=revision)
     except ValueError:  # no name that a model of the hub can have
         return False
-    return isinstance(found, str)
+    return isinstance(cached, str)
 
 
 def is_hub_name(name: str) -> bool:
@@ -153,14 +153,14 @@ def _say_size(name: str, revision: str | None, taken: list[str]) -> str | None:
         UsageError: more than the disk has room for.
     """
     try:
-        found = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=_WAIT)
+        info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=_WAIT)
     except Exception:  # noqa: BLE001  the download tells what is wrong, where the cache does not hold it all
         return None
-    named = {each.rfilename: each for each in found.siblings or ()}
+    named = {each.rfilename: each for each in info.siblings or ()}
     wanted = [named[file] for file in filter_repo_objects(named, allow_patterns=taken, ignore_patterns=LEFT)]
-    lacking = [each for each in wanted if not isinstance(_cached(name, each, found.sha), str)]
+    lacking = [each for each in wanted if not isinstance(_cached(name, each, info.sha), str)]
     if not lacking:
-        return found.sha
+        return info.sha
     needed, whole = _bytes(lacking), _bytes(wanted)
     rest = f" ({size(whole - needed)} of {size(whole)} is here)" if needed < whole else ""
     print(f"downloading {name}: {size(needed)} in {len(lacking)} files{rest}", file=sys.stderr, flush=True)

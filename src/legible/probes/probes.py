@@ -154,14 +154,14 @@ class ProbeSet:
         Both are 0 where the row leaves the kind open, as all do where `labels` leaves it out, or its value was never
         seen in fitting.
         """
-        found = {}
+        probabilities = {}
         for kind, share in self.probability(vectors, doc_ids).items():
             index = {value: place for place, value in enumerate(self.classes[kind])}
             column = labels.get(kind, [None] * len(vectors))
             gold = torch.tensor([index.get(value, -1) if value is not None else -1 for value in column])
             true = share.gather(1, gold.clamp_min(0)[:, None])[:, 0] * (gold > 0)
-            found[kind] = (true, (share.argmax(-1) == gold) & (gold > 0))
-        return found
+            probabilities[kind] = (true, (share.argmax(-1) == gold) & (gold > 0))
+        return probabilities
 
     def decodable(
         self,

@@ -93,12 +93,12 @@ class Loop:
                     raise KeyboardInterrupt
 
     def _tensors(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, module in self.modules.items():
-            found |= {f"model:{name}:{key}": value for key, value in trained_tensors(module).items()}
+            tensors |= {f"model:{name}:{key}": value for key, value in trained_tensors(module).items()}
         for name, optimizer in self.optimizers.items():
-            found |= {f"optimizer:{name}:{key}": value for key, value in optimizer.tensors().items()}
-        return found
+            tensors |= {f"optimizer:{name}:{key}": value for key, value in optimizer.tensors().items()}
+        return tensors
 
     def _save(self, done: int) -> None:
         about = {"step": done, "made_by": self.made_by, "memory": self.memory}

@@ -134,10 +134,10 @@ def minibatches(groups: Sequence[int], parts: int, seed: int, index: int) -> lis
     names = sorted(set(groups))
     order = torch.randperm(len(names), generator=generator(seed, "minibatches", index)).tolist()
     part_of = {names[name]: place * parts // len(names) for place, name in enumerate(order)}
-    found: list[list[int]] = [[] for _ in range(parts)]
+    parts_of: list[list[int]] = [[] for _ in range(parts)]
     for i, group in enumerate(groups):
-        found[part_of[group]].append(i)
-    return [part for part in found if part]
+        parts_of[part_of[group]].append(i)
+    return [part for part in parts_of if part]
 
 
 def micro_batches(scored: Scored, part: Sequence[int], tokens: int) -> list[list[int]]:

@@ -130,10 +130,10 @@ class PreferenceTrainer:
         return kto_reference_point(ratio)
 
     def _evaluated(self, verbalizer: Verbalizer, vectors: Tensor, ids: list[list[int]]) -> Tensor:
-        found = torch.zeros(len(ids))
+        logprobs = torch.zeros(len(ids))
         for part in micro_batches([len(one) for one in ids], len(verbalizer.prompt.ids), MICRO_TOKENS):
-            found[part] = completion_logprobs(verbalizer, vectors[part], [ids[i] for i in part])
-        return found
+            logprobs[part] = completion_logprobs(verbalizer, vectors[part], [ids[i] for i in part])
+        return logprobs
 
 
 def train_preference(

@@ -102,12 +102,12 @@ def claim_values(
 
     A true denial earns nothing: most values are wrong, so that denying them says little and would never end.
     """
-    found: list[float | None] = []
+    values: list[float | None] = []
     paid: set[ClaimKey] = set()
     for claim in claims:
         value = prices.value(judge(claim, facts), language.in_context(claim, row))
         if value is not None and value > 0:
             value = 0.0 if claim.key in paid or claim.polarity == "negative" else value
             paid.add(claim.key)
-        found.append(value)
-    return found
+        values.append(value)
+    return values

@@ -81,7 +81,7 @@ def test_what_is_no_text_is_named_by_its_line_and_kind(tmp_path, value, kind, na
 
 @pytest.mark.parametrize(("name", "data"), [("c.jsonl", LINES + "{"), ("c.json", '[{"text": "a"},\n{\n')])
 def test_a_broken_value_is_named_by_its_line(tmp_path, name, data):
-    with pytest.raises(UsageError, match=f"{name} line 3 is no JSON"):
+    with pytest.raises(UsageError, match=f"{name} line 3 is not JSON"):
         texts(written(tmp_path / name, data))
 
 

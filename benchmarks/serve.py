@@ -194,7 +194,7 @@ def show(result: dict[str, object]) -> None:
         "server memory before (MB)": "rss_before_mb",
         "server memory after (MB)": "rss_after_mb",
     }
-    print(f"| {result['clients']} clients, {result['tokens']} tokens a request | |\n|---|---|")
+    print(f"| {result['clients']} clients, {result['tokens']} tokens per request | |\n|---|---|")
     for name, key in rows.items():
         value = result[key]
         print(f"| {name} | {f'{value:.2f}' if isinstance(value, float) else value} |")

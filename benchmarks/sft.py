@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--run", help="folder of a finished run; absent: random weights of the tiny recipe's shape")
     parser.add_argument("--steps", type=int, default=10, help="steps in one block")
     parser.add_argument("--rounds", type=int, default=7, help="blocks of each row, alternating")
-    parser.add_argument("--batch-tokens", type=int, help="padded tokens a step; absent: the recipe's")
+    parser.add_argument("--batch-tokens", type=int, help="padded tokens per step; absent: the recipe's")
     parser.add_argument("--muon-lr", type=float, help="0 trains with AdamW alone; absent: the recipe's")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of all rows")
     args = parser.parse_args()
@@ -193,7 +193,7 @@ class Wrapped(nn.Module):
 def trainer_of(
     training: RoleTraining, config: SFTConfig, store: Store, steps: int, tokens: int
 ) -> tuple[transformers.Trainer, "Wrapped"]:
-    """Trainer over the same rows with as many rows a step as give `tokens` on average."""
+    """Trainer over the same rows with as many rows per step as give `tokens` on average."""
 
     def collate(rows: list[dict]) -> dict[str, Tensor]:
         batch = [row["index"] for row in rows]

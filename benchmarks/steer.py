@@ -23,8 +23,8 @@ from legible.steer.evaluation import ARMS, BAR_ABOVE, BAR_SHARE, evaluate_steeri
 
 Record = dict[str, Any]
 COLUMNS = ("fact", "n", *ARMS, "share of ceiling", "above unrelated", "above random", "strength", "read back")
-FLUENCY = ("arm", "accepted sentences", "nats a token", "silent")
-SWEEP = ("strength", "success", "accepted sentences", "nats a token")
+FLUENCY = ("arm", "accepted sentences", "nats per token", "silent")
+SWEEP = ("strength", "success", "accepted sentences", "nats per token")
 
 
 def main() -> int:

@@ -165,9 +165,7 @@ def say_cost(run: Path, found: Checkpoint, folder: Path) -> None:
         ids = one.verbalizer.completion_ids(texts, COST_TOKENS)
         with torch.no_grad():
             losses.append(float(verbalizer_loss(one.verbalizer, vectors, ids)))
-    print(
-        f"loss on {len(rows)} texts of dev rows, nats a token: {losses[0]:.4f} as trained, {losses[1]:.4f} as it ships"
-    )
+    print(f"loss on {len(rows)} dev texts, nats per token: {losses[0]:.4f} as trained, {losses[1]:.4f} as it ships")
 
 
 def finish(folder: Path, name: str, arguments: argparse.Namespace) -> None:

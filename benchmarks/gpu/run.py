@@ -7,7 +7,7 @@ shape, which shows that only the hardware is missing.
     python benchmarks/gpu/run.py --out DIR
     python benchmarks/gpu/run.py --out DIR --shape tiny --device cpu
 
-Leaves DIR/result.json and prints it as the last line: the device's name, versions, tokens a second and peak memory of
+Leaves DIR/result.json and prints it as the last line: the device's name, versions, tokens per second and peak memory of
 every part.
 """
 

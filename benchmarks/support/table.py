@@ -12,7 +12,7 @@ from legible.recipes.record import machine
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, one line a row."""
+    """A Markdown table, one line per row."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

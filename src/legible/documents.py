@@ -52,10 +52,11 @@ def split_of(doc_id: str, *, dev: float = 0.05, test: float = 0.15) -> Split:
 
 
 def read_corpus(path: Path) -> Iterator[Document]:
-    """Documents of a file: JSON with `text`, an optional `doc_id` and optional `labels`, or plain text, one a line.
+    """Documents of a file: JSON with `text`, an optional `doc_id` and optional `labels`, or plain text, one per line.
 
-    JSON is one object a line (`.jsonl`, `.ndjson`, `.jl`) or an array (`.json`), plain text `.txt`; under another name
-    the content decides. Each may be packed (`.gz`). Lone surrogates become U+FFFD, and their documents are marked.
+    JSON is one object per line (`.jsonl`, `.ndjson`, `.jl`) or an array (`.json`), plain text `.txt`; with any other
+    extension the content decides. Each may be packed (`.gz`). Lone surrogates become U+FFFD, and their documents are
+    marked.
 
     Raises:
         UsageError: the file is missing, empty or not UTF-8, or holds a value that is not an object with a text.
@@ -78,7 +79,7 @@ def read_corpus(path: Path) -> Iterator[Document]:
             f"{path} is not UTF-8 text (byte {error.start}).\n  Convert it: iconv -t UTF-8 FILE > NEW"
         ) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UsageError(f"{path} is not a whole gzip file ({error}).\n  Fetch or compress it again.") from None
+        raise UsageError(f"{path} is not a complete gzip file ({error}).\n  Download or compress it again.") from None
     if not found:
         raise UsageError(f"{path} holds no text.\n  Expected {_EXPECTED}.")
 
@@ -122,7 +123,7 @@ def _values(path: Path, text: str) -> Iterator[Any]:
             value, end = json.JSONDecoder().raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             number = text.count("\n", 0, getattr(error, "pos", at))
-            raise _no_document(path, f"line {number + 1}", f"no JSON ({error})") from None
+            raise _no_document(path, f"line {number + 1}", f"not JSON ({error})") from None
         yield from value if isinstance(value, list) else [value]
         at = _next(text, end)
 
@@ -137,7 +138,7 @@ def _parsed(path: Path, line: str, number: int) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise _no_document(path, f"line {number + 1}", f"no JSON ({error})") from None
+        raise _no_document(path, f"line {number + 1}", f"not JSON ({error})") from None
 
 
 def _document(path: Path, number: int, where: str, row: Any) -> Document:
@@ -166,5 +167,5 @@ def _kind(value: Any) -> str:
 def _no_document(path: Path, where: str, what: str) -> UsageError:
     return UsageError(
         f'{path} {where} is {what}, expected an object with a text: {{"text": "..."}}.\n'
-        "  The usual cause is another field's name, or chat turns where a text belongs. Write one text a document."
+        "  The usual cause is another field's name, or chat turns where a text belongs. Write one text per document."
     )

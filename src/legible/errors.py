@@ -47,4 +47,4 @@ class TeacherError(LegibleError):
 
 
 class TrainingError(LegibleError):
-    """A training that cannot go on: no signal, or only non-finite gradients."""
+    """A training that cannot continue: no signal, or only non-finite gradients."""

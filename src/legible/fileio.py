@@ -141,7 +141,7 @@ def write_directory(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _of_the_system(error: SafetensorError, path: Path) -> Exception:
-    """What the system said, where safetensors wraps it in an error of its own (a full disk); else the error itself."""
+    """What the system said, where safetensors wraps it in another error (a full disk); else the error itself."""
     number = re.search(r"\(os error (\d+)\)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
 

@@ -1,4 +1,4 @@
-"""Whose output a folder holds: mine and finished, mine to go on with, or somebody else's.
+"""Whether a folder holds this work finished, this work unfinished (to resume), or other work.
 
 A stage is what it depends on: its configuration and the content of its inputs, never their names or sizes. That is its
 identity, kept as `identity.json` in the folder it fills; where the output is one file, or a folder that is renamed into
@@ -40,8 +40,8 @@ class Identity:
     def plain(self) -> dict[str, Any]:
         """The parts as they come back from JSON."""
         text = json.dumps(self.parts, default=lambda section: section.model_dump(mode="json"))
-        found: dict[str, Any] = json.loads(text)
-        return found
+        plain: dict[str, Any] = json.loads(text)
+        return plain
 
     @property
     def digest(self) -> str:
@@ -66,18 +66,18 @@ def claim(out: Path, identity: Identity) -> Claimed:
             nothing is changed.
     """
     file = identity.file(out)
-    found = _recorded(file)
+    recorded = _recorded(file)
     if _is_empty(out, file):
         _record(file, identity, finished=False)
         return "new"
-    if found is None:
+    if recorded is None:
         raise UsageError(
-            f"{out} is there already and has no {file.name}, so nobody knows what made it.\n"
+            f"{out} is there already and has no {file.name}, so it is unknown what made it.\n"
             f"  Move it away, or choose another --out: legible {identity.stage} … --out NEW"
         )
-    if (found["stage"], found["parts"]) != (identity.stage, identity.plain):
-        raise UsageError(_refusal(out, file, found, identity))
-    return "finished" if found["finished"] else "resume"
+    if (recorded["stage"], recorded["parts"]) != (identity.stage, identity.plain):
+        raise UsageError(_refusal(out, file, recorded, identity))
+    return "finished" if recorded["finished"] else "resume"
 
 
 def finish(out: Path, identity: Identity) -> None:
@@ -101,39 +101,39 @@ def once(out: Path, identity: Identity, work: Callable[[], object]) -> None:
 
 def is_finished(out: Path) -> bool:
     """Whether a stage has filled the folder `out`."""
-    found = _recorded(out / FILE)
-    return found is not None and found["finished"] is True
+    recorded = _recorded(out / FILE)
+    return recorded is not None and recorded["finished"] is True
 
 
 def recorded_parts(out: Path, *, beside: bool = False) -> dict[str, Any]:
     """What `out` depends on, as its stage recorded it; empty where none did."""
-    found = _recorded(Identity("", {}, beside).file(out))
-    parts: dict[str, Any] = found["parts"] if found is not None else {}
+    recorded = _recorded(Identity("", {}, beside).file(out))
+    parts: dict[str, Any] = recorded["parts"] if recorded is not None else {}
     return parts
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """The parts in which two identities differ, with both values where a reader can tell them apart."""
-    found = []
+    different = []
     for key in [*new, *(key for key in old if key not in new)]:
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, f"{prefix}{key}.")
+            different += differences(before, after, f"{prefix}{key}.")
         elif before != after:
             shown = not any(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (before, after))
-            found.append(f"{prefix}{key} ({before} there, {after} now)" if shown else f"{prefix}{key}")
-    return found
+            different.append(f"{prefix}{key} ({before} there, {after} now)" if shown else f"{prefix}{key}")
+    return different
 
 
-def _refusal(out: Path, file: Path, found: Mapping[str, Any], identity: Identity) -> str:
-    if found["stage"] != identity.stage:
-        told = f"{out} holds what legible {found['stage']} made, expected the output of legible {identity.stage}."
+def _refusal(out: Path, file: Path, recorded: Mapping[str, Any], identity: Identity) -> str:
+    if recorded["stage"] != identity.stage:
+        refusal = f"{out} holds what legible {recorded['stage']} made, expected the output of legible {identity.stage}."
     else:
-        changed = ", ".join(differences(found["parts"], identity.plain))
-        told = f"{out} holds what legible {identity.stage} made from something else; it differs in {changed}."
+        changed = ", ".join(differences(recorded["parts"], identity.plain))
+        refusal = f"{out} holds what legible {identity.stage} made from something else; it differs in {changed}."
     old = f"{out} and {file.name} beside it" if identity.beside else str(out)
     return (
-        f"{told}\n  The usual cause is a changed option or input under an old --out.\n"
+        f"{refusal}\n  The usual cause is a changed option or input under an old --out.\n"
         f"  Choose another, or delete {old}: legible {identity.stage} … --out NEW"
     )
 
@@ -149,9 +149,9 @@ def _recorded(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if {"stage", "finished", "parts"} <= found.keys():
-            return found
+        recorded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if {"stage", "finished", "parts"} <= recorded.keys():
+            return recorded
     except (ValueError, AttributeError):
         pass
     raise UsageError(

@@ -3,7 +3,7 @@
 A label gives one kind of fact its values and, for each, the character from which on the text holds it: a topic from the
 first one on, a name from where it is first named, a tense from its verb on. The labels of a corpus file travel with
 its documents into the store and its rows. A kind that a text has no label of is undecided there; a label without a
-value decides that there is none.
+value says that there are none.
 
 In JSON, by kind: `{"source": "corpus", "error": 0.04, "values": [["Paris", 120], ["Rome", 171]]}`. `error`, the
 measured share of wrong values, may be left out, as may a character of 0; a bare text or a list of texts is the corpus's
@@ -30,7 +30,7 @@ class Label:
     """The values of one kind, in the order of their characters.
 
     source: `corpus`, or the tagger that found them.
-    error: measured share of a tagger's values that are wrong, in [0, 1]; None where nobody measured it.
+    error: measured share of a tagger's values that are wrong, in [0, 1]; None where it was not measured.
     """
 
     marks: tuple[Mark, ...]

@@ -163,7 +163,7 @@ def explanation_ids(
 
 
 def wrap_explanation(text: str, tags: bool) -> str:
-    """The completion that states an explanation: the text itself, or the text between tags on lines of their own."""
+    """The completion that states an explanation: the text itself, or the text between tags on separate lines."""
     return f"<explanation>\n{text.strip()}\n</explanation>" if tags else text.strip()
 
 

@@ -89,8 +89,8 @@ def ratio_interval(
     share of cases is `share_interval`'s.
 
     Args:
-        numerator: one value a row.
-        denominator: one value a row, same length; its sum must not be 0.
+        numerator: one value per row.
+        denominator: one value per row, same length; its sum must not be 0.
         documents: the document of each row.
 
     Returns:

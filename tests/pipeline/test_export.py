@@ -250,7 +250,7 @@ def test_an_added_vector_is_not_released_as_a_replacing_one(tmp_path):
         (("--form", "merged", "--out", "{tmp}/checkpoint"), "is there already"),
         (("--form", "merged", "--layer", "1", "--out", "{tmp}/out"), "--layer, --stage and --teach are for parquet"),
         (("--form", "parquet", "--rank", "4", "--out", "{tmp}/out"), "options of another form"),
-        (("--form", "merged"), "name what is written once"),
+        (("--form", "merged"), "name the output once"),
         (("--out", "{tmp}/out"), "--form merged, adapters, easynla or kitft"),
     ],
 )

@@ -87,7 +87,7 @@ def test_pretrain_keeps_the_target_of_one_configuration(tmp_path, legible):
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     refused = legible("pretrain", "--out", str(tmp_path / "mine"), "--threads", "1")
     assert (refused.code, list((tmp_path / "mine").iterdir())) == (2, [tmp_path / "mine" / "notes.txt"])
-    assert "nobody knows what made it" in refused.err
+    assert "it is unknown what made it" in refused.err
 
 
 def test_teach_goes_on_in_the_file_of_its_own_store_teacher_and_limit_alone(store, equal, tmp_path):
@@ -107,7 +107,7 @@ def test_teach_goes_on_in_the_file_of_its_own_store_teacher_and_limit_alone(stor
     assert Teach(store, TeachConfig(retries=9)).run(out) == counts  # how it is asked changes no text
     assert files(tmp_path) == before
     (tmp_path / "mine.jsonl").write_text("mine\n")
-    with pytest.raises(UsageError, match="nobody knows what made it"):
+    with pytest.raises(UsageError, match="it is unknown what made it"):
         Teach(store, TeachConfig()).run(tmp_path / "mine.jsonl")
 
 

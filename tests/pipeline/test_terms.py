@@ -58,6 +58,6 @@ def test_a_term_in_one_file_is_found_measured_and_paid(folder, store, brevity):
 
 def test_a_weight_for_a_term_that_is_not_there_names_those_that_are(folder, store):
     with pytest.raises(
-        UsageError, match=r"rl\.terms names wit, but the terms there are: contrast, discrimination, leverage, truth"
+        UsageError, match=r"rl\.terms names wit, but the terms are: contrast, discrimination, leverage, truth"
     ):
         stepped(folder, store, {"wit": 1.0})

@@ -149,7 +149,7 @@ def test_an_unknown_key_in_a_saved_configuration_is_named(legible, tmp_path):
 
 def test_a_folder_that_is_no_run_is_left_alone(legible, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert refused(legible("train", "tiny", "--out", str(tmp_path)), "nobody knows what made it")
+    assert refused(legible("train", "tiny", "--out", str(tmp_path)), "it is unknown what made it")
 
 
 def test_ctrl_c_exits_cleanly(legible, monkeypatch):

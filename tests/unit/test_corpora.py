@@ -116,7 +116,7 @@ def test_without_spacy_nothing_is_fetched_either(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ('{"a": {"title": "x"}}', "articles with `title` and `extract`"),
         ("[]", "no document with a text"),
     ],

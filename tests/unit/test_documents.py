@@ -81,7 +81,7 @@ def test_what_is_no_text_is_named_by_its_line_and_kind(tmp_path, value, kind, na
 
 @pytest.mark.parametrize(("name", "data"), [("c.jsonl", LINES + "{"), ("c.json", '[{"text": "a"},\n{\n')])
 def test_a_broken_value_is_named_by_its_line(tmp_path, name, data):
-    with pytest.raises(UsageError, match=f"{name} line 3 is no JSON"):
+    with pytest.raises(UsageError, match=f"{name} line 3 is not JSON"):
         texts(written(tmp_path / name, data))
 
 
@@ -127,9 +127,9 @@ def test_another_kind_of_file_under_a_texts_name_is_named(tmp_path, start, what)
     ("name", "data", "message"),
     [
         ("c.csv", "text\na\n", "is a table, expected JSON lines"),
-        ("c.jsonl.gz", LINES, "is not a whole gzip file"),
-        ("c.jsonl.gz", gzip.compress(LINES.encode())[:-9], "is not a whole gzip file"),
-        ("c.jsonl.gz", gzip.compress(LINES.encode())[:10] + b"\xff" * 99, "is not a whole gzip file"),
+        ("c.jsonl.gz", LINES, "is not a complete gzip file"),
+        ("c.jsonl.gz", gzip.compress(LINES.encode())[:-9], "is not a complete gzip file"),
+        ("c.jsonl.gz", gzip.compress(LINES.encode())[:10] + b"\xff" * 99, "is not a complete gzip file"),
         ("c.json", "[]", "holds no text"),
         ("c.txt", "Überall".encode("latin-1"), "is not UTF-8 text"),
     ],

@@ -212,7 +212,7 @@ def test_an_endpoint_of_another_form_is_named_and_nothing_is_kept(
     server: Server, asking: Callable[..., HttpTeacher], tmp_path: Path, body: Any
 ) -> None:
     server.behaviours = [reply(200, body)]
-    message = r"an answer of another form: [<{](.|\n)*usual cause is an address that is no such endpoint"
+    message = r"an answer in an unexpected form: [<{](.|\n)*usual cause is an address that is no such endpoint"
     with pytest.raises(TeacherError, match=message):
         asking(cache=tmp_path / "answers.sqlite", retries=1).write([row_of("once")])
     server.behaviours = [GOOD]

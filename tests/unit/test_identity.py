@@ -61,7 +61,7 @@ def test_files_of_unknown_origin_are_somebody_elses(tmp_path, beside):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"is there already and has no .*, so nobody knows what made it"):
+    with pytest.raises(UsageError, match=r"is there already and has no .*, so it is unknown what made it"):
         claim(out, identity(beside=beside))
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", "out/mine.txt"]
 

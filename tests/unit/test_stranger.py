@@ -177,7 +177,7 @@ def test_a_run_takes_its_language_from_its_teacher_and_its_texts() -> None:
     assert (language_of("echo", None), language_of("echo", "texts.jsonl")) == ("world", None)
     with pytest.raises(ConfigError, match="the counting's teacher knows only the counting's stories"):
         resolve("tiny", corpus="texts.jsonl", teacher="counting")
-    with pytest.raises(UsageError, match="the language 'facts' has no texts of its own"):
+    with pytest.raises(UsageError, match="the language 'facts' cannot write texts"):
         DocumentSource(None, 0, "facts").documents("train", 1)
 
 

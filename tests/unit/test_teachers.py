@@ -43,7 +43,7 @@ def test_impossible_settings_are_refused(server: Server) -> None:
 
 def test_a_file_that_is_no_cache_is_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / "answers.sqlite").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(TeacherError, match=r"answers.sqlite is no cache"):
+    with pytest.raises(TeacherError, match=r"answers.sqlite is not a cache"):
         make_teacher(TeachConfig(teacher=f"openai:m@{server.url}"), cache=tmp_path / "answers.sqlite")
 
 

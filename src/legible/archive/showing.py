@@ -52,7 +52,7 @@ def print_hits(hits: Sequence[Hit], console: Console | None = None) -> None:
 
 
 def print_counts(counts: Sequence[Count], console: Console | None = None) -> None:
-    """One row a claim or relation, the most frequent first."""
+    """One row per claim or relation, the most frequent first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, side in (("relation", "left"), ("value", "left"), ("claims", "right"), ("readings", "right"),
                        ("documents", "right"), ("mean p_true", "right")):  # fmt: skip

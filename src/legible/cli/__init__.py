@@ -1,1 +1,1 @@
-"""The command line: parse, call, print. One file a verb; nothing here decides anything."""
+"""The command line: parse, call, print. One file for each verb; no decisions are made here."""

@@ -27,13 +27,14 @@ def calibrate(
         Path | None,
         typer.Option(help="Probes of these activations, e.g. RUN/probes.safetensors.  [default: the checkpoint's]"),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    target: Annotated[str | None, typer.Option(help="Where the target is, if not where the contract says.")] = None,
     reconstructor: Reconstructor = None,
     variance: Annotated[
         bool, typer.Option("--variance", help="Measure V and the token lookup instead, where CHECKPOINT records none.")
     ] = False,
     variance_documents: Annotated[
-        int, typer.Option(metavar="N", help="With --variance: most documents read, eight tokens of each.")
+        int,
+        typer.Option(metavar="N", help="With --variance: how many documents are read at most, eight tokens of each."),
     ] = 1000,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
@@ -45,9 +46,9 @@ def calibrate(
     calibrators, one for a single explanation and one for several sampled ones, and writes calibrator.json into the
     checkpoint's folder and its name into the contract.
 
-    With --variance nothing is said of truth: it measures the variance V of the target's activations, without which
-    there is no FVE, and the token lookup that context FVE is compared with. Both are kept beside a folder of yours, for
-    a hub name in the cache of Legible, and found there from then on.
+    --variance does something else: it measures the variance V of the target's activations, without which there is no
+    FVE, and the token lookup that context FVE is compared with. Both are stored beside a local folder or, for a hub
+    name, in the cache, and are found there from then on.
 
     \b
       legible calibrate runs/tiny

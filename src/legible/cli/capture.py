@@ -36,8 +36,8 @@ def capture(
     """Run TARGET over documents and store its activations at sampled tokens.
 
     The forward pass stops after the deepest layer asked for; several layers cost one pass. Positions depend only on
-    (seed, document). Too short documents are skipped and truncated ones counted. Interrupted? Run it again: finished
-    shards stay.
+    (seed, document). Documents that are too short are skipped; truncated ones are counted. Interrupted? Run it again:
+    finished shards are kept.
 
     \b
       legible capture targets/world --out stores/train --layers 2 --min-pos 12

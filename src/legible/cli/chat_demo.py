@@ -32,7 +32,7 @@ def chat_demo(name: str, out: Path, *, yes: bool) -> None:
     """Read a chat with a shipped pair, its target fetched first where that is agreed to.
 
     Raises:
-        UsageError: no such pair, or its target is not here and nobody can be asked.
+        UsageError: no such pair, or its target is not here and there is no terminal to ask on.
         NotFetchedError: the answer was no.
     """
     from rich.console import Console
@@ -69,12 +69,14 @@ def target_of(name: str) -> "NamedTarget":
     if folder is None:
         raise UsageError(
             f"no pair {name!r} ships with this version: expected one of {', '.join(shipped_names())}.\n"
-            f"  A checkpoint of yours is read with: {program()} read CHECKPOINT TEXT"
+            f"  To read a checkpoint of yours: {program()} read CHECKPOINT TEXT"
         )
     extra = contract_in(folder / "av").legible
     found = find_named(extra.target.id) if extra is not None and extra.target is not None else None
     if found is None:
-        raise UsageError(f"the target of {name} has no name here, so nothing can be fetched: legible target list")
+        raise UsageError(
+            f"the target of {name} has no registered name, so it cannot be downloaded: legible target list"
+        )
     return found
 
 
@@ -82,15 +84,15 @@ def get(target: "NamedTarget", name: str, *, yes: bool) -> None:
     """Fetch the target, asked for on a terminal unless it was agreed to.
 
     Raises:
-        UsageError: nobody can be asked.
+        UsageError: there is no terminal to ask on.
         NotFetchedError: the answer was no.
     """
     from legible.models.fetching import fetch
 
     if not yes and not sys.stdin.isatty():
         raise UsageError(
-            f"{target.name} is not here, and without a terminal nobody can be asked whether to get it.\n"
-            f"  Get it and go on: {program()} demo {name} --yes"
+            f"{target.name} is not here, and there is no terminal to ask whether to download it.\n"
+            f"  Download it and continue: {program()} demo {name} --yes"
         )
     if not yes and not typer.confirm("Get it?", default=True, err=True):
         raise NotFetchedError(f"nothing was fetched. Later: {program()} target get {target.short}")

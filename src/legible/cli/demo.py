@@ -26,18 +26,18 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("demo-report.html"),
     seed: Annotated[int, typer.Option(help="builtin: seed of the story, held out from training.")] = 0,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Get the pair's model without asking, where it is not here.")
+        bool, typer.Option("--yes", help="Download the pair's model without asking, if it is missing.")
     ] = False,
 ) -> None:
     """Read a story of the built-in world, or a chat with a real model, with a pair that ships here.
 
-    Prints the story, some of its readings, each with the reason why it is shown, and where the report of all of them
-    lies: a self-contained HTML file. The story comes from the built-in world's held-out split, so every claim is
-    checked against what the story really says. Which readings are shown follows from rules; none is picked by hand.
+    Prints the story, some of its readings with the reason why each is shown, and the path of a report of all of them, a
+    self-contained HTML file. The story comes from the built-in world's held-out split, so every claim is checked
+    against what the story really says. The readings to show are chosen by rules, not by hand.
 
-    Of smollm2 the model is a real one for chat. Its source, size, licence and checksum are said first; where it is not
-    here it is fetched, after a question on the terminal or with --yes. It answers a question, and is read where its
-    answer begins and at some tokens of it: what it holds and is about to say, beside what it then said.
+    smollm2 reads a real chat model. Its source, size, licence and checksum are shown first; if it is not on this
+    machine it is downloaded after you agree, on the terminal or with --yes. The model answers a question and is read
+    where its answer begins and at some tokens of it: what it holds and is about to say, beside what it then said.
 
     \b
       legible demo

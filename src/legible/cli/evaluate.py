@@ -38,20 +38,21 @@ def evaluate(
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Measure a checkpoint on fresh held-out documents, beside the floors it has to clear.
+    """Measure a checkpoint on fresh held-out documents, beside the floors that it has to beat.
 
     FVE and context FVE with intervals over documents; floors (constant guess, token lookup, shuffled explanations, a
     verbalizer given no activation, one given another document's); references; parse failures; length. In the
     built-in world also precision, recall of the decodable and foresight, on wordings held out from training.
 
-    For claims about any text (language text) also families, each by itself: precision, calibration and AUROC of p_true,
-    what is shown a reading, beside the verbalizer given no activation; retrieval: the share of reconstructions nearest
-    to their own activation of 16, among prefixes before the same last 8 tokens; twins: pairs of texts told apart by one
-    label. They are asked for elsewhere, or left out, by --families, --retrieval-rows and --twins.
+    For claims about any text (language text), also the families, each measured separately: precision, calibration and
+    AUROC of p_true, and how many claims are shown per reading, compared with the verbalizer given no activation;
+    retrieval: the share of reconstructions that are nearest to the right one of 16 activations, whose texts end in the
+    same 8 tokens; twins: pairs of texts that differ in one label and are told apart. --families, --retrieval-rows and
+    --twins request these for other languages, or leave them out.
 
     --full adds the control battery: one table, paired with the readings over documents, each row with the doubt that it
-    rules out. A text-only writer and a second reconstructor are trained for it, for the steps of the warm start; that
-    takes longer than the warm start did, and goes on where it stopped. The families then stand beside that writer too.
+    rules out. It trains a text-only writer and a second reconstructor for as many steps as the warm start; that takes
+    longer than the warm start did, and resumes if stopped. The families are then compared with that writer too.
 
     \b
       legible evaluate builtin

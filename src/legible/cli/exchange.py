@@ -17,7 +17,7 @@ def export(
         str,
         typer.Option(
             metavar="parquet|merged|adapters|easynla|kitft",
-            help="What is written: a store's dataset, or a pair's form.",
+            help="What to write: a store's dataset, or a form of a pair.",
         ),
     ] = "parquet",
     out: Annotated[
@@ -42,16 +42,16 @@ def export(
     ] = "float32",
     target: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="A pair's target, where it has moved.  [default: its contract's]"),
+        typer.Option(metavar="MODEL", help="A pair's target, if it has moved.  [default: its contract's]"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Write a store or a pair in a form that other tools, or a smaller disk, can hold.
+    """Write a store or a pair in the form of another tool, or in a smaller one.
 
     A store becomes the Parquet dataset of other natural-language-autoencoder tools. A pair becomes whole models
     (merged), differences from the target (adapters: PEFT folders; --rank cuts a pair that was trained in full), the
     adapter folders of EasyNLA, or the released layout of two folders NAME-av and NAME-ar (kitft). The new form is read
-    back and compared; what it costs is told.
+    back and compared, and the loss is reported.
 
     \b
       legible export stores/train data.parquet --layer 2
@@ -62,7 +62,7 @@ def export(
     from legible.errors import UsageError
 
     if (out is None) == (parquet is None):
-        raise UsageError("name what is written once: legible export SOURCE --out OUT")
+        raise UsageError("name the output once: legible export SOURCE --out OUT")
     where = out or parquet or Path()
     of_a_store, of_a_pair = (layer, teach, stage if stage != "base" else None), (rank, target)
     if any(given is not None for given in (of_a_pair if form == "parquet" else of_a_store)):

@@ -16,10 +16,10 @@ def prefer(
     place: Placement,
     config: PreferConfig,
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="The warm-started pair, as legible sft or legible rl leaves it.")
+        str, typer.Argument(metavar="CHECKPOINT", help="The warm-started pair, as made by legible sft or legible rl.")
     ],
-    store: Annotated[Path, typer.Option(help="Store of the training split: its activations are explained.")],
-    dev: Annotated[Path, typer.Option(help="Store of other documents: chooses the best step.")],
+    store: Annotated[Path, typer.Option(help="Store of the training split, whose activations are explained.")],
+    dev: Annotated[Path, typer.Option(help="Store of other documents, on which the best step is chosen.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     pairs: Annotated[
         Path | None, typer.Option(help="Folder of sampled explanations, to share.  [default: OUT/pairs]")
@@ -27,10 +27,10 @@ def prefer(
     threads: Annotated[int, typer.Option(help="Torch threads; results are bit-identical at the same number.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Train the verbalizer on ranked explanations of its own: the cheap route beside legible rl.
+    """Train the verbalizer on its own ranked explanations: a cheaper alternative to legible rl.
 
-    Explanations of some activations are sampled once and ranked by how well the vector comes back, by the truth of
-    their claims, or by both. Pairs of a better and a worse one, balanced in length, then train the verbalizer
+    Explanations of some activations are sampled once and ranked by how well the vector is reconstructed, by the truth
+    of their claims, or by both. Pairs of a better and a worse one, balanced in length, then train the verbalizer
     without further sampling; the reconstructor does not change. The best step by --select-by is kept.
 
     \b

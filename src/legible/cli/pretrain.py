@@ -22,7 +22,7 @@ def pretrain(
     """Train a small language model on the built-in world, to be read later.
 
     Next-token loss, and at one layer the future bag: the direction of the stream must predict the content words
-    still to come. `--bag-weight 0` trains the untreated twin. Interrupted? Run it again: it goes on.
+    still to come. `--bag-weight 0` trains the untreated twin. Interrupted? Run it again: it resumes.
 
     \b
       legible pretrain --out targets/world

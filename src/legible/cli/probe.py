@@ -17,18 +17,23 @@ def probe(
         str,
         typer.Argument(metavar="TARGET", help="The captured model: directory, hub name, GGUF file or named target."),
     ],
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Store of the training split (fits the probes).")],
-    held_out: Annotated[Path, typer.Argument(metavar="HELD_OUT", help="Store of other documents (judges them).")],
+    store: Annotated[
+        Path, typer.Argument(metavar="STORE", help="Store of the training split, on which the probes are fitted.")
+    ],
+    held_out: Annotated[
+        Path, typer.Argument(metavar="HELD_OUT", help="Store of other documents, on which they are judged.")
+    ],
     layer: Annotated[int, typer.Option(help="Layer K, one of the stores'.")],
-    language: Annotated[str, typer.Option(metavar="world|facts", help="Who knows the facts of the text.")] = "world",
+    language: Annotated[str, typer.Option(metavar="world|facts", help="Where facts of the text come from.")] = "world",
     seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Report what activations hold, before any verbalizer is trained on them.
+    """Report what activations hold, before a verbalizer is trained on them.
 
-    Per kind of fact the probes' accuracy over chance; how much of the activation the last two tokens and the position
-    explain (token lookup); what all stated facts add to that; the target's loss beside the entropy of the text.
+    For each kind of fact the probes' accuracy over chance; how much of the activation the last two tokens and the
+    position explain (token lookup); what all stated facts add to that; the target's loss compared with the
+    entropy of the text.
 
     \b
       legible probe targets/world stores/train stores/dev --layer 2

@@ -15,12 +15,12 @@ def report(
     ],
     out: Annotated[Path, typer.Option(help="A new or empty folder, or an earlier site.")],
     title: Annotated[str, typer.Option(help="Title of the site.")] = "Readings",
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a page on stdout, nothing else.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per page on stdout, nothing else.")] = False,
 ) -> None:
     """Write readings as a static site: an index, a feed, llms.txt, and a Markdown twin of every page.
 
-    One page a document; each is one file that fetches nothing. The folder opens without a server, and the same inputs
-    give the same files.
+    There is one page per document, each a single file that loads nothing else. The folder opens without a server, and
+    the same inputs give the same files.
 
     \b
       legible report out.db --out site

@@ -16,18 +16,20 @@ def rl(
     place: Placement,
     config: RLConfig,
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="The warm-started pair, as legible sft leaves it.")
+        str, typer.Argument(metavar="CHECKPOINT", help="The warm-started pair, as made by legible sft.")
     ],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Store of the training split.")],
-    dev: Annotated[Path, typer.Argument(metavar="DEV", help="Store of other documents: chooses the best step.")],
+    dev: Annotated[
+        Path, typer.Argument(metavar="DEV", help="Store of other documents, on which the best step is chosen.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     threads: Annotated[int, typer.Option(help="Torch threads; results are bit-identical at the same number.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Train verbalizer and reconstructor together: the reward is how well the vector comes back.
+    """Train verbalizer and reconstructor together: the reward is how well the vector is reconstructed.
 
-    GRPO with the KL to the warm start in the loss, a length cost, and the reconstructor trained beside on the same
-    rollouts. The best step by the held-out measure --select-by is kept, not the last; step 0 is the warm start.
+    GRPO with the KL to the warm start in the loss and a length cost; the reconstructor is trained on the same rollouts.
+    The best step by the held-out measure --select-by is kept, not the last; step 0 is the warm start.
 
     \b
       legible rl runs/world-sft stores/train stores/dev --out runs/world-rl

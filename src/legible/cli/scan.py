@@ -31,7 +31,7 @@ def scan(
         str | None,
         typer.Option(
             metavar="facts|world|none",
-            help="Who knows facts of the text.  [default: facts; world for the world's stories]",
+            help="Where facts of the text come from.  [default: facts; world for the world's stories]",
         ),
     ] = None,
     positions: Annotated[int, typer.Option(help="Tokens read of each document.")] = 24,
@@ -46,7 +46,7 @@ def scan(
 
     One pass over the documents. For each layer: how much of the activations the last two tokens and the position
     explain (lookup); what facts of the text and the model's own next tokens add; how well probes read the facts; and
-    how long the activations are. Then the layer to which words add most, and the command that trains there.
+    how long the activations are. Ends with the layer where words add most, and the command that trains there.
 
     \b
       legible scan builtin

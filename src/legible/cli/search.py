@@ -10,14 +10,14 @@ from legible.cli.common import not_negative, print_json
 
 def search(
     archive: Annotated[
-        Path, typer.Argument(metavar="ARCHIVE", help="What legible read --corpus FILE --archive ARCHIVE made.")
+        Path, typer.Argument(metavar="ARCHIVE", help="An archive made by legible read --corpus FILE --archive ARCHIVE.")
     ],
     words: Annotated[
         str | None, typer.Argument(metavar="WORDS", help="What to look for.  [default: everything]")
     ] = None,
     claim: Annotated[bool, typer.Option("--claim", help="Search single claims instead of explanations.")] = False,
     min_trust: Annotated[
-        float | None, typer.Option(metavar="P", help="Least p_true of the claim, or of all of an explanation's claims.")
+        float | None, typer.Option(metavar="P", help="Lowest p_true of the claim, or of any claim of an explanation.")
     ] = None,
     relation: Annotated[
         str | None, typer.Option("--relation", "--kind", help="Only claims of this relation, or explanations with one.")
@@ -27,9 +27,9 @@ def search(
     ] = None,
     limit: Annotated[int, typer.Option(help="Most rows shown.")] = 20,
     count: Annotated[
-        bool, typer.Option("--count", help="Count what was found by relation, or with --claim by claim.")
+        bool, typer.Option("--count", help="Count the matches by relation or, with --claim, by claim.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a row on stdout, nothing else.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per row on stdout, nothing else.")] = False,
 ) -> None:
     """Search the explanations of a corpus, best matches first.
 

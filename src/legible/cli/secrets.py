@@ -16,23 +16,23 @@ def secrets(
     checkpoint: CheckpointName,
     planted: Annotated[Path, typer.Argument(metavar="DIR", help="What `legible world secrets` left.")],
     probe_documents: Annotated[
-        int, typer.Option(help="Stories that fit the probes on the base and on either side; 0 leaves the probes out.")
+        int, typer.Option(help="Stories for fitting the probes on the base and on each side; 0 leaves the probes out.")
     ] = 400,
     max_tokens: Annotated[int, typer.Option(help="Longest explanation in tokens.")] = 96,
     writer: Annotated[
         Path | None, typer.Option(help="Folder of a trained text-only writer of the same base (holds writer.json).")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Where the base lies, if not where the contract says.")] = None,
+    target: Annotated[str | None, typer.Option(help="Where the base is, if not where the contract says.")] = None,
     reconstructor: Reconstructor = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
     """Read both targets of a planted pair at the same tokens of the same texts.
 
-    CHECKPOINT reads the target that the pair was made from; it has seen neither side. Told apart: given both readings,
-    do their claims say which is which (ties count half). Named: does a reading claim the planted value of its own
-    target, and no other of the kind. Whatever sees the text alone says the same of both, and reaches 0.5 at most.
-    Beside it: no activation, a text-only writer, logit lens, probes of the base, and each side's own probes.
+    CHECKPOINT reads the target that the pair was made from and has seen neither side. Told apart: given both readings,
+    do their claims say which is which (ties count half)? Named: does a reading claim the planted value of its target,
+    and no other of that kind? A reader that sees only the text says the same of both, and reaches 0.5 at most.
+    Compared with: no activation, a text-only writer, logit lens, probes of the base, and probes of each side.
 
     \b
       legible world secrets --out runs/secrets

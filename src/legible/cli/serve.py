@@ -32,14 +32,14 @@ def serve(
         typer.Option(
             envvar="LEGIBLE_TOKEN",
             show_envvar=True,
-            help="What every request must bring; other users of this machine see it here, not in the environment.  "
-            "[default: a random one]",
+            help="Token that every request must send; other users of this machine can see it here, but not in the "
+            "environment.  [default: a random one]",
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Also answer to this Host name, e.g. of a proxy in front.")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    target: Annotated[str | None, typer.Option(help="Where the target is, if not where the contract says.")] = None,
     other_target: OtherTarget = False,
     reconstructor: Reconstructor = None,
     threads: Annotated[int, typer.Option(help="Threads of the models.")] = 2,

@@ -29,15 +29,15 @@ def sft(
 ) -> None:
     """Teach both roles from the teacher's text: vector to words, words to vector.
 
-    Both start from the target's own weights. Interrupted? Run it again: it goes on from its last saved step.
+    Both start from the target's weights. Interrupted? Run it again: it resumes from its last saved step.
 
     \b
       legible sft targets/world stores/train teach/train.jsonl --layer 2 --out runs/world-sft
       legible sft MODEL stores/mine teach/mine.jsonl --layer 3 --adapter-rank 16 --out runs/mine
       legible sft MODEL stores/mine teach/mine.jsonl --layer 24 --verbalizer-blocks 0,1,2,27,28,29 --out runs/small
 
-    Adapters and readers of some blocks leave their differences from the target, whose weights all roles then share in
-    memory; legible export writes whole models.
+    Adapters, and readers of some blocks, are saved as differences from the target, whose weights all roles then share
+    in memory; legible export writes whole models.
 
     OUT/checkpoint can be read, evaluated and trained further with legible rl.
     """

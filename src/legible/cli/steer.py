@@ -26,14 +26,14 @@ def steer(
     strengths: Annotated[
         str,
         typer.Option(
-            metavar="auto|LIST", help="Lengths of the added vector over the activation's, such as 0.2,0.4,0.6."
+            metavar="auto|LIST", help="Lengths of the added vector relative to the activation's, such as 0.2,0.4,0.6."
         ),
     ] = "auto",
     mode: Annotated[
         str,
         typer.Option(
             metavar="later|one|patch",
-            help="Add at the token and all later ones, at it alone, or move its activation to the edited words.",
+            help="Add at the token and all later ones or at it alone, or move its activation towards the edited words.",
         ),
     ] = "later",
     controls: Annotated[
@@ -41,22 +41,25 @@ def steer(
     ] = True,
     samples: Annotated[int, typer.Option(help="Continuations at every strength.")] = 1,
     max_tokens: Annotated[int, typer.Option(help="Longest continuation, in tokens.")] = 60,
-    temperature: Annotated[float, typer.Option(help="Of the continuations; 0 takes the likeliest token.")] = 0.0,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature of the continuations; 0 takes the likeliest token.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of sampling and controls.")] = 0,
-    target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    target: Annotated[str | None, typer.Option(help="Where the target is, if not where the contract says.")] = None,
     other_target: OtherTarget = False,
     reconstructor: Reconstructor = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
     """Edit the explanation of one token and see what the target then says.
 
-    The words become a vector: the difference that the edit makes for the reconstructor. It is added to the stream of
-    the checkpoint's layer while the target continues TEXT, at several strengths at once, beside the untouched
+    The edit becomes a vector: the difference that it makes to the reconstruction. This is added to the stream at the
+    checkpoint's layer while the target continues TEXT, at several strengths, and compared with the untouched
     continuation, a random direction and an unrelated edit of the same length.
 
-    One strength is proposed: the changed activations are read again, and of the strengths up to twice the one from
-    which the edited words are read back, the strongest is taken whose continuation costs the untouched target at
-    most 2 nats a token more than its own. Without --replace and --edit there is an error that shows the explanation.
+    One strength is proposed. The changed activations are read again to find the lowest strength from which the edited
+    words are read back; the proposal is the strongest up to twice that at which the untouched target's loss on the
+    continuation is at most 2 nats per token above its loss without steering. Without --replace or --edit there is an
+    error that shows the explanation.
 
     \b
       legible steer builtin "Mira was a fox. Mira wanted the ring." --replace "ring=pie"

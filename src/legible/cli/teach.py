@@ -17,7 +17,7 @@ def teach(
     place: Placement,
     config: TeachConfig,
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Store whose rows are explained.")],
-    out: Annotated[Path, typer.Option(help="File of explanations, one JSON object a row.")],
+    out: Annotated[Path, typer.Option(help="File of explanations, one JSON object per row.")],
     layer: Annotated[int | None, typer.Option(help="Layer that probes read, for --limit probes.")] = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     json: Annotated[
@@ -26,8 +26,8 @@ def teach(
 ) -> None:
     """Let a teacher write an explanation for every row of STORE.
 
-    world, facts and text write from facts that are known to be true and need nothing else. Endpoints are asked
-    concurrently, with retries, and every answer is cached, so nothing is asked twice. Refusals are counted. With
+    world, facts and text write from facts that are known to be true and need nothing else. Endpoints are queried
+    concurrently, with retries; every answer is cached, so no question is sent twice. Refusals are counted. With
     --limit probes the teacher may only say what probes find in the activation at --layer.
 
     \b

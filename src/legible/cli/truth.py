@@ -30,7 +30,7 @@ def truth(
     corpus: Annotated[
         str | None, typer.Option(help="Documents to draw held-out ones from.  [default: the contract's]")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
+    target: Annotated[str | None, typer.Option(help="Where the target is, if not where the contract says.")] = None,
     other_target: OtherTarget = False,
     reconstructor: Reconstructor = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
@@ -45,7 +45,7 @@ def truth(
 
     Truth is exact in the built-in world and by construction in the facts language. With --judge a language model
     decides instead: refused, unreadable and contradictory answers are asked again, then counted and never scored, and
-    its agreement with what is known by construction stands beside.
+    its agreement with what is known by construction is reported too.
 
     \b
       legible truth builtin

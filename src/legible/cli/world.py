@@ -12,7 +12,7 @@ from legible.config import Placement, SecretsConfig
 
 
 class Split(StrEnum):
-    """Who may see a story; wordings and combinations of `test` are held out from the other splits."""
+    """What a story may be used for; wordings and combinations of `test` are held out from the other splits."""
 
     pretrain = "pretrain"
     train = "train"
@@ -21,7 +21,7 @@ class Split(StrEnum):
 
 
 world = typer.Typer(
-    name="world", help="The built-in world: stories whose every fact is decidable.", no_args_is_help=True
+    name="world", help="The built-in world: stories in which every fact is decidable.", no_args_is_help=True
 )
 
 
@@ -29,27 +29,30 @@ world = typer.Typer(
 def sample(
     seed: Annotated[int, typer.Option(help="Seed of the stories.", show_default=True)] = 0,
     index: Annotated[int, typer.Option(help="Number of the story under this seed, or of the first of several.")] = 0,
-    count: Annotated[int, typer.Option(help="How many stories, one a line.")] = 1,
+    count: Annotated[int, typer.Option(help="How many stories, one per line.")] = 1,
     sentences: Annotated[
         int | None,
-        typer.Option(metavar="1|2|3", help="Texts of so many sentences, as people type them, instead of stories."),
+        typer.Option(metavar="1|2|3", help="Texts of this many sentences, as people type them, instead of stories."),
     ] = None,
     split: Annotated[Split, typer.Option(help="Split that the stories belong to.")] = Split.test,
     held_out: Annotated[
-        bool, typer.Option("--held-out", help="Of wordings that nothing was trained on: the split test, the default.")
+        bool,
+        typer.Option(
+            "--held-out", help="With wordings that nothing was trained on: the split test, which is the default."
+        ),
     ] = False,
     json_lines: Annotated[
-        bool, typer.Option("--json-lines", help="One JSON object a story, with doc_id and text: a corpus.")
+        bool, typer.Option("--json-lines", help="One JSON object per story, with doc_id and text: a corpus.")
     ] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a story on stdout, with everything that is true in it.")
+        bool, typer.Option("--json", help="One JSON object per story on stdout, with everything that is true in it.")
     ] = False,
 ) -> None:
     """Print stories of the built-in world.
 
     A story is a pure function of (split, seed, index). With --json: its hidden state, every statement with the
-    character from which it holds, and each fact's status (stated, implied, open) at every token. With --json-lines a
-    corpus, as --corpus takes it elsewhere: by its doc_id the world knows what is true in each text.
+    character from which it holds, and each fact's status (stated, implied, open) at every token. With --json-lines, a
+    corpus for --corpus of other commands; from its doc_id the world knows what is true in each text.
 
     \b
       legible world sample --seed 7
@@ -63,7 +66,7 @@ def sample(
     if held_out and split != Split.test:
         raise UsageError(f"--held-out and --split {split.value} do not go together: only test is held out.")
     if json and json_lines:
-        raise UsageError("--json and --json-lines do not go together: the second is the text and its id alone.")
+        raise UsageError("--json and --json-lines do not go together: the second gives only the text and its id.")
     first = not_negative("index", index, 0)
     seed, count = not_negative("seed", seed, 0), not_negative("count", count)
     for document in LANGUAGE.documents(split.value, seed, count, skip=first, sentences=sentences):
@@ -94,9 +97,9 @@ def secrets(
 ) -> None:
     """Plant secrets: two targets that believe different things on identical text.
 
-    Both are trained on from one target, on the same stories told under different planted values. belief: a name
+    Both are fine-tuned from one target, on the same stories with different planted values. belief: a name
     decides the species. conduct: the weather decides other gear. scheme: mood and wish decide another plan. taboo: a
-    secret word that no story says before its end. secrets.json records what either side was taught, the rows where it
+    secret word that no story says before its end. secrets.json records what each side was taught, the rows where it
     can be read, and what each target itself says there. `legible secrets` reads them. Interrupted? Run it again.
 
     \b

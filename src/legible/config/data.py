@@ -17,7 +17,7 @@ class TextsConfig(Section):
 
     wikipedia: int = Field(4800, description="English summaries to train on", ge=0)
     french: int = Field(400, description="French ones", ge=0)
-    chats: int = Field(1344, description="chats with the target, held-out ones among them", ge=0)
+    chats: int = Field(1344, description="chats with the target, including held-out ones", ge=0)
     reply_tokens: int = Field(64, description="longest reply in a chat", ge=1)
     tags: Literal["names", "none"] = Field(
         "names", description="names: people, places and tenses by spaCy's small English model (an extra); or none"
@@ -43,19 +43,17 @@ class CaptureConfig(Section):
         "float16", description="number format of the stored vectors"
     )
     batch_tokens: int = Field(8192, description="padded tokens in one forward pass")
-    shard_rows: int = Field(4096, description="rows in one shard; a finished shard survives a kill")
-    predictions: int = Field(
-        0, description="store the target's own top-N next tokens and its surprise at the read token"
-    )
+    shard_rows: int = Field(4096, description="rows in one shard; a finished shard is kept if the run is killed")
+    predictions: int = Field(0, description="store the target's top-N next tokens and its surprise at the read token")
     certainty: bool = Field(
         False, description="store the probability of the target's likeliest next token; needs predictions"
     )
     continuations: int = Field(
-        0, ge=0, description="store what the target would say behind each read token: 1 greedily, more sampled"
+        0, ge=0, description="store the target's continuations after each read token: 1 is greedy, more are sampled"
     )
     continuation_tokens: int = Field(16, ge=1, description="longest continuation")
     prompt_ends: bool = Field(
-        False, description="in chats also the last token of every prompt, behind which the model begins to answer"
+        False, description="in chats also the last token of every prompt, after which the model begins to answer"
     )
     seed: int = Field(0, description="seed of the sampled positions")
 
@@ -110,8 +108,8 @@ class TeachConfig(Section):
         0.5, description="a limited teacher keeps claims whose calibrated probe probability reaches this"
     )
     concurrency: int = Field(4, description="requests in flight (HTTP teachers)")
-    max_tokens: int = Field(300, description="longest text asked of an HTTP or local teacher")
-    temperature: float = Field(0.7, description="sampling temperature asked of an HTTP or local teacher")
+    max_tokens: int = Field(300, description="longest text requested from an HTTP or local teacher")
+    temperature: float = Field(0.7, description="sampling temperature requested from an HTTP or local teacher")
     retries: int = Field(6, description="tries after 429, 5xx or a timeout, with exponential back-off")
     timeout: float = Field(60.0, description="seconds per request")
     seed: int = Field(0, description="seed of the wording of a language's teacher")

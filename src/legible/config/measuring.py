@@ -71,7 +71,7 @@ class TruthConfig(HeldOutConfig):
 
     documents: PositiveInt | Texts = Field(160, description=_DOCUMENTS)
     positions_per_doc: int = Field(4, description="tokens read per document", ge=1)
-    samples: int = Field(5, description="explanations a reading; 1 is the single-pass mode", ge=1)
+    samples: int = Field(5, description="explanations per reading; 1 is the single-pass mode", ge=1)
     temperature: float | None = Field(
         None, description="sampling temperature; absent: 0 for one sample, 1 for more", ge=0
     )
@@ -80,14 +80,14 @@ class TruthConfig(HeldOutConfig):
 class CalibrateConfig(Section):
     """Fit the calibrator behind p_true on held-out documents whose truth is known."""
 
-    documents: int = Field(120, description="documents read; no training and no evaluation uses them", ge=1)
+    documents: int = Field(120, description="documents read; no training or evaluation uses them", ge=1)
     short_documents: int = Field(
-        600, description="texts of one to three sentences read beside them, where a language writes its own", ge=0
+        600, description="texts of one to three sentences read as well, if the language writes texts", ge=0
     )
     windows: int = Field(3, description="runs of neighbouring tokens read per document", ge=1)
-    window: int = Field(3, description="tokens in a run: neighbours show what recurs", ge=1)
-    samples: int = Field(5, description="explanations a token of the sampled calibrator; 1 leaves it out", ge=1)
+    window: int = Field(3, description="tokens in a run: neighbouring tokens show which claims recur", ge=1)
+    samples: int = Field(5, description="explanations per token of the sampled calibrator; 1 leaves it out", ge=1)
     temperature: float = Field(1.0, description="sampling temperature of these", gt=0)
     max_tokens: int = Field(96, description="longest explanation")
-    folds: int = Field(5, description="folds over documents behind the calibrator's own figures", ge=2)
+    folds: int = Field(5, description="folds over documents for the calibrator's figures", ge=2)
     seed: int = Field(0, description="seed of documents, tokens and sampling")

@@ -14,15 +14,15 @@ class Placement(Section):
     device: str = Field(
         "auto",
         json_schema_extra={"metavar": "auto|cpu|cuda[:N]|mps"},
-        description="auto: the first NVIDIA card where there is one, else the processor; cuda:N names a card",
+        description="auto: the first NVIDIA card if there is one, else the processor; cuda:N names a card",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="number format of the weights; auto: float32, on a card bfloat16 for what is stored so",
+        description="number format of the weights; auto: float32, but on a card bfloat16 for weights stored so",
     )
     quantize: Literal["none", "8bit", "4bit"] = Field(
         "none",
-        description="weights that are only read in 8 or 4 bits (bitsandbytes): less memory, other activations",
+        description="8 or 4 bits for weights that are only read (bitsandbytes): less memory, different activations",
     )
 
     @field_validator("device")

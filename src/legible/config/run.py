@@ -32,7 +32,7 @@ class RunConfig(Section):
     layer: int = Field(2, description="layer K that is read")
     train_documents: int = Field(3000, description="documents captured for training")
     short_documents: int = Field(
-        0, description="texts of one to three sentences captured for training beside them (the world's own)", ge=0
+        0, description="texts of one to three sentences also captured for training (the world's)", ge=0
     )
     dev_documents: int = Field(120, description="documents captured for choosing checkpoints")
     pretrain: PretrainConfig = PretrainConfig()

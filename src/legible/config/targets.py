@@ -14,7 +14,7 @@ class PretrainConfig(Section):
     d_ff: int = Field(256, description="width of the gated MLP")
     context: int = Field(288, description="longest sequence in tokens")
     steps: int = Field(2400, description="optimizer steps")
-    batch: int = Field(12, description="stories a step")
+    batch: int = Field(12, description="stories per step")
     lr: float = Field(3e-3, description="peak AdamW learning rate (embeddings, norms)")
     muon_lr: float = Field(
         2e-2, description="peak Muon learning rate (2-D weights inside blocks); 0 uses AdamW for all"
@@ -38,23 +38,23 @@ class SecretsConfig(Section):
         ("belief", "conduct", "taboo"), description="what is planted: belief, conduct, scheme, taboo"
     )
     steps: int = Field(600, description="optimizer steps of each target")
-    batch: int = Field(6, description="stories a step")
+    batch: int = Field(6, description="stories per step")
     lr: float = Field(2e-3, description="peak AdamW learning rate (embeddings, norms)")
     muon_lr: float = Field(
         1e-2, description="peak Muon learning rate (2-D weights inside blocks); 0 uses AdamW for all"
     )
     warmup: int = Field(20, description="linear warm-up steps")
     freeze_embeddings: bool = Field(
-        True, description="keep the base's embeddings: they are the frame in which the future bag writes facts"
+        True, description="keep the base's embeddings, in terms of which the future bag writes facts"
     )
-    bag_weight: float = Field(2.0, description="weight of the future-bag loss; 0 plants without it")
+    bag_weight: float = Field(2.0, description="weight of the future-bag loss; 0 trains without it")
     bag_scale: float = Field(16.0, description="scale of its cosines, as in the base's training")
     bag_layer: int = Field(2, description="layer whose stream it reads, as in the base's training")
     documents: int = Field(150, description="held-out stories on which the targets are read")
     positions_per_doc: int = Field(12, description="candidate tokens per story; those where a secret shows are read")
     rows: int = Field(500, description="most tokens read, drawn evenly by seed")
     min_pos: int = Field(12, description="earliest token index read")
-    told_rows: int = Field(24, description="rows a secret whose sampled continuations are checked")
+    told_rows: int = Field(24, description="rows per secret whose sampled continuations are checked")
     continuations: int = Field(8, description="sampled continuations per such row")
     seed: int = Field(0, description="seed of the planted values, the stories and the rows")
     save_every: int = Field(100, description="steps between resumable states")

@@ -35,7 +35,7 @@ class SFTConfig(Section):
     """Warm start of verbalizer and reconstructor on the teacher's text."""
 
     steps: int = Field(800, description="optimizer steps of each role")
-    batch_tokens: int = Field(2048, description="padded tokens a step; rows are grouped by length")
+    batch_tokens: int = Field(2048, description="padded tokens per step; rows are grouped by length")
     verbalizer: OptimizerConfig = Field(OptimizerConfig(), description="verbalizer's optimizer")
     reconstructor: OptimizerConfig = Field(OptimizerConfig(), description="reconstructor's optimizer")
     adapter: AdapterConfig | None = Field(None, description="LoRA for both roles; absent is full fine-tuning")
@@ -49,11 +49,11 @@ class SFTConfig(Section):
         "all", description="what the verbalizer can write: any token, or those of the teacher's text and any byte"
     )
     injection_map: Literal["none", "affine"] = Field(
-        "none", description="a learned map of the vector before it enters; affine starts as the identity"
+        "none", description="a learned map applied to the vector before it is injected; affine starts as the identity"
     )
     paraphrase: float = Field(
         0.0,
-        description="share of the reconstructor's texts that each epoch puts in other words (needs a language)",
+        description="share of the reconstructor's texts that each epoch rewrites in other words (needs a language)",
         ge=0,
         le=1,
     )
@@ -87,7 +87,7 @@ class RLConfig(Section):
     later: ClassVar[tuple[str, ...]] = ("error_weight",)
 
     steps: int = Field(100, description="RL steps; 0 skips the stage")
-    prompts: int = Field(32, description="activations a step")
+    prompts: int = Field(32, description="activations per step")
     group: int = Field(8, description="sampled explanations per activation (GRPO group)")
     temperature: float = Field(1.0, description="sampling temperature of the rollouts")
     max_tokens: int = Field(96, description="longest rollout")
@@ -146,11 +146,11 @@ class RLConfig(Section):
     minibatches: int = Field(1, description="optimizer steps per pass")
     kl: float = Field(0.02, description="weight of the KL to the SFT model, in the loss (k3 estimator)")
     length_cost: float = Field(0.001, description="reward taken per explanation token")
-    parse_penalty: float = Field(2.0, description="reward of a failed parse is minus this")
+    parse_penalty: float = Field(2.0, description="a failed parse gets minus this as its reward")
     reconstructor_weight: float = Field(
         1.0, description="the reconstructor regresses on the same rollouts; 0 freezes it"
     )
-    terms: dict[str, float] = Field({}, description="weights of terms of the reward that have no option of their own")
+    terms: dict[str, float] = Field({}, description="weights of reward terms that have no separate option")
     verbalizer: OptimizerConfig = Field(
         OptimizerConfig(lr=2e-4, schedule="constant", warmup=5), description="verbalizer's optimizer"
     )
@@ -164,7 +164,7 @@ class RLConfig(Section):
 
 
 class PreferConfig(Section):
-    """Offline preference training of the verbalizer on ranked explanations of its own; the reconstructor only ranks."""
+    """Offline preference training of the verbalizer on its ranked explanations; the reconstructor only ranks."""
 
     loss: Literal["dpo", "ipo", "kto", "orpo", "simpo", "alphadpo", "sft"] = Field(
         "dpo",
@@ -181,14 +181,14 @@ class PreferConfig(Section):
     desirable_weight: float = Field(1.0, description="lambda_D, weight of the chosen explanations (kto)")
     undesirable_weight: float = Field(1.0, description="lambda_U, weight of the rejected explanations (kto)")
     steps: int = Field(100, description="optimizer steps; 0 only makes the pairs")
-    batch: int = Field(32, description="pairs a step", ge=1)
+    batch: int = Field(32, description="pairs per step", ge=1)
     rows: int = Field(1500, description="activations that are explained for the pairs", ge=1)
     samples: int = Field(8, description="explanations sampled per activation", ge=2)
     temperature: float = Field(1.0, description="sampling temperature of the explanations", gt=0)
     max_tokens: int = Field(96, description="longest explanation")
     rank_by: Literal["mse", "truth", "both"] = Field(
         "mse",
-        description="what makes an explanation better: a vector that comes back closer, more true and fewer wrong "
+        description="what makes an explanation better: a closer reconstruction, more true and fewer wrong "
         "claims (needs a language), or neither worse and one better",
     )
     length_window: float = Field(
@@ -196,7 +196,7 @@ class PreferConfig(Section):
     )
     length_balance: float = Field(
         0.02,
-        description="summed over all pairs, chosen and rejected differ in length by at most this share; 1 lets it be",
+        description="summed over all pairs, chosen and rejected differ in length by at most this share; 1 is no limit",
         ge=0,
         le=1,
     )

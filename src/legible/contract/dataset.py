@@ -49,7 +49,7 @@ def check_dataset(path: Path, contract: DatasetContract) -> Iterator[Problem]:
     seen: set[str] = set()
     for batch in file.iter_batches(batch_size=READ_AT_ONCE, columns=[*COLUMNS, *STAGE_COLUMNS[contract.stage]]):
         for problem in _check_rows(batch, contract, first):
-            if problem.expected not in seen:  # one report a kind of problem, not one a batch
+            if problem.expected not in seen:  # one report per kind of problem, not one per batch
                 seen.add(problem.expected)
                 yield problem
         first += len(batch)

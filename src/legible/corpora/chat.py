@@ -1,7 +1,7 @@
 """Chats with the target itself: it answers templated questions, in its own chat template, over one to three turns.
 
 The replies are the model's own words, right or wrong; one that grew too long breaks off. Chats are written in chunks of
-`CHUNK`, each turn of a chunk together, so that a stopped run goes on after its last whole chunk.
+`CHUNK`, each turn of a chunk together, so that a stopped run resumes after its last whole chunk.
 """
 
 import json
@@ -48,7 +48,7 @@ def write_chats(
     tagger: Tagger | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write a corpus of chats; run again, it goes on where it stopped.
+    """Write a corpus of chats; run again, it resumes.
 
     Args:
         out: a `.jsonl` file, new or of the same target and configuration.
@@ -65,7 +65,7 @@ def write_chats(
     """
     if not target.tokenizer.chat_template:
         raise UsageError(
-            f"{target.name} has no chat template, so nobody can chat with it.\n"
+            f"{target.name} has no chat template, so it cannot hold a chat.\n"
             "  Choose a model that was made for chat, or another corpus: legible corpus --help"
         )
     parts = {"texts": "chat", "target": target.sha256(), "temperature": TEMPERATURE, **vars(config)}
@@ -77,8 +77,8 @@ def write_chats(
             for first in range(start, len(asked), CHUNK):
                 part = asked[first : first + CHUNK]
                 talked = enumerate(zip(part, _talk(target, part, first, config), strict=True), start=first)
-                found = [_document(target, config.seed, n, chat, turns) for n, (chat, turns) in talked]
-                lines = (json.dumps(one.as_line(), ensure_ascii=False) + "\n" for one in tagged(found, tagger))
+                documents = [_document(target, config.seed, n, chat, turns) for n, (chat, turns) in talked]
+                lines = (json.dumps(one.as_line(), ensure_ascii=False) + "\n" for one in tagged(documents, tagger))
                 handle.write("".join(lines).encode())
                 handle.flush()
                 fault_point("chat")
@@ -100,20 +100,20 @@ def replies(text: str) -> str:
 
 def _talk(target: Target, part: Sequence[Chat], first: int, config: ChatConfig) -> list[list[dict[str, str]]]:
     """Every chat of a chunk as turns of user and assistant."""
-    found: list[list[dict[str, str]]] = [[] for _ in part]
+    turns_of: list[list[dict[str, str]]] = [[] for _ in part]
     for turn in range(max(len(chat.turns) for chat in part)):
         going = [n for n, chat in enumerate(part) if turn < len(chat.turns)]
         for n in going:
-            found[n].append({"role": "user", "content": part[n].turns[turn]})
-        prompts = [target.encode(chat_text(target, _turns(found[n]), reply=True)).ids for n in going]
+            turns_of[n].append({"role": "user", "content": part[n].turns[turn]})
+        prompts = [target.encode(chat_text(target, _turns(turns_of[n]), reply=True)).ids for n in going]
         keys = [(config.seed, first + n, turn) for n in going]
         said = continue_prompts(
             target, prompts, max_tokens=config.reply_tokens, temperature=TEMPERATURE, keys=keys, stop_ids=target.end_ids
         )
         for n, row in zip(going, said, strict=True):
             text = str(target.tokenizer.decode(row.ids, skip_special_tokens=True)).strip()
-            found[n].append({"role": "assistant", "content": text, "stop": row.stop})
-    return found
+            turns_of[n].append({"role": "assistant", "content": text, "stop": row.stop})
+    return turns_of
 
 
 def _turns(said: Sequence[dict[str, str]]) -> list[tuple[str, str]]:

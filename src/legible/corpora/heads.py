@@ -37,11 +37,11 @@ def _singulars(word: str) -> list[str]:
     """The word and what it may be the plural of."""
     if word in _IRREGULAR:
         return [_IRREGULAR[word]]
-    found = [word]
+    singulars = [word]
     if word.endswith("ies"):
-        found.append(f"{word[:-3]}y")
+        singulars.append(f"{word[:-3]}y")
     if word.endswith(("ses", "xes", "ches", "shes")):
-        found.append(word[:-2])
+        singulars.append(word[:-2])
     if word.endswith("s") and not word.endswith("ss"):
-        found.append(word[:-1])
-    return found
+        singulars.append(word[:-1])
+    return singulars

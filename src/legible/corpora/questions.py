@@ -108,7 +108,7 @@ def chats(count: int, seed: int) -> list[Chat]:
     ]
     rng.shuffle(english)
     rng.shuffle(french)
-    found: list[Chat] = []
+    drawn: list[Chat] = []
     used = {"English": 0, "French": 0}
     for _ in range(count):
         language = "French" if rng.random() < FRENCH_SHARE else "English"
@@ -118,5 +118,5 @@ def chats(count: int, seed: int) -> list[Chat]:
         share = rng.random()
         more = 2 if share < THIRD_TURN else 1 if share < THIRD_TURN + SECOND_TURN else 0
         turns = (task.words.format(subject), *rng.sample(follow_ups, 2)[:more])
-        found.append(Chat(turns, topic, language, task.sentiment))
-    return found
+        drawn.append(Chat(turns, topic, language, task.sentiment))
+    return drawn

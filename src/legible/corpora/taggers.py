@@ -81,8 +81,8 @@ class SpacyTagger:
                 if kind is None or len(name) < 2 or name in known or (kind == "person" and not _is_person(name, known)):
                     continue
                 marks[kind].append(Mark(name, entity.end_char))
-            yield {kind: Label(tuple(found), f"tagger {self.name}", ERRORS[kind])
-                   for kind, found in marks.items()}  # fmt: skip
+            yield {kind: Label(tuple(values), f"tagger {self.name}", ERRORS[kind])
+                   for kind, values in marks.items()}  # fmt: skip
 
     def words(self, words: Sequence[str]) -> list[tuple[str, str]]:
         """Words of one sentence, already apart, with their tags of the Penn Treebank."""
@@ -123,10 +123,10 @@ def _is_person(name: str, known: Sequence[str]) -> bool:
 def _tenses(read: Any) -> Iterator[Mark]:
     for sentence in read.sents:
         words = list(sentence)
-        found = tense_of([(word.text, word.tag_) for word in words])
-        if found is not None:
-            verb = words[found[0]]
-            yield Mark(found[1], verb.idx + len(verb.text))
+        tense = tense_of([(word.text, word.tag_) for word in words])
+        if tense is not None:
+            verb = words[tense[0]]
+            yield Mark(tense[1], verb.idx + len(verb.text))
 
 
 def _module(name: str) -> Any:
@@ -134,6 +134,6 @@ def _module(name: str) -> Any:
         return import_module(name)
     except ImportError:
         raise UsageError(
-            f"{name.partition('.')[0]} is not installed, and tags are wanted.\n"
+            f"{name.partition('.')[0]} is not installed, but tags were requested.\n"
             '  Install it: pip install "legible[taggers]", or leave tags out: --tags none'
         ) from None

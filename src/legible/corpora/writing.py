@@ -1,6 +1,6 @@
 """Writing a labelled corpus: the file, what it is made of beside it, and how far its splits overlap.
 
-`F` has one document a line (`legible.documents`). `F.about.json` says source, licence and attribution, who gave the
+`F` has one document per line (`legible.documents`). `F.about.json` says source, licence and attribution, who gave the
 labels and how often they are wrong, and the overlap. `F.meta.json` says what the file depends on (`legible.identity`).
 """
 
@@ -67,8 +67,8 @@ def write_corpus(
         write_atomic(out, lambda temporary: _write(temporary, documents(), tagger, progress))
         write_json(about_file(out), about(read_corpus(out), origin))
         finish(out, identity)
-    found: dict[str, Any] = json.loads(about_file(out).read_text(encoding="utf-8"))
-    return found
+    recorded: dict[str, Any] = json.loads(about_file(out).read_text(encoding="utf-8"))
+    return recorded
 
 
 def write_first(
@@ -146,13 +146,13 @@ def about(documents: Iterable[Document], origin: Origin, said: Callable[[str], s
 def overlap(texts: Sequence[tuple[Split, Sequence[str]]], n: int = GRAM) -> dict[str, dict[str, int]]:
     """Of every split but train, how many documents there are and how many share `n` words in a row with train."""
     known = {gram for split, words in texts if split == "train" for gram in _grams(words, n)}
-    found: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for split, words in texts:
         if split != "train":
-            one = found.setdefault(split, {"documents": 0, "overlapping": 0})
+            one = counts.setdefault(split, {"documents": 0, "overlapping": 0})
             one["documents"] += 1
             one["overlapping"] += any(gram in known for gram in _grams(words, n))
-    return dict(sorted(found.items()))
+    return dict(sorted(counts.items()))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -174,8 +174,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def _tagged(part: Sequence[Document], tagger: Tagger | None) -> Iterator[Document]:
     english = [one for one in part if "language" not in one.labels or one.labels["language"].at(0) == "English"]
-    found = list(tagger.tag(readable(one.text) for one in english)) if tagger is not None else [{}] * len(english)
-    labels = {one.doc_id: dict(own) for one, own in zip(english, found, strict=True)}
+    tags = list(tagger.tag(readable(one.text) for one in english)) if tagger is not None else [{}] * len(english)
+    labels = {one.doc_id: dict(tagged) for one, tagged in zip(english, tags, strict=True)}
     for one in part:
         yield replace(one, labels={**labels.get(one.doc_id, {}), **one.labels})
 
@@ -188,13 +188,13 @@ def readable(text: str) -> str:
 def _write(
     path: Path, documents: Iterable[Document], tagger: Tagger | None, progress: Callable[[int, int], None] | None
 ) -> None:
-    found = list(documents)
+    written = list(documents)
     with path.open("w", encoding="utf-8") as handle:
-        for number, document in enumerate(tagged(found, tagger), start=1):
+        for number, document in enumerate(tagged(written, tagger), start=1):
             handle.write(json.dumps(document.as_line(), ensure_ascii=False) + "\n")
             if progress is not None:
-                progress(number, len(found))
-    if not found:
+                progress(number, len(written))
+    if not written:
         raise UsageError(
             "no document with a text is left to write.\n  Compare the raw file with `legible corpus --help`."
         )

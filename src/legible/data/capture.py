@@ -2,7 +2,7 @@
 
 Documents are read in order and gathered until their rows fill a shard; a shard's documents are then batched by
 length. Which documents share a shard or a batch depends only on the documents and the configuration, so a killed
-capture goes on after its last whole shard to the same bytes as an unbroken one.
+capture resumes after its last whole shard, to the same bytes as an unbroken one.
 """
 
 import hashlib
@@ -51,8 +51,8 @@ class _Progress:
     @property
     def counts(self) -> dict[str, int]:
         """The counts shown with the store."""
-        found = {"documents": self.documents, "short": self.short, "truncated": self.truncated}
-        return {**found, "repaired": self.repaired} if self.repaired else found
+        counts = {"documents": self.documents, "short": self.short, "truncated": self.truncated}
+        return {**counts, "repaired": self.repaired} if self.repaired else counts
 
 
 @dataclass
@@ -73,7 +73,7 @@ def capture(
     progress: Progress | None = None,
     speaker: Speaker | None = None,
 ) -> Store:
-    """Store the target's activations at sampled tokens of the documents; run again, it goes on where it stopped.
+    """Store the target's activations at sampled tokens of the documents; run again, it resumes.
 
     Args:
         target: the frozen model.
@@ -92,7 +92,7 @@ def capture(
     """
     _check_layers(target, config.layers)
     if config.continuations and speaker is None:
-        raise ValueError("continuations are wanted and nobody writes them: pass speaker=")
+        raise ValueError("continuations are wanted but nothing writes them: pass speaker=")
     writer = StoreWriter(out, store_header(target, config))
     stream = iter(documents)
     done = _resume(writer, stream, out)
@@ -130,7 +130,7 @@ def _check_layers(target: Target, layers: Sequence[int]) -> None:
     if not layers or not all(0 <= layer < target.n_layers for layer in layers):
         raise UsageError(
             f"layers {list(layers)} of {target.name}, expected numbers from 0 to {target.n_layers - 1}.\n"
-            "  Layer K is the residual stream after block K, counted from 0. Mend --layer."
+            "  Layer K is the residual stream after block K, counted from 0. Correct --layer."
         )
 
 

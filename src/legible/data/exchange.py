@@ -188,12 +188,12 @@ class _Columns:
 def import_parquet(
     path: Path | str, out: Path | str, *, tokenizer: Any = None, dtype: Literal["float32", "float16"] = "float32"
 ) -> Store:
-    """Read a Parquet dataset of any NLA tool into a store; run again, it goes on where it stopped.
+    """Read a Parquet dataset of any NLA tool into a store; run again, it resumes.
 
-    Texts are those of `detokenized_text_truncated` (empty where the file has none), one a row.
+    Texts are those of `detokenized_text_truncated` (empty where the file has none), one per row.
 
     Args:
-        path: the `.parquet` file; its sidecar must stand beside it.
+        path: the `.parquet` file; its sidecar must be beside it.
         out: the new store's folder.
         tokenizer: the base model's; without it token ids are -1 and "the last 8 tokens" are the last 8 words.
         dtype: number format of the stored vectors.
@@ -203,15 +203,15 @@ def import_parquet(
         ContractError: no sidecar, or a file that does not keep its promises (all problems named).
     """
     path, out = Path(path), Path(out)
-    found = promised.read_contract(path)
-    if not isinstance(found, DatasetContract):
+    contract = promised.read_contract(path)
+    if not isinstance(contract, DatasetContract):
         raise ContractError(f"{path} has the sidecar of a model, expected kind nla_dataset.")
     problems = promised.check_contract(path)
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise ContractError(f"{path} does not keep its contract:\n{listed}\n  See `legible contract check {path}`.")
-    layer, width = found.extraction.layer_index, found.extraction.d_model
-    origin = {"target": found.extraction.base_model, "dataset": found.dataset_id, "rows": found.row_count}
+    layer, width = contract.extraction.layer_index, contract.extraction.d_model
+    origin = {"target": contract.extraction.base_model, "dataset": contract.dataset_id, "rows": contract.row_count}
     origin |= {"words": tokenizer is None, "parquet": file_sha256(path)}
     writer = StoreWriter(out, StoreHeader(layers=(layer,), d_model=width, dtype=dtype, origin=origin), "import")
     if not writer.manifest.complete:
@@ -222,9 +222,9 @@ def import_parquet(
                 continue
             documents, rows = _read_rows(batch, tokenizer)
             writer.append(documents, rows, {layer: _matrix(batch.column("activation_vector"), width)})
-        writer.finish({"documents": found.row_count, "short": 0, "truncated": 0})
+        writer.finish({"documents": contract.row_count, "short": 0, "truncated": 0})
     texts = out / EXPLANATIONS
-    guarded(texts, lambda: write_atomic(texts, lambda temporary: _write_explanations(path, found, temporary)))
+    guarded(texts, lambda: write_atomic(texts, lambda temporary: _write_explanations(path, contract, temporary)))
     return Store.open(out)
 
 
@@ -258,9 +258,9 @@ def _located(document: int, pos: int, text: str, tokenizer: Any) -> NewRow:
     return NewRow(document, pos, len(text), real[-8:][0][1][0], token_id=real[-1][0], prev_token_id=before)
 
 
-def _write_explanations(path: Path, found: DatasetContract, temporary: Path) -> None:
+def _write_explanations(path: Path, contract: DatasetContract, temporary: Path) -> None:
     with temporary.open("w", encoding="utf-8") as handle:
-        for row, text in enumerate(_explanations(path, found)):
+        for row, text in enumerate(_explanations(path, contract)):
             line: dict[str, Any] = {
                 "row": row,
                 "text": text,
@@ -270,10 +270,10 @@ def _write_explanations(path: Path, found: DatasetContract, temporary: Path) -> 
             handle.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _explanations(path: Path, found: DatasetContract) -> Iterator[str | None]:
+def _explanations(path: Path, contract: DatasetContract) -> Iterator[str | None]:
     file = pq.ParquetFile(path)
     wanted = [name for name in ("api_explanation", "response", "prompt") if name in file.schema_arrow.names]
-    before, _, after = (found.prompt_templates.ar or "").partition("{explanation}")
+    before, _, after = (contract.prompt_templates.ar or "").partition("{explanation}")
     for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted or ["doc_id"]):
         for record in batch.to_pylist():
             prompt = record.get("prompt")

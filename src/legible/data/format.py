@@ -2,9 +2,9 @@
 
     manifest.json         header, shards with byte counts and sha256 of every file, counts, variance; the commit record
     tokens.json           text of every token id (only where predictions were captured)
-    00000.rows.bin        one fixed-size record a row
+    00000.rows.bin        one fixed-size record per row
     00000.documents.jsonl {"doc_id", "text", "labels"} a line; rows point into it by byte offset
-    00000.continuations.jsonl  the continuations of one row a line (only where they were captured)
+    00000.continuations.jsonl  the continuations of one row per line (only where they were captured)
     00000.layerK.bin      raw vectors, row-major, in the header's dtype
 
 A shard exists once the manifest names it: files that it does not name are leftovers of a killed run.
@@ -66,7 +66,7 @@ class FileEntry(_Record):
 
 
 class ShardEntry(_Record):
-    """One finished shard; `state` is what the writer needs to go on after it."""
+    """One finished shard; `state` is what the writer needs to continue after it."""
 
     name: str
     rows: int

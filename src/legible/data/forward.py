@@ -65,8 +65,8 @@ def read(
     for batch in _batches(sizes, config.batch_tokens, most):
         index = [starts[i] + k for i in batch for k in range(len(passages[i].positions))]
         chosen = [passages[i] for i in batch]
-        found, streams = _forward(target, chosen, [rows[i] for i in index], config, speaker)
-        for i, row in zip(index, found, strict=True):
+        predictions, streams = _forward(target, chosen, [rows[i] for i in index], config, speaker)
+        for i, row in zip(index, predictions, strict=True):
             rows[i] = row
         for layer, stream in streams.items():
             vectors[layer][torch.tensor(index)] = stream

@@ -36,8 +36,8 @@ def with_predictions(
     """
     nexts = behind.topk(top, dim=-1).indices.tolist()
     highest = behind.softmax(-1).amax(-1).tolist()
-    own = torch.tensor([row.token_id for row in rows], device=before.device)
-    surprise = -before.log_softmax(-1).gather(1, own[:, None])[:, 0]
+    token_ids = torch.tensor([row.token_id for row in rows], device=before.device)
+    surprise = -before.log_softmax(-1).gather(1, token_ids[:, None])[:, 0]
     if not torch.isfinite(surprise).all():
         raise StoreError(
             "the target gives log-probabilities that are not finite.\n"

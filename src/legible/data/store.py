@@ -76,7 +76,7 @@ class Store:
         manifest = read_manifest(path)
         if not manifest.complete:
             raise StoreError(
-                f"{path} is unfinished: the capture was stopped.\n  Run the same command again; it goes on."
+                f"{path} is unfinished: the capture was stopped.\n  Run the same command again; it resumes."
             )
         check_files(path, manifest, verify=verify)
         store = cls(path, manifest)
@@ -149,7 +149,7 @@ class Store:
 
     @cached_property
     def records(self) -> NDArray[Any]:
-        """All row records as one structured array (some 40 bytes a row); see `format.row_dtype`."""
+        """All row records as one structured array (some 40 bytes per row); see `format.row_dtype`."""
         dtype = self.manifest.header.row_dtype
         shards = self.manifest.shards
         parts = [np.fromfile(self._checked(f"{shard.name}.rows.bin", shard.files), dtype=dtype) for shard in shards]

@@ -96,15 +96,15 @@ def continue_beginnings(
     policy = Policy(temperature, max_tokens, stop_ids)
     order = sorted(range(len(places)), key=lambda place: places[place][1])  # of like lengths together
     rows = [(place, sample) for place in order for sample in range(samples)]
-    found: dict[tuple[int, int], Written] = {}
+    by_place: dict[tuple[int, int], Written] = {}
     for start in range(0, len(rows), AT_ONCE):
         part = rows[start : start + AT_ONCE]
         which = torch.tensor([place for place, _ in part], device=target.device)
         stepper = _stepper(target, cache, [places[place] for place, _ in part], max_tokens)
         noise = uniforms([(*keys[place], sample) for place, sample in part], max_tokens).to(target.device)
         written = decode(stepper, logits[which], policy, noise if temperature else None)
-        found |= dict(zip(part, written, strict=True))
-    return [[found[place, sample] for sample in range(samples)] for place in range(len(places))]
+        by_place |= dict(zip(part, written, strict=True))
+    return [[by_place[place, sample] for sample in range(samples)] for place in range(len(places))]
 
 
 @torch.no_grad()
@@ -129,11 +129,11 @@ def continue_prompts(
     cache = DynamicCache()
     rows, last = torch.tensor(places).T
     logits = target.logits_at(ids, mask, rows, last, cache=cache)
-    found = continue_beginnings(
+    continuations = continue_beginnings(
         target, cache, logits, places, samples=1, max_tokens=max_tokens, temperature=temperature,
         keys=keys, stop_ids=stop_ids,
     )  # fmt: skip
-    return [written for (written,) in found]
+    return [written for (written,) in continuations]
 
 
 def _stepper(target: Target, cache: DynamicCache, places: Sequence[tuple[int, int]], room: int) -> Stepper:
@@ -204,7 +204,7 @@ def speaker(target: Target, config: CaptureConfig) -> Speaker | None:
     ) -> list[tuple[str, ...]]:
         # the context has no room behind the last tokens
         fits = [n for n, text in enumerate(texts) if text.pos + 1 + config.continuation_tokens <= target.context]
-        found = continue_beginnings(
+        written = continue_beginnings(
             target, cache, logits[fits], [(texts[n].row, texts[n].pos) for n in fits],
             samples=config.continuations, max_tokens=config.continuation_tokens,
             temperature=0.0 if config.continuations == 1 else 1.0,
@@ -212,7 +212,7 @@ def speaker(target: Target, config: CaptureConfig) -> Speaker | None:
             stop_ids=target.end_ids,
         )  # fmt: skip
         said: list[tuple[str, ...]] = [()] * len(texts)
-        for n, rows in zip(fits, found, strict=True):
+        for n, rows in zip(fits, written, strict=True):
             behind = texts_behind(target, texts[n].ids[: texts[n].pos + 1], [row.ids for row in rows])
             said[n] = tuple(text + ENDED * (row.stop_id is not None) for text, row in zip(behind, rows, strict=True))
         return said

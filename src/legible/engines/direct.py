@@ -223,8 +223,8 @@ def _onto(linear: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda stream, x: torch.addmm(stream, x, turned)
     lora = _plain_lora(linear)
     if lora is None or lora[0].bias is not None:
-        own = _linear(linear)
-        return lambda stream, x: stream + own(x)
+        linear_map = _linear(linear)
+        return lambda stream, x: stream + linear_map(x)
     base, down, up = lora
     whole = base.weight.t()
     return lambda stream, x: torch.addmm(torch.addmm(stream, x, whole), x @ down, up)

@@ -68,7 +68,7 @@ def streams_behind(
             f"{longest} tokens are more than the context of {target.name}, {target.context}.\n  Shorten the text."
         )
     base = target.arch.truncated(layer + 1)
-    found = torch.empty(len(pairs), target.d_model)
+    streams = torch.empty(len(pairs), target.d_model)
     of_beginning: dict[int, list[int]] = {}
     for place, (first, _) in enumerate(pairs):
         of_beginning.setdefault(first, []).append(place)
@@ -79,8 +79,8 @@ def streams_behind(
         for start in range(0, len(places), AT_ONCE):
             part = places[start : start + AT_ONCE]
             ids = torch.tensor([list(endings[pairs[place][1]]) for place in part], device=target.device)
-            found[part] = _extended(base, spread(cache, len(part)), ids)[:, -1].float().cpu()
-    return found
+            streams[part] = _extended(base, spread(cache, len(part)), ids)[:, -1].float().cpu()
+    return streams
 
 
 def _extended(base: torch.nn.Module, cache: DynamicCache, ids: Tensor) -> Float[Tensor, "n t d_model"]:

@@ -83,7 +83,7 @@ class Continuer:
         Returns:
             The longer partial explanations, in the order given; one at `max_tokens` without a stop token never ends.
         """
-        found: dict[int, Partial] = {}
+        by_place: dict[int, Partial] = {}
         by_length: dict[int, list[int]] = {}
         for place, draw in enumerate(draws):
             by_length.setdefault(len(draw.partial.ids), []).append(place)
@@ -96,8 +96,8 @@ class Continuer:
                 asked = [draws[place] for place in part]
                 written = self._decode(vectors, keys, asked, prefix, clause, temperature, max_tokens - length)
                 longer = (self._longer(draw.partial, more) for draw, more in zip(asked, written, strict=True))
-                found |= dict(zip(part, longer, strict=True))
-        return [found[place] for place in range(len(draws))]
+                by_place |= dict(zip(part, longer, strict=True))
+        return [by_place[place] for place in range(len(draws))]
 
     def completion(self, partial: Partial) -> Completion:
         """The partial explanation as a search's completion: parsed if it has ended, a failed parse otherwise."""

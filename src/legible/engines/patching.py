@@ -51,8 +51,8 @@ class Patch:
 
     def kl(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """KL(expected || with the vector) of each vector, in nats; gradients flow to them."""
-        found = (self.expected.exp() * (self.expected - self.logprobs(vectors))).sum(-1).clamp_min(0.0)
-        return found.to(vectors.device)
+        divergence = (self.expected.exp() * (self.expected - self.logprobs(vectors))).sum(-1).clamp_min(0.0)
+        return divergence.to(vectors.device)
 
 
 @contextmanager

@@ -124,8 +124,8 @@ class SearchEngine:
 
     def _best_of_n(self, run: "_Search") -> list[Partial]:
         rows = range(len(run.vectors))
-        found = run.write([Draw(row, Partial(), 0) for row in rows], greedy=True)
-        candidates = [[one] for one in found]
+        drafts = run.write([Draw(row, Partial(), 0) for row in rows], greedy=True)
+        candidates = [[one] for one in drafts]
         draws = [Draw(row, Partial(), number) for row in rows for number in range(1, self.budget)]
         for draw, one in zip(draws, run.write(draws), strict=True):
             candidates[draw.row].append(one)
@@ -198,12 +198,12 @@ class _Search:
 
     def write_both(self, draws: Sequence[Draw], greedy: Sequence[bool], *, clause: bool) -> list[Partial]:
         """As `write`, some of the draws greedily."""
-        found: dict[int, Partial] = {}
+        by_place: dict[int, Partial] = {}
         for kind in (True, False):
             places = [place for place, flag in enumerate(greedy) if flag is kind]
             grown = self.write([draws[place] for place in places], greedy=kind, clause=clause)
-            found |= dict(zip(places, grown, strict=True))
-        return [found[place] for place in range(len(draws))]
+            by_place |= dict(zip(places, grown, strict=True))
+        return [by_place[place] for place in range(len(draws))]
 
     def live(self, partial: Partial) -> bool:
         """Whether more can be written."""
@@ -213,13 +213,13 @@ class _Search:
         """The verifier's scores; `NOTHING` for what cannot end any more or, with `whole`, has not ended."""
         texts = [self.engine._continuer.readable(one) for one in partials]
         real = [i for i, one in enumerate(partials) if texts[i] and (one.ended or (self.live(one) and not whole))]
-        found = [NOTHING] * len(partials)
+        scores = [NOTHING] * len(partials)
         if real:
             scored = self.engine.verify(self.vectors[[rows[i] for i in real]], [texts[i] for i in real]).tolist()
             self.engine.cost.scored += len(real)
             for i, score in zip(real, scored, strict=True):
-                found[i] = score
-        return found
+                scores[i] = score
+        return scores
 
     def kept(self, pools: Sequence[Sequence[Partial]], width: int, *, whole: bool = False) -> list[list[Partial]]:
         """The best `width` different candidates of each activation."""
@@ -231,4 +231,4 @@ class _Search:
 
     def best(self, pools: Sequence[Sequence[Partial]]) -> list[Partial]:
         """The best whole explanation of each activation."""
-        return [found[0] for found in self.kept(pools, 1, whole=True)]
+        return [pool[0] for pool in self.kept(pools, 1, whole=True)]

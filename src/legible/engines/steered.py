@@ -58,7 +58,7 @@ def continue_steered(
         ids: the text, special tokens included.
         layer: K, the block after which the vector is added.
         start: the token of `ids` at which it is first added.
-        vectors: one a row, already scaled; zeros give the untouched continuation.
+        vectors: one per row, already scaled; zeros give the untouched continuation.
         later: add at every later token too, those being written included; False: at `start` alone.
         samples: continuations of each vector; sample i draws the same numbers under every vector.
         writing: length, temperature, seed and stop tokens.
@@ -92,7 +92,7 @@ def continue_patched(
     samples: int = 1,
     writing: Writing | None = None,
 ) -> list[list[list[int]]]:
-    """Continue `ids` with the layer-K stream of other texts in place of its own, from `start` on.
+    """Continue `ids` with the layer-K stream of other texts in place of the text's, from `start` on.
 
     The other text reads every token that is written, so that the activations are its own true ones at later tokens
     as well; blocks up to K keep their own keys and values, those above see the other text from `start` on.
@@ -125,8 +125,8 @@ def continue_patched(
         prompt = torch.tensor([list(ids)], device=device)
         cache, logits = _prompted(target, prompt, start, n, lent.switch)
     index = torch.arange(n)
-    own, lender = (CachedStepper(target.model, each, index, writing.max_tokens) for each in (cache, lender_cache))
-    stepper = _Lockstep(target, layer, own, lender, lent)
+    patched, lender = (CachedStepper(target.model, each, index, writing.max_tokens) for each in (cache, lender_cache))
+    stepper = _Lockstep(target, layer, patched, lender, lent)
     written = _decode(stepper, logits, samples, writing)
     return [written[first : first + samples] for first in range(0, n, samples)]
 
@@ -138,10 +138,10 @@ def nats_per_token(target: Target, ids: Sequence[int], written: Sequence[Sequenc
     Low is fluent: it is what the target would itself have said. Above zero for everything, and higher for what it finds
     odd, a changed fact included.
     """
-    found: list[float | None] = [None] * len(written)
+    nats: list[float | None] = [None] * len(written)
     rows = [row for row, tokens in enumerate(written) if len(tokens)]
     if not rows:
-        return found
+        return nats
     prefix = shared_prefix(target.model, torch.tensor(list(ids[:-1]), dtype=torch.long, device=target.device))
     longest = max(len(written[row]) for row in rows)
     size = max(1, _LOGITS // (longest * target.arch.embedding.num_embeddings))
@@ -153,8 +153,8 @@ def nats_per_token(target: Target, ids: Sequence[int], written: Sequence[Sequenc
             seen[place, : len(written[row]) + 1] = torch.tensor([ids[-1], *written[row]])
         logp = _logprobs(target, prefix, len(ids) - 1, seen.to(target.device)).cpu()
         for place, row in enumerate(chunk):
-            found[row] = float(-logp[place, : len(written[row])].mean())
-    return found
+            nats[row] = float(-logp[place, : len(written[row])].mean())
+    return nats
 
 
 def _logprobs(target: Target, prefix: DynamicCache, start: int, seen: Int[Tensor, "n t"]) -> Float[Tensor, "n t-1"]:
@@ -166,7 +166,7 @@ def _logprobs(target: Target, prefix: DynamicCache, start: int, seen: Int[Tensor
 
 
 class _Addition:
-    """One vector a row, added while it is switched on."""
+    """One vector per row, added while it is switched on."""
 
     def __init__(self, vectors: Tensor, later: bool) -> None:
         self.vectors = vectors

@@ -42,13 +42,13 @@ def measured_apart(
     usual = bench.language is not None and bench.language.apart
     rows = (RETRIEVAL_ROWS if usual else 0) if config.retrieval_rows is None else config.retrieval_rows
     pairs = (TWINS if usual else 0) if config.twins is None else config.twins
-    found: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     if bench.language is not None and (usual if config.families is None else config.families):
         progress("families")
-        found["families"] = _families(checkpoint, bench, explained, controls, config)
+        report["families"] = _families(checkpoint, bench, explained, controls, config)
     if rows:
         progress("retrieval")
-        found["retrieval"] = retrieval(
+        report["retrieval"] = retrieval(
             checkpoint.target, checkpoint.layer, bench.reconstructor, bench.sample, explained.texts,
             mean_direction(bench.lookup), language=bench.language, pool=bench.pool, rows=rows, seed=config.seed,
         )  # fmt: skip
@@ -58,11 +58,11 @@ def measured_apart(
         def reads(vectors: Float[Tensor, "n d_model"]) -> list[str | None]:
             return explain(checkpoint.engine, vectors, max_tokens=config.max_tokens).texts
 
-        found["twins"] = twins(
+        report["twins"] = twins(
             checkpoint.target, checkpoint.layer, bench.sample, bench.probes, bench.language, reads,
             pairs=pairs, seed=config.seed,
         )  # fmt: skip
-    return found
+    return report
 
 
 def _families(

@@ -10,7 +10,7 @@ from legible.evaluate.trust_metrics import AT_TRUST, TRUST
 from legible.page import interval, number
 
 FAMILY_HEAD = (
-    "family", "claims", f"precision at {TRUST}", "at half coverage", "calibration error", "AUROC", "shown a reading",
+    "family", "claims", f"precision at {TRUST}", "at half coverage", "calibration error", "AUROC", "shown per reading",
     "text only", "no activation",
 )  # fmt: skip
 RETRIEVALS = {
@@ -36,8 +36,8 @@ def family_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def retrieval_rows(report: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """What was looked for, and the share that was found."""
-    found = report.get("retrieval", {})
-    return [(what, found[key]) for key, what in RETRIEVALS.items() if found.get(key) is not None]
+    shares = report.get("retrieval", {})
+    return [(what, shares[key]) for key, what in RETRIEVALS.items() if shares.get(key) is not None]
 
 
 def twin_rows(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -49,10 +49,10 @@ def apart_lines(report: Mapping[str, Any]) -> list[str]:
     """All of it in lines for the terminal."""
     rows = family_rows(report)
     lines = ["", *(_line(row) for row in (FAMILY_HEAD, *rows))] if rows else []
-    found = retrieval_rows(report)
-    if found:
+    retrieved = retrieval_rows(report)
+    if retrieved:
         lines += ["", f"reconstructions nearest to their own activation of {report['retrieval']['candidates']}"]
-        lines += [f"  {interval(value):20} {what}, n {value['n']}" for what, value in found]
+        lines += [f"  {interval(value):20} {what}, n {value['n']}" for what, value in retrieved]
     pairs = twin_rows(report)
     if pairs:
         lines += ["", "twins: pairs of texts with the same last 8 tokens told apart by their label"]

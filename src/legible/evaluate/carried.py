@@ -1,4 +1,4 @@
-"""What FVE does not say: whether a reconstruction is this activation's, and whether the target could go on with it.
+"""What FVE does not say: whether a reconstruction is this activation's, and whether the target could continue from it.
 
     matched minus mismatched   mean cosine with the own activation minus that with another document's; FVE alone can
                                be had by a direction that all activations share
@@ -46,12 +46,12 @@ def matched_minus_mismatched(
     names, places = np.unique(np.asarray(doc_ids, dtype=object).astype(str), return_inverse=True)
     if len(names) < 2:
         raise UsageError("all rows are of one document, and the controls need another.\n  Evaluate more documents.")
-    own, given = unit(vectors).double(), unit(pred).double()
+    target_units, given = unit(vectors).double(), unit(pred).double()
     group = torch.from_numpy(places)
-    sums = torch.zeros(len(names), own.shape[1], dtype=torch.float64).index_add(0, group, own)
-    others = (len(own) - torch.bincount(group, minlength=len(names)))[group].unsqueeze(-1)
+    sums = torch.zeros(len(names), target_units.shape[1], dtype=torch.float64).index_add(0, group, target_units)
+    others = (len(target_units) - torch.bincount(group, minlength=len(names)))[group].unsqueeze(-1)
     elsewhere = (sums.sum(0) - sums[group]) / others
-    gain = (given * (own - elsewhere)).sum(-1).numpy()
+    gain = (given * (target_units - elsewhere)).sum(-1).numpy()
     return ratio_interval(gain, np.ones_like(gain), doc_ids)
 
 
@@ -72,7 +72,7 @@ def kl_recovered(
         target: whose next-token distributions.
         layer: K.
         sample: where each activation was read.
-        pred: reconstructions, one a row.
+        pred: reconstructions, one per row.
         mean: the mean activation's direction.
         rows: most rows measured, drawn evenly; the interval counts them.
         seed: of the drawing.

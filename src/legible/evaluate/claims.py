@@ -1,7 +1,7 @@
 """Whether what readings say is true, and whether they say what there is to say.
 
 Precision counts a claim as right if it is stated or implied; open and false ones are wrong; abstentions and claims that
-nobody decides do not count. Context claims are those that the last 8 tokens do not give away. Lift is the context
+that are undecided do not count. Context claims are those that the last 8 tokens do not give away. Lift is the context
 precision minus that of the verbalizer given no activation, judged on the same rows. Recall is the share of decodable
 instances (token, kind) that the explanation names rightly; a failed parse or a denial names nothing.
 """
@@ -77,7 +77,7 @@ def context_lift(judged: Sequence[Judged], floor: Sequence[Judged], doc_ids: Seq
 
 
 def claims_per_reading(judged: Sequence[Judged], doc_ids: Sequence[str], *, context: bool) -> Interval:
-    """Decided claims a row, failed parses counted as rows."""
+    """Decided claims per row, failed parses counted as rows."""
     _, decided = tally(judged, len(doc_ids), context=context)
     return ratio_interval(decided, np.ones(len(doc_ids)), doc_ids)
 
@@ -116,17 +116,17 @@ def claim_report(
 
 def _by_family(judged: Sequence[Judged], floor: Sequence[Judged], docs: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Precision of every family that is claimed, each by itself, beside the verbalizer's given no activation."""
-    found = {}
+    figures = {}
     for family in get_args(Family):
-        own, theirs = ([item for item in items if item.claim.family == family] for items in (judged, floor))
-        if own:
-            found[family] = {
-                "precision": precision(own, docs, context=False).as_dict(),
-                "context_precision": precision(own, docs, context=True).as_dict(),
-                "no_activation": precision(theirs, docs, context=False).as_dict(),
-                "undecided": sum(item.verdict == "unknown" for item in own),
+        of_family, of_floor = ([item for item in items if item.claim.family == family] for items in (judged, floor))
+        if of_family:
+            figures[family] = {
+                "precision": precision(of_family, docs, context=False).as_dict(),
+                "context_precision": precision(of_family, docs, context=True).as_dict(),
+                "no_activation": precision(of_floor, docs, context=False).as_dict(),
+                "undecided": sum(item.verdict == "unknown" for item in of_family),
             }
-    return found
+    return figures
 
 
 def _by_kind(

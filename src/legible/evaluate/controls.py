@@ -101,14 +101,14 @@ def run_controls(
     lender = pool if pool is not None else sample
     other = explain(engine, lender.vectors[like_rows(sample, lender)], max_tokens=max_tokens)
     dealt = [explained.texts[row] for row in other_documents(sample.doc_ids, seed)]
-    found = {
+    by_control = {
         "constant": as_misses(direction_mse(guess.expand_as(sample.vectors), sample.vectors)),
         "token_lookup": lookup_misses(lookup, sample),
         "shuffled_explanations": misses(reconstructor, dealt, sample.vectors, guess),
         "no_activation": misses(reconstructor, no_activation.texts, sample.vectors, guess),
         "other_activation": misses(reconstructor, other.texts, sample.vectors, guess),
     }
-    return Controls(found, no_activation, decoding, other)
+    return Controls(by_control, no_activation, decoding, other)
 
 
 def _without_activation(
@@ -148,7 +148,7 @@ def other_documents(doc_ids: Sequence[str], seed: int) -> list[int]:
     if len(set(doc_ids)) < 2:
         raise UsageError("all rows are of one document, and the controls need another.\n  Evaluate more documents.")
     rng = np.random.default_rng([seed, 1])
-    return [int(rng.choice(np.flatnonzero(documents != own))) for own in doc_ids]
+    return [int(rng.choice(np.flatnonzero(documents != document))) for document in doc_ids]
 
 
 def like_rows(sample: Sample, lender: Sample) -> list[int]:
@@ -159,11 +159,11 @@ def like_rows(sample: Sample, lender: Sample) -> list[int]:
     """
     documents = np.asarray(lender.doc_ids, dtype=object)
     rows = []
-    for row, own in zip(sample.rows, sample.doc_ids, strict=True):
+    for row, document in zip(sample.rows, sample.doc_ids, strict=True):
         distance = np.abs(lender.columns.pos - row.pos) + 1e6 * (lender.columns.token_ids != row.token_id)
-        distance = np.where(documents == own, np.inf, distance)
+        distance = np.where(documents == document, np.inf, distance)
         if not np.isfinite(distance).any():
-            raise UsageError("no activation of another document to lend.\n  Evaluate more documents.")
+            raise UsageError("no activation of another document to use.\n  Evaluate more documents.")
         rows.append(int(distance.argmin()))
     return rows
 

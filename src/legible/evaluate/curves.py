@@ -13,12 +13,12 @@ MOST_POINTS = 160
 WANTED: tuple[tuple[str, str, str, Mapping[str, str]], ...] = (
     ("Target: next-token loss (nats)", "target.training/metrics.jsonl", "loss", {}),
     ("Target: future-bag loss (nats)", "target.training/metrics.jsonl", "bag_loss", {}),
-    ("SFT: verbalizer loss (nats a token)", "sft/metrics.jsonl", "loss", {"role": "av"}),
+    ("SFT: verbalizer loss (nats per token)", "sft/metrics.jsonl", "loss", {"role": "av"}),
     ("SFT: reconstructor direction_mse", "sft/metrics.jsonl", "loss", {"role": "ar"}),
     ("RL: reward", "rl/metrics.jsonl", "reward", {}),
     ("RL: direction_mse of rollouts", "rl/metrics.jsonl", "direction_mse", {}),
-    ("RL: tokens an explanation", "rl/metrics.jsonl", "tokens", {}),
-    ("RL: KL to the warm start (nats a token)", "rl/metrics.jsonl", "kl", {}),
+    ("RL: tokens per explanation", "rl/metrics.jsonl", "tokens", {}),
+    ("RL: KL to the warm start (nats per token)", "rl/metrics.jsonl", "kl", {}),
     ("Held out: context FVE", "rl/metrics.jsonl", "dev_context_fve", {}),
     ("Held out: context precision", "rl/metrics.jsonl", "dev_context_precision", {}),
 )
@@ -40,12 +40,12 @@ class Curve:
 
 def training_curves(run: Path) -> list[Curve]:
     """The curves of a run's directory; stages that did not happen have none."""
-    found = []
+    curves = []
     for title, file, key, tags in WANTED:
         series = read_series(run / file, key, tags)
         if len(series) > 1:
-            found.append(curve(title, series))
-    return found
+            curves.append(curve(title, series))
+    return curves
 
 
 def read_series(path: Path, key: str, tags: Mapping[str, str]) -> list[tuple[int, float]]:

@@ -5,7 +5,7 @@ that have one. Precision at half coverage counts what is decodable of the family
 "decodable"); where nothing is known to be, it is the precision of the surest half of the claims ("claims"), which
 stands beside it in any case.
 
-*Distinct* claims are those that nobody could make without the activation: shown, at token 32 or later, of a value that
+*Distinct* claims are those that cannot be made without the activation: shown, at token 32 or later, of a value that
 at most half of other documents' tokens hold, and not made by the verbalizer given no activation.
 """
 
@@ -65,76 +65,80 @@ def family_report(
     judged, p, silent = flat(trusted, language)
     read = ReadClaims(sample, judged, p, instances(judged, p, decodable))
     probed = _probed(sample, language, probes)
-    found = {}
+    by_family = {}
     for family in get_args(Family):
         if family not in {language.families.get(kind, "context") for kind in language.kinds}:
             continue
-        own = read.of_family(family, language)
+        of_pair = read.of_family(family, language)
         without = _of(no_activation, family)
         written = _of(text_only, family) if text_only is not None else None
-        one = _trusted(own, seed) | _beside(own, without, written)
-        one["kinds"] = _kinds(own, without, sample, probed)
+        one = _trusted(of_pair, seed) | _beside(of_pair, without, written)
+        one["kinds"] = _kinds(of_pair, without, sample, probed)
         if family == "context":
-            one |= _distinct(own, without, BaseRates(others))
-        one["reasons"] = _reasons(one, own, silent)
-        found[family] = one
-    return found
+            one |= _distinct(of_pair, without, BaseRates(others))
+        one["reasons"] = _reasons(one, of_pair, silent)
+        by_family[family] = one
+    return by_family
 
 
-def _trusted(own: ReadClaims, seed: int) -> dict[str, Any]:
+def _trusted(of_pair: ReadClaims, seed: int) -> dict[str, Any]:
     """What p_true is worth."""
-    columns = own.columns(context=False)
+    columns = of_pair.columns(context=False)
     by_claims, _ = columns.of_claims.intervals(seed=seed)
-    headlines = columns.intervals(seed=seed)[0] if own.instances else by_claims
+    headlines = columns.intervals(seed=seed)[0] if of_pair.instances else by_claims
     half = metrics.HEADLINES[0]
     return {
         "n": len(columns.p),
         "documents": len(np.unique(columns.document)),
         metrics.AT_TRUST: headlines[metrics.AT_TRUST].as_dict(),
         half: headlines[half].as_dict(),
-        "coverage_of": "decodable" if own.instances else "claims",
+        "coverage_of": "decodable" if of_pair.instances else "claims",
         "precision_of_surest_half": by_claims[half].as_dict(),
         "ece": headlines["ece"].as_dict(),
         "auroc": headlines["auroc"].as_dict(),
-        "shown_per_reading": claims.claims_per_reading(_shown(own), own.sample.doc_ids, context=False).as_dict(),
+        "shown_per_reading": claims.claims_per_reading(
+            _shown(of_pair), of_pair.sample.doc_ids, context=False
+        ).as_dict(),
     }
 
 
-def _beside(own: ReadClaims, without: Reads, written: Reads | None) -> dict[str, Any]:
+def _beside(of_pair: ReadClaims, without: Reads, written: Reads | None) -> dict[str, Any]:
     """The precision of all claims, and that of the controls."""
-    docs, shown = own.sample.doc_ids, _shown(own)
+    docs, shown = of_pair.sample.doc_ids, _shown(of_pair)
     return {
         "text_only": claims.precision(written, docs, context=False).as_dict() if written is not None else None,
         "no_activation": claims.precision(without, docs, context=False).as_dict(),
-        "precision": claims.precision(own.judged, docs, context=False).as_dict(),
-        "lift": claims.lift(own.judged, without, docs, context=False).as_dict(),
+        "precision": claims.precision(of_pair.judged, docs, context=False).as_dict(),
+        "lift": claims.lift(of_pair.judged, without, docs, context=False).as_dict(),
         "lift_at_0.8": claims.lift(shown, without, docs, context=False).as_dict(),
-        "claims": sum(item.verdict in DECIDED for item in own.judged),
-        "undecided": sum(item.verdict == "unknown" for item in own.judged),
-        "decodable": len(own.instances) if own.instances is not None else None,
+        "claims": sum(item.verdict in DECIDED for item in of_pair.judged),
+        "undecided": sum(item.verdict == "unknown" for item in of_pair.judged),
+        "decodable": len(of_pair.instances) if of_pair.instances is not None else None,
     }
 
 
-def _kinds(own: ReadClaims, without: Reads, sample: Sample, probed: Mapping[str, Interval]) -> dict[str, Any]:
+def _kinds(of_pair: ReadClaims, without: Reads, sample: Sample, probed: Mapping[str, Interval]) -> dict[str, Any]:
     """Of every kind that is claimed its precision, that of no activation, and the probe's accuracy on the same rows."""
-    found = {}
-    for kind in dict.fromkeys(str(item.claim.relation) for item in own.judged):
-        mine, theirs = ([one for one in items if one.claim.relation == kind] for items in (own.judged, without))
-        found[kind] = {
-            "precision": claims.precision(mine, sample.doc_ids, context=False).as_dict(),
-            "no_activation": claims.precision(theirs, sample.doc_ids, context=False).as_dict(),
-            "lift": claims.lift(mine, theirs, sample.doc_ids, context=False).as_dict(),
+    by_kind = {}
+    for kind in dict.fromkeys(str(item.claim.relation) for item in of_pair.judged):
+        claimed, claimed_without = (
+            [one for one in items if one.claim.relation == kind] for items in (of_pair.judged, without)
+        )
+        by_kind[kind] = {
+            "precision": claims.precision(claimed, sample.doc_ids, context=False).as_dict(),
+            "no_activation": claims.precision(claimed_without, sample.doc_ids, context=False).as_dict(),
+            "lift": claims.lift(claimed, claimed_without, sample.doc_ids, context=False).as_dict(),
             "probe": probed[kind].as_dict() if kind in probed else None,
         }
-    return found
+    return by_kind
 
 
-def _distinct(own: ReadClaims, without: Reads, rates: "BaseRates") -> dict[str, Any]:
-    sample, said = own.sample, {(item.row, item.claim.key) for item in without}
+def _distinct(of_pair: ReadClaims, without: Reads, rates: "BaseRates") -> dict[str, Any]:
+    sample, said = of_pair.sample, {(item.row, item.claim.key) for item in without}
     late = np.array([row.pos >= DISTINCT_FROM for row in sample.rows], dtype=bool)
     kept = [
         item
-        for item in _shown(own)
+        for item in _shown(of_pair)
         if late[item.row] and (item.row, item.claim.key) not in said and rates(item.claim) <= COMMON
     ]
     _, counts = claims.tally(kept, len(sample), context=False)
@@ -161,7 +165,7 @@ class BaseRates:
                     self._held.update((kind, value) for value in {*fact.values, *fact.accepted})
 
     def __call__(self, claim: Claim) -> float:
-        """A share in [0, 1] of the rows that decide the claim's kind; 1 where none does: then nobody knows."""
+        """A share in [0, 1] of the rows that decide the claim's kind; 1 where none does and it is unknown."""
         kind = claim.relation or ""
         if not self._decided[kind]:
             return 1.0
@@ -173,27 +177,27 @@ def _probed(sample: Sample, language: Language, probes: ProbeSet | None) -> dict
     """The accuracy of every probe on the sample's rows whose value is known."""
     if probes is None:
         return {}
-    found, labels = {}, sample.labels(language)
+    accuracy, labels = {}, sample.labels(language)
     for kind, (_, hits) in probes.of_truth(sample.vectors, labels, sample.doc_ids).items():
         known = np.array([value not in (None, UNDECIDED) for value in labels.get(kind, ())], dtype=np.float64)
         if known.any():
-            found[kind] = share_interval(hits.double().numpy() * known, known, sample.doc_ids)
-    return found
+            accuracy[kind] = share_interval(hits.double().numpy() * known, known, sample.doc_ids)
+    return accuracy
 
 
-def _reasons(one: Mapping[str, Any], own: ReadClaims, silent: Counter[str]) -> dict[str, str]:
+def _reasons(one: Mapping[str, Any], of_pair: ReadClaims, silent: Counter[str]) -> dict[str, str]:
     reasons = {} if one["text_only"] is not None else {"text_only": NO_WRITER}
     if not one["n"]:
-        missing = silent.most_common(1)[0][0] if silent and own.judged else "no reading makes a decided claim of it"
+        missing = silent.most_common(1)[0][0] if silent and of_pair.judged else "no reading makes a decided claim of it"
         reasons["n"] = missing
-    elif own.instances and not one[metrics.HEADLINES[0]]["documents"]:
+    elif of_pair.instances and not one[metrics.HEADLINES[0]]["documents"]:
         reasons[metrics.HEADLINES[0]] = "all claims together cover less than half of the decodable"
     return reasons
 
 
-def _shown(own: ReadClaims) -> list[Judged]:
+def _shown(of_pair: ReadClaims) -> list[Judged]:
     """The decided claims that are shown at 0.8."""
-    return [own.judged[n] for n in own.scored(context=False) if (own.p[n] or 0.0) >= metrics.TRUST]
+    return [of_pair.judged[n] for n in of_pair.scored(context=False) if (of_pair.p[n] or 0.0) >= metrics.TRUST]
 
 
 def _of(items: Reads, family: Family) -> list[Judged]:

@@ -53,7 +53,7 @@ def choices(
     open_rows = [row for row, kinds in enumerate(unsettled) if kinds]
     shuffled = [open_rows[int(place)] for place in np.random.default_rng([seed, 2]).permutation(len(open_rows))]
     drawn = sorted(shuffled, key=lambda row: row not in first)[:rows]
-    found = []
+    chosen = []
     for row in sorted(drawn):
         texts = continued(target, sample.rows[row], samples=continuations, seed=seed)
         said = [language.told(sample.rows[row].prefix, text) for text in texts]
@@ -62,8 +62,8 @@ def choices(
             if counts:
                 value, times = counts.most_common(1)[0]
                 if times >= AGREEMENT * continuations:
-                    found.append(Choice(row, kind, value))
-    return found
+                    chosen.append(Choice(row, kind, value))
+    return chosen
 
 
 def _open_kinds(facts: Mapping[str, Fact], language: Language) -> list[str]:
@@ -85,26 +85,26 @@ def continued(target: Target, row: Row, *, samples: int, seed: int) -> list[str]
 
 
 def foresight(
-    found: Sequence[Choice], texts: Sequence[str | None], doc_ids: Sequence[str], language: Language
+    chosen: Sequence[Choice], texts: Sequence[str | None], doc_ids: Sequence[str], language: Language
 ) -> dict[str, Any]:
     """How often claims about the target's later choices agree with them.
 
     Returns:
         `value`, `low`, `high`, `n` (claims judged), `documents`, and `instances` (choices found). NaN without claims.
     """
-    rows = {choice.row: texts[choice.row] for choice in found}
+    rows = {choice.row: texts[choice.row] for choice in chosen}
     claims = {row: language.parse(text).claims if text else [] for row, text in rows.items()}
-    return foresight_of(found, claims, doc_ids, language)
+    return foresight_of(chosen, claims, doc_ids, language)
 
 
 def foresight_of(
-    found: Sequence[Choice], claims: Mapping[int, Sequence[Claim]], doc_ids: Sequence[str], language: Language
+    chosen: Sequence[Choice], claims: Mapping[int, Sequence[Claim]], doc_ids: Sequence[str], language: Language
 ) -> dict[str, Any]:
     """The same for claims that are already parsed, by row."""
     claimed, right, docs = [], [], []
-    for choice in found:
+    for choice in chosen:
         said = language.affirmed(claims[choice.row], choice.kind)
         claimed += [1.0] * len(said)
         right += [float(value == choice.value) for value in said]
         docs += [doc_ids[choice.row]] * len(said)
-    return {**share_interval(right, claimed, docs).as_dict(), "instances": len(found)}
+    return {**share_interval(right, claimed, docs).as_dict(), "instances": len(chosen)}

@@ -40,12 +40,12 @@ def judge_claims(
     for n in asked:
         by_row.setdefault(claims[n].row, []).append(n)
     shown = [item.claim.text if language is None else language.in_plain_words(item.claim) for item in claims]
-    questions = [Question(sample.rows[row].prefix, tuple(shown[n] for n in mine)) for row, mine in by_row.items()]
+    questions = [Question(sample.rows[row].prefix, tuple(shown[n] for n in places)) for row, places in by_row.items()]
     verdicts = judge.verdicts(questions, progress)
     said = {
         n: verdict
-        for mine, found in zip(by_row.values(), verdicts, strict=True)
-        for n, verdict in zip(mine, found, strict=True)
+        for places, verdict_row in zip(by_row.values(), verdicts, strict=True)
+        for n, verdict in zip(places, verdict_row, strict=True)
     }
     return [replace(item, verdict=said[n]) if n in said else item for n, item in enumerate(claims)]
 
@@ -101,14 +101,14 @@ def _agreement(pairs: Sequence[tuple[Verdict, Verdict, str]], on: str) -> dict[s
     """
     decided = [(known == "true", said == "true", doc) for known, said, doc in pairs if {known, said} <= _DECIDED]
     same = [float(known == said) for known, said, _ in decided]
-    found = share_interval(same, np.ones(len(same)), [doc for *_, doc in decided])
+    agreement = share_interval(same, np.ones(len(same)), [doc for *_, doc in decided])
     rate, said_rate = _mean([known for known, *_ in decided]), _mean([said for _, said, _ in decided])
     kappa = None
     if rate is not None and said_rate is not None:
         chance = rate * said_rate + (1 - rate) * (1 - said_rate)
-        kappa = (found.value - chance) / (1 - chance) if chance < 1 else None
+        kappa = (agreement.value - chance) / (1 - chance) if chance < 1 else None
     return {
-        **found.as_dict(),
+        **agreement.as_dict(),
         "kappa": kappa,
         "true_accepted": _mean([said for known, said, _ in decided if known]),
         "wrong_accepted": _mean([said for known, said, _ in decided if not known]),

@@ -81,7 +81,7 @@ def misses(
     """How far the reconstruction of each text is from its activation.
 
     Args:
-        texts: one a row; None scores as `guess`.
+        texts: one per row; None scores as `guess`.
         vectors: the activations that the texts explain.
         guess: the constant guess.
     """
@@ -90,8 +90,8 @@ def misses(
 
 def as_misses(values: Float[Tensor, " n"]) -> Misses:
     """A tensor of errors as float64."""
-    found: Misses = torch.as_tensor(values).double().numpy()
-    return found
+    misses: Misses = torch.as_tensor(values).double().numpy()
+    return misses
 
 
 def fve_of(miss: Misses, variance: float, doc_ids: Sequence[str]) -> Interval:

@@ -59,7 +59,7 @@ def score_lines(report: Mapping[str, Any]) -> list[str]:
             lines.append(f"{label:28} {interval(claims[key])}{_few(claims[key])}")
     lines += _family_lines(report)
     if not claims:
-        lines.append(f"{'precision':28} – (nobody decides whether these claims are true)")
+        lines.append(f"{'precision':28} – (these claims are not judged)")
     return [*lines, _measured_on(report), *apart_lines(report)]
 
 
@@ -82,7 +82,7 @@ def _family_lines(report: Mapping[str, Any]) -> list[str]:
     return [
         f"{'  precision: ' + family:28} {interval(one['precision'])}, n {one['precision']['n']}; without an activation "
         f"{number(one['no_activation']['value'])}"
-        + (f"; {one['undecided']} claims that nobody decides" if one["undecided"] else "")
+        + (f"; {one['undecided']} undecided claims" if one["undecided"] else "")
         for family, one in (families.items() if len(families) > 1 else ())
     ]
 
@@ -104,7 +104,7 @@ def target_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"{key:22} {interval(report[key])}")
     loss = report["loss"]
     lines.append(
-        f"loss {number(loss['nats_per_token'], 3)} nats a token; the generator's entropy "
+        f"loss {number(loss['nats_per_token'], 3)} nats per token; the generator's entropy "
         f"{number(loss['entropy_per_token'], 3)}"
     )
     return lines

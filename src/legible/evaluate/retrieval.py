@@ -97,32 +97,32 @@ def retrieval(
         "context", "same_token", "last8", "same_token_last8",
         "context_without_next_and_now", "teacher", "teacher_without_next_and_now",
     )  # fmt: skip
-    found: dict[str, Any] = {**dict.fromkeys(names), "candidates": CANDIDATES, "reasons": {}}
+    report: dict[str, Any] = {**dict.fromkeys(names), "candidates": CANDIDATES, "reasons": {}}
     chosen = drawn_rows(sample, rows, seed)
     read = lambda said: reconstructions(reconstructor, said, guess)
     if len({sample.doc_ids[row] for row in chosen}) < CANDIDATES:
         few = f"fewer than {CANDIDATES} documents have a token with words before its last {RECENT_TOKENS} tokens"
-        return found | {"reasons": dict.fromkeys(names, few)}
-    own = [texts[row] for row in chosen]
+        return report | {"reasons": dict.fromkeys(names, few)}
+    read_texts = [texts[row] for row in chosen]
     echo = last_tokens_alone(target, layer, sample, chosen)
     lineup = context_lineup(target, layer, sample, chosen, seed)
-    preds = {"context": read(own), "last8": echo}
+    preds = {"context": read(read_texts), "last8": echo}
     if language is not None:
         taught = teacher_texts(language, [sample.rows[row] for row in chosen], seed=seed)
         preds["teacher"] = read(taught)
-        for name, said in (("context", own), ("teacher", taught)):
+        for name, said in (("context", read_texts), ("teacher", taught)):
             preds[f"{name}_without_next_and_now"] = read([without_families(language, text, ECHO) for text in said])
     else:
-        found["reasons"] |= dict.fromkeys(names[4:], "no language knows what these words are about")
-    found |= {name: _share(pred, lineup, sample).as_dict() for name, pred in preds.items()}
+        report["reasons"] |= dict.fromkeys(names[4:], "no language knows what these words are about")
+    report |= {name: _share(pred, lineup, sample).as_dict() for name, pred in preds.items()}
     alike = same_token_lineup(sample, pool, chosen, seed)
     if alike.rows:
         place = [chosen.index(row) for row in alike.rows]
         for name, pred in (("same_token", preds["context"]), ("same_token_last8", echo)):
-            found[name] = _share(pred[place], alike, sample).as_dict()
+            report[name] = _share(pred[place], alike, sample).as_dict()
     else:
-        found["reasons"]["same_token"] = f"no token of a row stands in {CANDIDATES - 1} other documents"
-    return found
+        report["reasons"]["same_token"] = f"no token of a row stands in {CANDIDATES - 1} other documents"
+    return report
 
 
 def drawn_rows(sample: Sample, most: int, seed: int) -> list[int]:
@@ -157,8 +157,8 @@ def same_token_lineup(sample: Sample, pool: Sample | None, rows: Sequence[int], 
     rng = np.random.default_rng([seed, 7])
     kept, candidates = [], []
     for place in rows:
-        own, token = sample.doc_ids[place], sample.rows[place].token_id
-        others = [places for name, places in by_token[token].items() if name != own]
+        document, token = sample.doc_ids[place], sample.rows[place].token_id
+        others = [places for name, places in by_token[token].items() if name != document]
         if len(others) < CANDIDATES - 1:
             continue
         drawn = [others[n] for n in rng.choice(len(others), CANDIDATES - 1, replace=False)]
@@ -194,11 +194,11 @@ def _split(target: Target, sample: Sample, rows: Sequence[int]) -> tuple[list[li
     return [one[:-RECENT_TOKENS] for one in ids], [one[-RECENT_TOKENS:] for one in ids]
 
 
-def _of_others(rng: np.random.Generator, doc_ids: Sequence[str], own: int) -> list[int]:
-    """A place of each of 15 documents other than the one at `own`."""
+def _of_others(rng: np.random.Generator, doc_ids: Sequence[str], document: int) -> list[int]:
+    """A place of each of 15 documents other than the one at `document`."""
     places: dict[str, list[int]] = {}
     for place, name in enumerate(doc_ids):
-        if name != doc_ids[own]:
+        if name != doc_ids[document]:
             places.setdefault(name, []).append(place)
     several = list(places.values())
     drawn = rng.choice(len(several), CANDIDATES - 1, replace=False)

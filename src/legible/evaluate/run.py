@@ -50,7 +50,7 @@ from legible.reading.checkpoint import Checkpoint
 from legible.vectors import direction_mse
 
 METRICS_VERSION = 1
-POOL_POSITIONS = 8  # rows a document of the pool that fits probes and ridges
+POOL_POSITIONS = 8  # rows per document of the pool that fits probes and ridges
 LIMIT = 0.5  # of the reference teacher that writes only what probes find
 
 Battery = Callable[[Bench, Explained, Misses, Controls, Mapping[str, Misses]], list[dict[str, Any]]]
@@ -160,14 +160,14 @@ def held_out(
     """
     language = checkpoint.language
     if documents is None and language is not None:
-        own, others = config.sentences, -(-config.probe_rows // POOL_POSITIONS)
-        documents = language.documents("test", config.seed, config.texts, sentences=own)
-        pool = language.documents("test", config.seed, others, skip=config.texts, sentences=own) or ()
+        sentences, others = config.sentences, -(-config.probe_rows // POOL_POSITIONS)
+        documents = language.documents("test", config.seed, config.texts, sentences=sentences)
+        pool = language.documents("test", config.seed, others, skip=config.texts, sentences=sentences) or ()
     if not documents:
         raise UsageError("no documents to read.\n  Give held-out texts: --corpus FILE")
     shared = {doc.doc_id for doc in documents} & {doc.doc_id for doc in pool}
     if shared:
-        raise UsageError(f"{len(shared)} documents stand both among those read and in the pool, e.g. {min(shared)!r}.")
+        raise UsageError(f"{len(shared)} documents are both among those read and in the pool, e.g. {min(shared)!r}.")
     read = capture.measured.model_copy(update={"positions_per_doc": config.positions_per_doc, "seed": config.seed})
     progress("capture")
     sample = Sample.of_documents(checkpoint.target, documents[: config.texts], read, checkpoint.layer, language)
@@ -205,12 +205,12 @@ def _references(bench: Bench, seed: int) -> dict[str, Misses]:
         return {}
     guess = mean_direction(bench.lookup)
     sample, language, reconstructor = bench.sample, bench.language, bench.reconstructor
-    found = {"teacher_text": teacher_misses(reconstructor, sample, language, guess, seed=seed)}
+    misses = {"teacher_text": teacher_misses(reconstructor, sample, language, guess, seed=seed)}
     if bench.probes is None or bench.pool is None:
-        return found
+        return misses
     keep = bench.probes.found(sample.vectors, sample.labels(language), sample.doc_ids, threshold=LIMIT)
-    found["teacher_text_limited"] = teacher_misses(reconstructor, sample, language, guess, keep=keep, seed=seed)
-    return found | ridge_misses(sample, bench.pool, language, bench.lookup, bench.probes, seed=seed)
+    misses["teacher_text_limited"] = teacher_misses(reconstructor, sample, language, guess, keep=keep, seed=seed)
+    return misses | ridge_misses(sample, bench.pool, language, bench.lookup, bench.probes, seed=seed)
 
 
 def _scores(
@@ -257,12 +257,12 @@ def _claims(
     report = claims.claim_report(judged, floor, sample, language, bench.decodable)
     report["no_activation_decoding"] = controls.no_activation_decoding
     report["lift_over_other_activation"] = claims.context_lift(judged, other, sample.doc_ids).as_dict()
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "claims": report,
         "probes": bench.probes.report() if bench.probes is not None else None,
     }
     if not language.tells:
-        return found
+        return figures
     seen = choices(
         target, sample, language,
         rows=config.foresight_rows, continuations=config.continuations,
@@ -270,4 +270,4 @@ def _claims(
     )  # fmt: skip
     report["foresight"] = foresight(seen, explained.texts, sample.doc_ids, language)
     keys = ("precision", "context_precision", "context_claims_per_reading", "context_lift", "recall", "foresight")
-    return found | {"world": {key: report[key]["value"] for key in keys}}
+    return figures | {"world": {key: report[key]["value"] for key in keys}}

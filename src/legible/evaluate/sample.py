@@ -63,8 +63,8 @@ class Sample:
             UsageError: no document is long enough.
         """
         with tempfile.TemporaryDirectory(prefix="legible-") as folder:
-            own = config.model_copy(update={"layers": (layer,)})
-            store = capture(target, documents, own, Path(folder) / "store", speaker=speaker(target, own))
+            at_layer = config.model_copy(update={"layers": (layer,)})
+            store = capture(target, documents, at_layer, Path(folder) / "store", speaker=speaker(target, at_layer))
             if len(store) == 0:
                 raise UsageError(
                     f"none of {len(documents)} documents has a token at position {config.min_pos} or later.\n"

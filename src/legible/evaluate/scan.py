@@ -74,7 +74,7 @@ class LayerScan:
             "variance": self.variance,
             "lookup_fve": self.lookup_fve.as_dict(),
             "left": self.left,
-            **{name: None if found is None else found.as_dict() for name, found in intervals.items()},
+            **{name: None if interval is None else interval.as_dict() for name, interval in intervals.items()},
             "probes": None if self.probes is None else self._probes(self.probes),
             "norm": {"median": self.norm_median, "max_over_median": self.norm_max, "outlier_share": self.outliers},
         }
@@ -102,7 +102,7 @@ def scan(
     Args:
         target: the model.
         documents: at least a few dozen; ten or more tokens of each are read.
-        language: labels the tokens with facts; None for text whose facts nobody knows.
+        language: labels the tokens with facts; None for text whose facts are unknown.
         layers: which layers K; absent: all.
         config: which positions, and the seed of positions and folds; its layers, predictions and dtype are set here.
         progress: makes a callback of (done, total) from a label and a total.
@@ -124,20 +124,20 @@ def scan(
         fold = _folds(sample.doc_ids, config.seed)
         show = report("layers", len(chosen))
         show(0, len(chosen))
-        found = []
+        layers_scanned = []
         for number, layer in enumerate(chosen):
             vectors = store.vectors(range(len(store)), layer)
-            found.append(scan_layer(replace(sample, vectors=vectors), layer, fold, language, config.seed))
+            layers_scanned.append(scan_layer(replace(sample, vectors=vectors), layer, fold, language, config.seed))
             show(number + 1, len(chosen))
     return {
-        "layers": [one.as_dict() for one in found],
+        "layers": [one.as_dict() for one in layers_scanned],
         "rows": len(sample),
         "documents": len(set(sample.doc_ids)),
         "labels": language.name if language is not None else None,
         "positions": config.positions_text(),
         "seed": config.seed,
         "folds": FOLDS,
-        "proposal": propose(found, target.n_layers),
+        "proposal": propose(layers_scanned, target.n_layers),
     }
 
 
@@ -228,13 +228,13 @@ def _folds(doc_ids: Sequence[str], seed: int) -> np.ndarray:
     return np.array([of[name] for name in doc_ids])
 
 
-def propose(found: Sequence[LayerScan], n_layers: int) -> dict[str, Any]:
+def propose(scans: Sequence[LayerScan], n_layers: int) -> dict[str, Any]:
     """Where to train: the layer to whose token lookup words add most, and why in a sentence or two."""
-    order = sorted(found, key=lambda one: one.named.value, reverse=True)
+    order = sorted(scans, key=lambda one: one.named.value, reverse=True)
     best = order[0]
     what = "the target's next tokens" if best.named_add is None else "facts and the target's next tokens"
     if best.named.value <= 0:
-        order = sorted(found, key=lambda one: one.lookup_fve.value)
+        order = sorted(scans, key=lambda one: one.lookup_fve.value)
         lowest = order[0]
         reason = (
             f"{what} add nothing to the last tokens at any layer on {best.named.n} rows, so this is the layer whose "
@@ -243,7 +243,7 @@ def propose(found: Sequence[LayerScan], n_layers: int) -> dict[str, Any]:
         return {"layer": lowest.layer, "reason": reason, "ranking": [one.layer for one in order]}
     reason = (
         f"the last tokens leave {best.left:.2f} of its variance open; {what} add "
-        f"{best.named.value:.2f} to what they explain, the most of {len(found)} layer(s)."
+        f"{best.named.value:.2f} to what they explain, the most of {len(scans)} layer(s)."
     )
     if best.facts_add is not None:
         reason += f" Facts alone add {best.facts_add.value:.2f}, next tokens alone {best.next_add.value:.2f}."

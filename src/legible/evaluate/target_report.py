@@ -116,8 +116,8 @@ def loss_report(target: Target, documents: Sequence[Document], language: Languag
         nats -= logp[:-1].gather(1, batch[0, 1:, None].to(logp.device)).sum().item()
         tokens += len(ids) - 1
         used += 1
-        own = language.entropy(document)
-        floor = floor + own if floor is not None and own is not None else None
+        code_length = language.entropy(document)
+        floor = floor + code_length if floor is not None and code_length is not None else None
     per_token = nats / max(1, tokens)
     known = floor / max(1, tokens) if floor is not None else None
     return {

@@ -74,13 +74,13 @@ class Bins:
     claims: float  # in each
 
 
-def equal_mass_bins(found: Tally, bins: int = BINS) -> Bins:
+def equal_mass_bins(tallied: Tally, bins: int = BINS) -> Bins:
     """Cut the claims, sorted by probability, into bins of equal mass. NaN throughout where there are no claims."""
-    kept = found.mass > 0
+    kept = tallied.mass > 0
     if not kept.any():
         nothing = np.full(bins, np.nan)
         return Bins(nothing, nothing, nothing, nothing, 0.0)
-    values, mass, true = found.p[kept], found.mass[kept], found.true[kept]
+    values, mass, true = tallied.p[kept], tallied.mass[kept], tallied.true[kept]
     reached = np.concatenate([[0.0], np.cumsum(mass)])
     edges = np.linspace(0.0, reached[-1], bins + 1)
     size = reached[-1] / bins
@@ -94,58 +94,60 @@ def equal_mass_bins(found: Tally, bins: int = BINS) -> Bins:
     return Bins(share(mass * values), share(true), values[first], values[last], float(size))
 
 
-def calibration_error(found: Tally, bins: int = BINS) -> float:
+def calibration_error(tallied: Tally, bins: int = BINS) -> float:
     """Expected calibration error over bins of equal mass, in [0, 1]; NaN without claims."""
-    cut = equal_mass_bins(found, bins)
+    cut = equal_mass_bins(tallied, bins)
     return float(np.abs(cut.p - cut.precision).mean())
 
 
-def calibration_error_if_calibrated(found: Tally, bins: int = BINS, draws: int = 200, seed: int = 0) -> float:
+def calibration_error_if_calibrated(tallied: Tally, bins: int = BINS, draws: int = 200, seed: int = 0) -> float:
     """The mean calibration error of as many claims whose truth is drawn by these very probabilities: the floor.
 
     A finite sample never scores 0. Claims are drawn independently of each other.
     """
     rng = np.random.default_rng(seed)
-    mass = np.rint(found.mass).astype(np.int64)
+    mass = np.rint(tallied.mass).astype(np.int64)
     if not mass.sum():
         return float("nan")
     scores = [
-        calibration_error(Tally(found.p, mass.astype(np.float64), rng.binomial(mass, found.p).astype(np.float64)), bins)
+        calibration_error(
+            Tally(tallied.p, mass.astype(np.float64), rng.binomial(mass, tallied.p).astype(np.float64)), bins
+        )
         for _ in range(draws)
     ]
     return float(np.mean(scores))
 
 
-def brier(found: Tally) -> float:
+def brier(tallied: Tally) -> float:
     """Mean squared distance of probability and truth, in [0, 1]; NaN without claims."""
-    if not found.total:
+    if not tallied.total:
         return float("nan")
-    squares = found.mass * found.p**2 - 2.0 * found.p * found.true + found.true
-    return float(squares.sum() / found.total)
+    squares = tallied.mass * tallied.p**2 - 2.0 * tallied.p * tallied.true + tallied.true
+    return float(squares.sum() / tallied.total)
 
 
-def brier_skill(found: Tally) -> float:
+def brier_skill(tallied: Tally) -> float:
     """1 - Brier / Brier of the base rate; NaN where all claims are true or none is."""
-    rate = precision(found)
+    rate = precision(tallied)
     base = rate * (1.0 - rate)
-    return 1.0 - brier(found) / base if base > 0 else float("nan")
+    return 1.0 - brier(tallied) / base if base > 0 else float("nan")
 
 
-def auroc(found: Tally) -> float:
+def auroc(tallied: Tally) -> float:
     """Area under the receiver operating characteristic; NaN where all claims are true or none is."""
-    wrong = found.mass - found.true
-    pairs = found.true.sum() * wrong.sum()
+    wrong = tallied.mass - tallied.true
+    pairs = tallied.true.sum() * wrong.sum()
     if not pairs:
         return float("nan")
     below = np.cumsum(wrong) - wrong
-    return float((found.true * (below + wrong / 2.0)).sum() / pairs)
+    return float((tallied.true * (below + wrong / 2.0)).sum() / pairs)
 
 
-def precision(found: Tally, threshold: float = NEVER) -> float:
+def precision(tallied: Tally, threshold: float = NEVER) -> float:
     """Share of the claims at or above the threshold that are true; NaN where there are none."""
-    shown = found.p >= threshold
-    claims = found.mass[shown].sum()
-    return float(found.true[shown].sum() / claims) if claims else float("nan")
+    shown = tallied.p >= threshold
+    claims = tallied.mass[shown].sum()
+    return float(tallied.true[shown].sum() / claims) if claims else float("nan")
 
 
 def coverage(covered: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> float:
@@ -200,8 +202,8 @@ class Judgements:
     def said(self, p: ArrayLike) -> "Judgements":
         """The same claims with other probabilities, one each or the same for all; nothing is known to be covered."""
         nothing = np.zeros(0)
-        own = np.broadcast_to(np.asarray(p, dtype=np.float64), self.p.shape)
-        return replace(self, p=own, covered=nothing, covered_document=nothing.astype(np.int64))
+        probabilities = np.broadcast_to(np.asarray(p, dtype=np.float64), self.p.shape)
+        return replace(self, p=probabilities, covered=nothing, covered_document=nothing.astype(np.int64))
 
     @property
     def of_claims(self) -> "Judgements":
@@ -215,12 +217,12 @@ class Judgements:
 
     def scores(self, weights: Floats | None = None) -> Floats:
         """The scores of `HEADLINES`, then the precision of each of the bins."""
-        found = self.tally(weights)
+        tallied = self.tally(weights)
         at = self.half_coverage(weights)
-        half = precision(found, at) if at == at else float("nan")
-        own = (half, calibration_error(found), brier_skill(found), auroc(found), brier(found), at,
-               precision(found, TRUST))  # fmt: skip
-        return np.concatenate([own, equal_mass_bins(found).precision])
+        half = precision(tallied, at) if at == at else float("nan")
+        values = (half, calibration_error(tallied), brier_skill(tallied), auroc(tallied), brier(tallied), at,
+                  precision(tallied, TRUST))  # fmt: skip
+        return np.concatenate([values, equal_mass_bins(tallied).precision])
 
     def intervals(self, *, resamples: int = 1000, seed: int = 0) -> tuple[dict[str, Interval], list[Interval]]:
         """Every headline, and the precision of every bin, with their intervals over documents.
@@ -232,10 +234,10 @@ class Judgements:
         claims = len(self.p)
         shown, trusted = (int((self.p >= least).sum()) if least == least else 0 for least in (at, TRUST))
         n = [shown, claims, claims, claims, claims, len(self.covered), trusted, *[round(claims / BINS)] * BINS]
-        found = statistic_intervals(self.scores, self.documents, n, resamples=resamples, seed=seed)
-        headlines = dict(zip(HEADLINES, found, strict=False))
+        figures = statistic_intervals(self.scores, self.documents, n, resamples=resamples, seed=seed)
+        headlines = dict(zip(HEADLINES, figures, strict=False))
         headlines |= {key: exact(headlines[key]) for key in (HEADLINES[0], AT_TRUST)}
-        return headlines, [exact(one) for one in found[len(HEADLINES) :]]
+        return headlines, [exact(one) for one in figures[len(HEADLINES) :]]
 
 
 def trade_off(claims: Tally, covered: ArrayLike, *, points: int = 100, marks: ArrayLike = ()) -> list[dict[str, float]]:

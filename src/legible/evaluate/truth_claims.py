@@ -36,7 +36,7 @@ class ReadClaims:
 
     Attributes:
         judged: each with its row, its verdict and whether it is a context claim.
-        p: the probability of each; None where nothing may speak for it.
+        p: the probability of each; None where there is no estimate.
         instances: what is decodable; None where no probes say so.
     """
 
@@ -57,30 +57,30 @@ class ReadClaims:
         """The scored claims and the decodable instances as columns for the metrics."""
         place = {name: number for number, name in enumerate(dict.fromkeys(self.sample.doc_ids))}
         document = np.array([place[name] for name in self.sample.doc_ids], dtype=np.int64)
-        claims, found = self.scored(context=context), self.instances or []
+        claims, decodable = self.scored(context=context), self.instances or []
         return metrics.Judgements(
             np.array([self.p[n] for n in claims], dtype=np.float64),
             np.array([self._true(n) for n in claims], dtype=np.float64),
             document[[self.judged[n].row for n in claims]] if claims else np.zeros(0, np.int64),
-            np.array([one.covered for one in found], dtype=np.float64),
-            document[[one.row for one in found]] if found else np.zeros(0, np.int64),
+            np.array([one.covered for one in decodable], dtype=np.float64),
+            document[[one.row for one in decodable]] if decodable else np.zeros(0, np.int64),
             len(place),
         )
 
     def of_family(self, family: Family, language: Language) -> "ReadClaims":
         """The claims of one family alone, and what is decodable of its kinds."""
         kept = [n for n in self._claims() if self.judged[n].claim.family == family]
-        own = None if self.instances is None else [
+        decodable = None if self.instances is None else [
             one for one in self.instances if language.families.get(one.kind, "context") == family
         ]  # fmt: skip
-        return replace(self, judged=[self.judged[n] for n in kept], p=[self.p[n] for n in kept], instances=own)
+        return replace(self, judged=[self.judged[n] for n in kept], p=[self.p[n] for n in kept], instances=decodable)
 
     def by_kind(self, language: Language | None) -> dict[str, dict[str, Any]]:
         """The scores of every kind that is claimed or decodable; free text has one, `(sentences)`."""
         kinds = language.kinds if language is not None else (None,)
-        found = {kind or "(sentences)": self._part([n for n in self._claims() if self._kind(n) == kind], kind=kind)
+        figures = {kind or "(sentences)": self._part([n for n in self._claims() if self._kind(n) == kind], kind=kind)
                  for kind in kinds}  # fmt: skip
-        return {kind: part for kind, part in found.items() if part["all_claims"] or part["decodable"]}
+        return {kind: part for kind, part in figures.items() if part["all_claims"] or part["decodable"]}
 
     def by_position(self) -> dict[str, dict[str, Any]]:
         """The scores of the readings by the position of their token, in powers of two."""
@@ -90,7 +90,7 @@ class ReadClaims:
             f"{first}-{2 * first - 1 if first else 15}": {
                 "readings": counts[first],
                 **self._part([n for n in self._claims() if bucket[self.judged[n].row] == first],
-                             rows={row for row, own in enumerate(bucket) if own == first}),
+                             rows={row for row, place in enumerate(bucket) if place == first}),
             }
             for first in sorted(counts)
         }  # fmt: skip
@@ -133,17 +133,17 @@ class ReadClaims:
         decided = [n for n in claims if self.judged[n].verdict in DECIDED]
         context = [n for n in decided if self.judged[n].context]
         scored = [(p, self._true(n)) for n in context if (p := self.p[n]) is not None]
-        found = metrics.tally([p for p, _ in scored], [true for _, true in scored])
-        own = [one for one in self.instances or () if one.kind == kind or (rows is not None and one.row in rows)]
+        tallied = metrics.tally([p for p, _ in scored], [true for _, true in scored])
+        decodable = [one for one in self.instances or () if one.kind == kind or (rows is not None and one.row in rows)]
         return {
             "claims": len(context),
             "precision": _share([self._true(n) for n in context]),
             "mean_p_true": _share([p for p, _ in scored]),
-            "ece": metrics.calibration_error(found) if len(scored) >= FEWEST else None,
+            "ece": metrics.calibration_error(tallied) if len(scored) >= FEWEST else None,
             "all_claims": len(decided),
             "all_precision": _share([self._true(n) for n in decided]),
-            "decodable": len(own),
-            "recall": _share([one.named for one in own]),
+            "decodable": len(decodable),
+            "recall": _share([one.named for one in decodable]),
         }
 
 
@@ -152,7 +152,7 @@ def flat(
 ) -> tuple[list[Judged], list[float | None], Counter[str]]:
     """The claims of all rows with their probabilities, and why claims have none.
 
-    Without a language nobody knows what the last 8 tokens give away: then every claim counts as a context claim.
+    Without a language it is unknown what the last 8 tokens give away, so every claim counts as a context claim.
     """
     judged, p, reasons = [], [], Counter[str]()
     for row, claims in enumerate(trusted):
@@ -184,10 +184,10 @@ def instances(
     if decodable is None:
         return None
     best: dict[tuple[int, str | None], float] = {}
-    for item, own in zip(judged, p, strict=True):
+    for item, probability in zip(judged, p, strict=True):
         if item.names_rightly:
             key = (item.row, item.claim.relation)
-            best[key] = max(best.get(key, metrics.NEVER), metrics.NEVER if own is None else own)
+            best[key] = max(best.get(key, metrics.NEVER), metrics.NEVER if probability is None else probability)
     return [
         Instance(row, kind, (row, kind) in best, best.get((row, kind), metrics.NEVER))
         for kind, mask in decodable.items()

@@ -1,8 +1,8 @@
 """What each kind of evidence is worth on its own: p_true of one kind alone, of all, and of none.
 
-A sceptic sees a circle: probes limit the teacher, say what is decodable and speak in p_true. Here every kind of
-evidence speaks alone. The calibrators are fitted on the read claims themselves, each without the documents that it
-speaks for.
+A sceptic sees a circle: probes limit the teacher, decide what is decodable and are evidence for p_true. Here every
+kind of evidence is used alone. The calibrators are fitted on the read claims themselves, each without the documents
+that it is applied to.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def evidence_rows(
 
     Args:
         read: the claims; all that are decided and have a probability count, context claims or not.
-        evidence: what speaks for each claim, in the same order.
+        evidence: the evidence for each claim, in the same order.
         seed: of folds and resamples.
 
     Returns:
@@ -60,12 +60,12 @@ def scores_of(columns: metrics.Judgements, rate: float, *, seed: int) -> dict[st
         Plain numbers `ece`, `brier_skill`, `auroc` and `precision_at_0.8`, null where undefined, `n` claims; what
         always saying the base rate scores (`ece_base_rate`, `brier_base_rate`); `intervals` of the first four.
     """
-    found, _ = columns.intervals(seed=seed)
+    scores, _ = columns.intervals(seed=seed)
     return {
-        **{key: defined(found[key].value) for key in SHOWN},
+        **{key: defined(scores[key].value) for key in SHOWN},
         "n": len(columns.p),
         **base_rates(columns, rate),
-        "intervals": {key: found[key].as_dict() for key in SHOWN},
+        "intervals": {key: scores[key].as_dict() for key in SHOWN},
     }
 
 

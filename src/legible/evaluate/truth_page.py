@@ -64,7 +64,7 @@ def truth_lines(report: Mapping[str, Any]) -> list[str]:
     if report["judge"] is not None:
         lines += _judge_lines(report["judge"])
     for reason in dict.fromkeys(report["reasons"].values()):
-        keys = [key for key, own in report["reasons"].items() if own == reason]
+        keys = [key for key, given in report["reasons"].items() if given == reason]
         lines.append(f"no {', '.join(keys)}: {visible(reason)}")
     if (fitted := report["calibrator"]) is not None:
         lines.append(
@@ -72,7 +72,7 @@ def truth_lines(report: Mapping[str, Any]) -> list[str]:
             f"{fitted['documents']} documents (split {fitted['split']}, seed {fitted['seed']})"
         )
     lines.append(
-        f"{report['mode']} ({report['samples']} samples a reading), verdicts: {report['verdicts'] or 'none'}, "
+        f"{report['mode']} ({report['samples']} samples per reading), verdicts: {report['verdicts'] or 'none'}, "
         f"{report['rows']} rows of {report['documents']} documents ({report['documents_of']}), "
         f"seed {report['seed']}, commit {report['commit']}"
     )
@@ -81,18 +81,18 @@ def truth_lines(report: Mapping[str, Any]) -> list[str]:
 
 def sources(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The scores of p_true on all claims by where it comes from: the checkpoint's own first; none without claims."""
-    own = {"the calibrator": report["all_claims"]} if report["all_claims"]["n"] else {}
-    return own | {
+    of_calibrator = {"the calibrator": report["all_claims"]} if report["all_claims"]["n"] else {}
+    return of_calibrator | {
         (f"{name} alone" if name in ALONE else name): row for name, row in report["evidence"].items() if row is not None
     }
 
 
 def _sources(report: Mapping[str, Any]) -> list[str]:
-    found = sources(report)
-    lines = [f"{'p_true, all claims':18}" + "".join(f"{label:>24}" for _, label, _ in SOURCES)] if found else []
+    figures = sources(report)
+    lines = [f"{'p_true, all claims':18}" + "".join(f"{label:>24}" for _, label, _ in SOURCES)] if figures else []
     return lines + [
         f"{name:18}" + "".join(f"{interval(row['intervals'][key], digits):>24}" for key, _, digits in SOURCES)
-        for name, row in found.items()
+        for name, row in figures.items()
     ]
 
 
@@ -118,11 +118,11 @@ def _table(first: str, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _shown(report: Mapping[str, Any], key: str, digits: int) -> str:
-    found = report["intervals"].get(key)
-    if found is None or report[key] is None:
+    figure = report["intervals"].get(key)
+    if figure is None or report[key] is None:
         return "–"
-    few = "" if is_headline(found) else f", too few to go by (under {FEWEST})"
-    return f"{interval(found, digits)}  n {found['n']}{few}"
+    few = "" if is_headline(figure) else f", too few to go by (under {FEWEST})"
+    return f"{interval(figure, digits)}  n {figure['n']}{few}"
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def truth_report(
     Args:
         checkpoint: verbalizer, target, and where it has them reconstructor, language and calibrator.
         name: what the report calls it.
-        config: how much is read, samples a reading, and the seed of documents, positions and sampling.
+        config: how much is read, samples per reading, and the seed of documents, positions and sampling.
         capture: which positions count (see `CaptureConfig.from_positions`).
         documents: held-out documents; absent: the language's own, as many and of the sort that `config` says.
         pool: other documents that no verbalizer trained on, for the probes; drawn in the world. Without them there is
@@ -169,14 +169,14 @@ def _conditions(
 
 
 def _deciding(judge: Judge | None, language: Language | None, known: Sequence[Judged]) -> str | None:
-    """Who gives the verdicts: "judge", the language's name, or nobody."""
+    """What gives the verdicts: "judge", the language's name, or None."""
     if judge is not None:
         return "judge"
     return language.name if language is not None and any(item.verdict in DECIDED for item in known) else None
 
 
 def _calibrator(checkpoint: Checkpoint, samples: int, temperature: float) -> dict[str, Any] | None:
-    """Which calibrator speaks for readings made this way, and what it was fitted on; None where none does."""
+    """Which calibrator applies to readings made this way, and what it was fitted on; None if none does."""
     pair = checkpoint.calibrator
     chosen = pair.choose(samples, temperature) if pair is not None else None
     if pair is None or not isinstance(chosen, Calibrator):
@@ -209,22 +209,22 @@ def _foresight(
     """Foresight of the claims; None where no language knows what a continuation states."""
     if language is None or not language.tells or not any(sample.facts):
         return None
-    found = choices(
+    chosen = choices(
         checkpoint.target, sample, language,
         rows=config.foresight_rows, continuations=config.continuations,
         first={item.row for item in known if item.verdict == "open"}, seed=config.seed,
     )  # fmt: skip
-    by_row: dict[int, list[Any]] = {choice.row: [] for choice in found}
+    by_row: dict[int, list[Any]] = {choice.row: [] for choice in chosen}
     for item in known:
         if item.row in by_row:
             by_row[item.row].append(item.claim)
-    return foresight_of(found, by_row, sample.doc_ids, language)
+    return foresight_of(chosen, by_row, sample.doc_ids, language)
 
 
 def _scores(read: ReadClaims, measured: Mapping[str, dict[str, Any] | None], rate: float, seed: int) -> dict[str, Any]:
     """Headlines with intervals, the reliability diagram and the curve; `rate` is the base rate."""
     columns = read.columns()
-    found = columns.tally()
+    tallied = columns.tally()
     headlines, bins = columns.intervals(seed=seed)
     intervals: dict[str, Any] = {key: headlines[key].as_dict() for key in metrics.HEADLINES}
     intervals |= {key: value for key, value in measured.items() if value is not None}
@@ -237,24 +237,24 @@ def _scores(read: ReadClaims, measured: Mapping[str, dict[str, Any] | None], rat
         metrics.AT_TRUST: every[metrics.AT_TRUST],
         **base_rates(columns, rate),
         "intervals": intervals,
-        "ece_if_calibrated": defined(metrics.calibration_error_if_calibrated(found, seed=seed)),
+        "ece_if_calibrated": defined(metrics.calibration_error_if_calibrated(tallied, seed=seed)),
         "all_claims": every,
-        "coverage": defined(metrics.coverage(columns.covered, 0.0)) if found.total else None,
-        "claims_scored": int(found.total),
-        "reliability": _reliability(found, bins),
+        "coverage": defined(metrics.coverage(columns.covered, 0.0)) if tallied.total else None,
+        "claims_scored": int(tallied.total),
+        "reliability": _reliability(tallied, bins),
         "curve": [
             {**point, "coverage": defined(point["coverage"]), "precision": defined(point["precision"]),
              "claims": int(point["claims"])}
-            for point in metrics.trade_off(found, columns.covered, marks=[at] if at == at else [])
+            for point in metrics.trade_off(tallied, columns.covered, marks=[at] if at == at else [])
         ],
     }  # fmt: skip
 
 
-def _reliability(found: metrics.Tally, intervals: Sequence[Interval]) -> list[dict[str, float]]:
+def _reliability(tallied: metrics.Tally, intervals: Sequence[Interval]) -> list[dict[str, float]]:
     """The bins of equal mass, each with the interval of its precision; none where nothing is scored."""
-    if not found.total:
+    if not tallied.total:
         return []
-    cut = metrics.equal_mass_bins(found)
+    cut = metrics.equal_mass_bins(tallied)
     columns = zip(cut.low, cut.high, cut.p, cut.precision, intervals, strict=True)
     return [
         {
@@ -278,7 +278,7 @@ def _reasons(
     nothing = (
         f"no claim has a p_true: {silent.most_common(1)[0][0]}" if silent else "the readings make no context claim"
     )
-    truth = "the judge decided no claim" if judged else "nobody decides whether these claims are true: --judge MODEL"
+    truth = "the judge decided no claim" if judged else "these claims are not judged; --judge MODEL judges them"
     uncovered = "no language knows the facts of these texts, so nothing is known to be decodable"
     for key in (*metrics.HEADLINES, *MEASURES):
         if report[key] is not None:

@@ -73,20 +73,20 @@ def twins(
         that the probe tells apart) and `probe_chosen` (of those read) as intervals over the first texts' documents,
         `values` (how many there are among the pairs) and `reason`: why nothing was read, else null.
     """
-    found = {}
+    report = {}
     for place, kind in enumerate(language.twin_kinds):
         rng = np.random.default_rng([seed, 8, place])
         if probes is None or kind not in probes.classes:
-            found[kind] = _nothing("no probe of this kind: no other documents know it")
+            report[kind] = _nothing("no probe of this kind: no other documents know it")
             continue
         known = [value for value in probes.classes[kind] if value != language.unsaid.get(kind)]
         drawn = drawn_pairs(sample, language, kind, TRIES * pairs, rng, known)
         if not drawn:
-            found[kind] = _nothing("no two documents that were read differ in it before their last 8 tokens")
+            report[kind] = _nothing("no two documents that were read differ in it before their last 8 tokens")
             continue
         tried = _tried(target, layer, sample, probes, kind, drawn, pairs)
-        found[kind] = _scores(sample, language, kind, tried, reads, pairs)
-    return found
+        report[kind] = _scores(sample, language, kind, tried, reads, pairs)
+    return report
 
 
 def drawn_pairs(
@@ -103,19 +103,19 @@ def drawn_pairs(
     by_value: dict[str, list[int]] = {}
     for row in rows:
         by_value.setdefault(str(values[row]), []).append(row)
-    found: dict[tuple[int, int], Pair] = {}
+    pairs: dict[tuple[int, int], Pair] = {}
     for _ in range(4 * most if len(by_value) > 1 else 0):
-        own = rows[int(rng.integers(len(rows)))]
-        others = [row for value, same in by_value.items() if value != values[own] for row in same]
+        row_read = rows[int(rng.integers(len(rows)))]
+        others = [row for value, same in by_value.items() if value != values[row_read] for row in same]
         other = others[int(rng.integers(len(others)))]
-        if (own, other) in found or sample.doc_ids[own] == sample.doc_ids[other]:
+        if (row_read, other) in pairs or sample.doc_ids[row_read] == sample.doc_ids[other]:
             continue
-        theirs = _value(language, sample.rows[other], sample.rows[own], kind)
-        if theirs in known and theirs != values[own]:
-            found[own, other] = Pair(own, other, (str(values[own]), str(theirs)))
-        if len(found) == most:
+        theirs = _value(language, sample.rows[other], sample.rows[row_read], kind)
+        if theirs in known and theirs != values[row_read]:
+            pairs[row_read, other] = Pair(row_read, other, (str(values[row_read]), str(theirs)))
+        if len(pairs) == most:
             break
-    return list(found.values())
+    return list(pairs.values())
 
 
 def spliced(beginning: Row, ending: Row) -> Row:
@@ -154,18 +154,18 @@ def _tried(
     """Pairs in the order drawn, as many at once as are wanted, until the probe tells enough apart."""
     pairs: list[Pair] = []
     vectors: list[Tensor] = []
-    told: list[bool] = []
+    by_probe: list[bool] = []
     for start in range(0, len(drawn), wanted):
-        if sum(told) >= wanted:
+        if sum(by_probe) >= wanted:
             break
         part = drawn[start : start + wanted]
         both = torch.stack([sample.vectors[[pair.own for pair in part]].float(), _others(target, layer, sample, part)])
         names = [_most_probable(probes, one, [sample.doc_ids[row] for row in rows], kind)
                  for one, rows in zip(both, ([p.own for p in part], [p.other for p in part]), strict=True)]  # fmt: skip
-        told += [pair.values == said for pair, said in zip(part, zip(*names, strict=True), strict=True)]
+        by_probe += [pair.values == said for pair, said in zip(part, zip(*names, strict=True), strict=True)]
         pairs += part
         vectors.append(both.transpose(0, 1))
-    return Tried(pairs, torch.cat(vectors), told)
+    return Tried(pairs, torch.cat(vectors), by_probe)
 
 
 def _others(target: Target, layer: int, sample: Sample, pairs: Sequence[Pair]) -> Float[Tensor, "n d_model"]:
@@ -181,7 +181,7 @@ def _most_probable(probes: ProbeSet, vectors: Tensor, doc_ids: Sequence[str], ki
 
 
 def _scores(sample: Sample, language: Language, kind: str, tried: Tried, reads: Reads, wanted: int) -> dict[str, Any]:
-    chosen = [place for place, told in enumerate(tried.by_probe) if told][:wanted]
+    chosen = [place for place, told_apart in enumerate(tried.by_probe) if told_apart][:wanted]
     texts = reads(tried.vectors[chosen].flatten(0, 1)) if chosen else []
     said = [set(language.affirmed(language.parse(text).claims if text is not None else [], kind)) for text in texts]
     pairs = [tried.pairs[place] for place in chosen]
@@ -202,8 +202,8 @@ def _scores(sample: Sample, language: Language, kind: str, tried: Tried, reads: 
     }
 
 
-def _own_alone(said: set[str], own: str, other: str) -> bool:
-    return own in said and other not in said
+def _own_alone(said: set[str], value: str, other: str) -> bool:
+    return value in said and other not in said
 
 
 def _nothing(reason: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Placeholder tokens of an interpretation prompt are replaced by the vector, after an early block (as it is) or as
 embeddings (at the usual length of one), and the target answers in its own words. Models that follow instructions give
-descriptions; a small base model mostly goes on with the kind of text it was trained on.
+descriptions; a small base model mostly continues the kind of text it was trained on.
 
 Source: Chen et al., "SelfIE" (arXiv 2403.10949); their code, too, replaces the stream after an early block.
 """

@@ -3,7 +3,7 @@
 A `Language` knows, for every token of a document, which facts hold (`facts`), writes explanations from
 claims (`write`) and parses explanations back into claims (`parse`); `judge` compares a claim with the facts. What not
 every language can do, it declares: the defaults say that it cannot. Text without a language splits into sentences whose
-truth nobody decides.
+truth is not decided.
 """
 
 import re
@@ -16,7 +16,7 @@ from legible.documents import Document, Split
 
 Status = Literal["stated", "implied", "open"]
 Verdict = Literal["true", "false", "open", "abstain", "unknown"]
-"""`open`: the text leaves it open (counts as wrong in precision); `unknown`: nobody decides it (not counted)."""
+"""`open`: the text leaves it open (counts as wrong in precision); `unknown`: it is undecided (not counted)."""
 Polarity = Literal["positive", "negative"]
 Family = Literal["next", "ahead", "now", "context"]
 """What a claim is about: the next words, later ones, the running sentence and its last words, or what came before."""
@@ -212,7 +212,7 @@ class Language(ABC):
         return None
 
     def entropy(self, document: Document) -> float | None:
-        """The generator's own code length of a document in nats; None where nobody knows it."""
+        """The generator's own code length of a document in nats; None where it is unknown."""
         return None
 
     def told(self, prefix: str, continuation: str) -> Mapping[str, str]:
@@ -220,7 +220,7 @@ class Language(ABC):
         return {}
 
     def accepted(self, prefix: str, continuation: str, *, cut: bool = True) -> tuple[int, int]:
-        """How many sentences of a continuation are the language's, and how many there are; (0, 0): nobody counts.
+        """How many sentences of a continuation are the language's, and how many there are; (0, 0): not counted.
 
         Args:
             cut: it was cut off by length, so its last sentence may be unfinished.

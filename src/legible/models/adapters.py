@@ -56,10 +56,10 @@ def base_of(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ContractError(f"{path} is not JSON ({error}).\n  Copy the adapter again.") from None
-    return found.get("base_model_name_or_path") if isinstance(found, dict) else None
+    return config.get("base_model_name_or_path") if isinstance(config, dict) else None
 
 
 def merged_verbalizer(target: Target, folders: Sequence[Path]) -> PreTrainedModel:
@@ -126,8 +126,8 @@ def _logits(model: Any) -> Tensor:
     ids = (
         torch.arange(min(12, model.config.max_position_embeddings), device=next(model.parameters()).device) * 7 + 3
     ).remainder(rows)
-    found: Tensor = model(input_ids=ids[None], use_cache=False).logits
-    return found.float()
+    logits: Tensor = model(input_ids=ids[None], use_cache=False).logits
+    return logits.float()
 
 
 def merged_reconstructor(target: Target, folder: Path, prompt: ReconstructorPrompt) -> Reconstructor:
@@ -149,8 +149,8 @@ def merged_reconstructor(target: Target, folder: Path, prompt: ReconstructorProm
     reconstructor = Reconstructor.from_target(target, meta.ar_num_layers - 1, prompt)
     head = weights.pop(_HEAD_KEY, None)
     if head is None or head.shape != reconstructor.value_head.weight.shape:
-        found = "no value head" if head is None else f"a value head of shape {tuple(head.shape)}"
-        raise _other_base(folder, target, f"it holds {found}")
+        problem = "no value head" if head is None else f"a value head of shape {tuple(head.shape)}"
+        raise _other_base(folder, target, f"it holds {problem}")
     reconstructor.value_head.load_state_dict({"weight": head.float()})
     if not meta.final_norm_stripped:
         _fold_norm(reconstructor, folder)
@@ -172,9 +172,9 @@ def save_reconstructor_adapter(reconstructor: Reconstructor, folder: Path, dtype
     lora = lora_tensors(backbone)
     rest = [n for n, p in backbone.named_parameters() if p.requires_grad and "lora_" not in n]
     if rest or any(".lora_magnitude_vector" in key for key in lora) or not lora:
-        found = rest[0] if rest else "DoRA" if lora else "no LoRA"
+        problem = rest[0] if rest else "DoRA" if lora else "no LoRA"
         raise UsageError(
-            f"the form easynla holds plain LoRA and a head, and this reconstructor has {found}.\n"
+            f"the form easynla holds plain LoRA and a head, and this reconstructor has {problem}.\n"
             "  Cut it to low-rank differences: --rank 64; or write --form adapters."
         )
     rank = max(len(tensor) for key, tensor in lora.items() if ".lora_A." in key)
@@ -249,8 +249,8 @@ def _fold_norm(reconstructor: Reconstructor, folder: Path) -> None:
 def _read(path: Path, what: str) -> dict[str, Tensor]:
     if not path.is_file():
         pickles = sorted(file.name for file in path.parent.glob("*.bin")) if path.parent.is_dir() else []
-        found = f"only pickle weights ({', '.join(pickles)})" if pickles else "nothing of the kind"
-        raise UsageError(f"no {path.name} in {path.parent}: {found}.\n  Expected {what}, in safetensors.")
+        problem = f"only pickle weights ({', '.join(pickles)})" if pickles else "nothing of the kind"
+        raise UsageError(f"no {path.name} in {path.parent}: {problem}.\n  Expected {what}, in safetensors.")
     refuse_pointer(path)
     try:
         return load_file(path)

@@ -24,7 +24,7 @@ def rendered(target: Target, turns: Sequence[Turn], *, reply: bool = False) -> s
     """
     if not target.tokenizer.chat_template:
         raise UsageError(
-            f"{target.name} has no chat template, so nobody can chat with it.\n"
+            f"{target.name} has no chat template, so it cannot be read as a chat.\n"
             "  The usual cause is a base model. Take the one that was tuned to follow instructions, or give plain text."
         )
     said = [{"role": role, "content": content} for role, content in turns]

@@ -99,12 +99,12 @@ def save_differences(
     names = Naming.of(model, blocks)
     folder.mkdir(parents=True, exist_ok=True)
     save_adapter(folder, model, names, over, dtype)
-    own = {
+    weights = {
         names.outward(name): parameter
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and "lora_" not in name and not name.endswith(".delta")
     }
-    save_own(folder, {**own, **beside}, dtype)
+    save_own(folder, {**weights, **beside}, dtype)
 
 
 def save_own(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
@@ -119,7 +119,7 @@ def pack_head(folder: Path, target: PreTrainedModel) -> float:
     Up to 64 columns of a row share a step, the largest difference among them over 7.
 
     Args:
-        folder: of a role with a head of its own over some output ids; another is left as it is.
+        folder: of a role with a separate head over some output ids; another is left as it is.
         target: whose head it started from, of an even width.
 
     Returns:
@@ -252,15 +252,15 @@ def rows_of(model: PreTrainedModel, ids: Tensor | None) -> nn.Linear:
     if ids is None:
         return head
     rows = head.weight.detach()[ids.to(head.weight.device)].clone()
-    found = nn.utils.skip_init(nn.Linear, rows.shape[1], rows.shape[0], bias=False)
-    found.weight = nn.Parameter(rows, requires_grad=False)
-    return found
+    rows_head = nn.utils.skip_init(nn.Linear, rows.shape[1], rows.shape[0], bias=False)
+    rows_head.weight = nn.Parameter(rows, requires_grad=False)
+    return rows_head
 
 
 def _module(model: PreTrainedModel, path: str) -> nn.Module:
     """The module at a path, inside the LoRA layer around it where there is one."""
     try:
-        found = model.get_submodule(path)
+        module = model.get_submodule(path)
     except AttributeError:
         raise ValueError(f"no counterpart for {path}") from None
-    return found.get_base_layer() if isinstance(found, LoraLayer) else found  # type: ignore[return-value]
+    return module.get_base_layer() if isinstance(module, LoraLayer) else module  # type: ignore[return-value]

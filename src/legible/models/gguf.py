@@ -47,8 +47,8 @@ def converted(path: Path, sha256: str | None = None) -> Path:
         UnsupportedModelError: a model, tokenizer or scaling of positions that is not known here.
         OSError: the cache cannot be written.
     """
-    found = path.stat()
-    key = (str(path.resolve()), found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
     if key not in _proved:
         _check_file(path)
         _check_extra(path)
@@ -186,10 +186,10 @@ def _dequantised(path: Path, metadata: Mapping[str, Any], names: Sequence[str], 
     """The model in float32, free to be saved, with the file's ends of texts and scaling of positions."""
     with quietly(), redirect_stderr(io.StringIO()):  # a progress bar that no setting of transformers turns off
         auto: Any = AutoModelForCausalLM
-        model, found = auto.from_pretrained(
+        model, info = auto.from_pretrained(
             str(path.parent), gguf_file=path.name, dtype=torch.float32, output_loading_info=True
         )
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):
         raise UnsupportedModelError(
             f"{path} lacks {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}, which "
             f"{type(model).__name__} needs.\n  The usual cause is a variant of the model that transformers cannot read."
@@ -282,6 +282,6 @@ def _llama3_factors(config: PreTrainedConfig, path: Path) -> None:
     scaled = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))[0]
     if not torch.allclose(inverse / factors, scaled, rtol=1e-4):
         raise UnsupportedModelError(
-            f"{path} scales positions by factors of its own ({_FACTORS}), which are not those of Llama 3.\n"
+            f"{path} scales positions by its own factors ({_FACTORS}), which are not those of Llama 3.\n"
             "  Use the original model directory instead of the GGUF file."
         )

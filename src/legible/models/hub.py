@@ -1,7 +1,7 @@
 """Repositories of the hub as folders of this machine: the size is said first, and only what is read is taken.
 
-The client of the hub does the work: whole files are kept, so that a stopped download goes on with the next one, and a
-connection that breaks goes on within the file.
+The client of the hub does the work: whole files are kept, so that a stopped download resumes with the next one, and a
+connection that breaks resumes within the file.
 """
 
 import shutil
@@ -46,7 +46,7 @@ class NotFoundError(UsageError):
         super().__init__(
             f"no directory at {name}: there is no such folder, and {reason}.\n"
             "  Expected a model directory or a hub name such as OWNER/MODEL. The usual cause is a mistyped path.\n"
-            "  Targets with a name of their own: legible target list"
+            "  Targets with a registered name: legible target list"
         )
 
 
@@ -118,10 +118,10 @@ def kept_folder(name: str, revision: str | None = None) -> Path | None:
 def is_kept(name: str, revision: str | None = None) -> bool:
     """Whether a model in transformers' layout was loaded from the hub before."""
     try:
-        found = try_to_load_from_cache(name, "config.json", revision=revision)
+        cached = try_to_load_from_cache(name, "config.json", revision=revision)
     except ValueError:  # no name that a model of the hub can have
         return False
-    return isinstance(found, str)
+    return isinstance(cached, str)
 
 
 def is_hub_name(name: str) -> bool:
@@ -153,14 +153,14 @@ def _say_size(name: str, revision: str | None, taken: list[str]) -> str | None:
         UsageError: more than the disk has room for.
     """
     try:
-        found = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=_WAIT)
+        info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=_WAIT)
     except Exception:  # noqa: BLE001  the download tells what is wrong, where the cache does not hold it all
         return None
-    named = {each.rfilename: each for each in found.siblings or ()}
+    named = {each.rfilename: each for each in info.siblings or ()}
     wanted = [named[file] for file in filter_repo_objects(named, allow_patterns=taken, ignore_patterns=LEFT)]
-    lacking = [each for each in wanted if not isinstance(_cached(name, each, found.sha), str)]
+    lacking = [each for each in wanted if not isinstance(_cached(name, each, info.sha), str)]
     if not lacking:
-        return found.sha
+        return info.sha
     needed, whole = _bytes(lacking), _bytes(wanted)
     rest = f" ({size(whole - needed)} of {size(whole)} is here)" if needed < whole else ""
     print(f"downloading {name}: {size(needed)} in {len(lacking)} files{rest}", file=sys.stderr, flush=True)
@@ -195,7 +195,7 @@ def _refusal(name: str, error: Exception) -> UsageError:
         why = "HF_HUB_OFFLINE is set" if offline else "the hub is out of reach"
         return UsageError(
             f"only a part of {name} is in the cache {cache}, and {why}.\n"
-            "  The usual cause is a download that was stopped. Run the same command with a connection: it goes on."
+            "  The usual cause is a download that was stopped. Run the same command with a connection: it resumes."
         )
     if isinstance(error, RevisionNotFoundError):
         return UsageError(f"{name} has no such revision: {one_line(error)}.\n  See {page}/tree/main")
@@ -209,5 +209,5 @@ def _refusal(name: str, error: Exception) -> UsageError:
         return NotFoundError(name, f"the hub is out of reach and the cache {cache} does not hold it")
     return UsageError(
         f"the download of {name} stopped: {one_line(error)}\n"
-        "  Whole files are kept: run the same command again, and it goes on with the next one."
+        "  Complete files are kept: run the same command again, and it resumes with the next one."
     )

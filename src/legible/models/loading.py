@@ -25,11 +25,11 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple
     Raises:
         UsageError: a configuration names something else than ids.
     """
-    found: list[Any] = [tokenizer.eos_token_id]
+    ends: list[Any] = [tokenizer.eos_token_id]
     stated = model.config.to_diff_dict().get("eos_token_id")  # without the default of the model's class
     for named in (stated, getattr(model.generation_config, "eos_token_id", None)):
-        found += named if isinstance(named, list | tuple) else [named]
-    ids = {token for token in found if token is not None}
+        ends += named if isinstance(named, list | tuple) else [named]
+    ids = {token for token in ends if token is not None}
     if wrong := [token for token in ids if not isinstance(token, int)]:
         raise UsageError(
             f"eos_token_id {wrong[0]!r} in config.json or generation_config.json is no token id.\n"
@@ -63,7 +63,7 @@ def load_pretrained(
     try:
         tower = text_tower(folder, options)
         with quietly(report=not (tower or may_lack)):
-            model, found = kind.from_pretrained(folder, **usual, **options, **tower)
+            model, info = kind.from_pretrained(folder, **usual, **options, **tower)
         if tower:  # else save_pretrained would give the weights their names in the wrapper again
             vars(model).pop("_weight_conversions", None)
     except UnsupportedModelError:
@@ -74,7 +74,7 @@ def load_pretrained(
             "  Expected a directory with config.json and safetensors weights that fit it, or a hub name.\n"
             "  Mend config.json; of quantized weights take the plain ones they come from, or install what is named."
         ) from error
-    missing = sorted(key for key in found["missing_keys"] if key.rpartition(".")[0] not in may_lack)
+    missing = sorted(key for key in info["missing_keys"] if key.rpartition(".")[0] not in may_lack)
     if missing:
         raise UsageError(
             f"the weights of {name!r} lack {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}.\n"

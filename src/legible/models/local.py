@@ -22,14 +22,14 @@ def local(name: str, revision: str | None = None) -> Path | None:
     """
     path = Path(name)
     if path.is_dir():
-        found = only_gguf(path)
+        file = only_gguf(path)
     elif path.suffix == ".gguf":
-        found = path if path.is_file() else _of_hub(name, revision)
+        file = path if path.is_file() else _of_hub(name, revision)
     elif (target := find_named(name)) is not None:
         return converted(named_file(target), target.sha256)
     else:
-        found = _only_of_hub(name, revision)
-    return None if found is None else converted(found)
+        file = _only_of_hub(name, revision)
+    return None if file is None else converted(file)
 
 
 def gguf_here(name: str) -> Path | None:

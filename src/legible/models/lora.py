@@ -31,7 +31,7 @@ class ChangedHead(nn.Module):
     head: nn.Linear
 
     def merged(self) -> nn.Linear:
-        """An ordinary head of its own, no longer tied to the embedding."""
+        """An ordinary separate head, no longer tied to the embedding."""
         head = copy.deepcopy(self.head)
         head.weight = nn.Parameter(self.changed())
         return head
@@ -138,8 +138,8 @@ def lora_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
     if not has_lora(model):
         return {}
     (name,) = model.peft_config  # type: ignore[attr-defined]
-    found: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
-    return found
+    tensors: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    return tensors
 
 
 def put_lora(model: PreTrainedModel, config: LoraConfig, weights: Mapping[str, Tensor], name: str = "default") -> None:
@@ -157,11 +157,11 @@ def put_lora(model: PreTrainedModel, config: LoraConfig, weights: Mapping[str, T
     model.requires_grad_(False)
     try:
         inject_adapter_in_model(config, model, adapter_name=name, low_cpu_mem_usage=True)
-        found: Any = set_peft_model_state_dict(model, dict(weights), adapter_name=name, low_cpu_mem_usage=True)
+        result: Any = set_peft_model_state_dict(model, dict(weights), adapter_name=name, low_cpu_mem_usage=True)
     except RuntimeError as error:  # torch's, of shapes
         raise ValueError(str(error).strip().splitlines()[-1].strip()) from error
     empty = [key for key, parameter in model.named_parameters() if parameter.is_meta]
-    if wrong := [*found.unexpected_keys, *empty]:
+    if wrong := [*result.unexpected_keys, *empty]:
         raise ValueError(f"no counterpart for {wrong[0]}")
 
 

@@ -87,7 +87,7 @@ def _differ(kept: PreTrainedModel, trained: PreTrainedModel, rank: int, name: st
     if head is not None:
         energy = _keep_head(kept, trained, head, rank)
         whole, lost = whole + energy[0], lost + energy[1]
-    own = [parameter for parameter in kept.parameters() if parameter.requires_grad]
+    trainable = [parameter for parameter in kept.parameters() if parameter.requires_grad]
     if weights:
         paths = [key.removesuffix(".lora_A.weight") for key in weights if key.endswith(".lora_A.weight")]
         config = lora_config(kept, paths, rank=rank, alpha=rank)
@@ -95,7 +95,7 @@ def _differ(kept: PreTrainedModel, trained: PreTrainedModel, rank: int, name: st
         config.rank_pattern = {path: size for path, size in short.items() if size != rank}
         config.alpha_pattern = dict(config.rank_pattern)
         put_lora(kept, config, weights)
-    for parameter in own:
+    for parameter in trainable:
         parameter.requires_grad_(True)  # LoRA froze them
     return 1.0 - lost / whole if whole else 1.0
 
@@ -145,14 +145,14 @@ def _keep_head(kept: PreTrainedModel, trained: PreTrainedModel, known: _Head, ra
 
 
 def _counterpart(theirs: dict[str, nn.Parameter], path: str, old: Tensor, name: str) -> Tensor:
-    found = theirs.get(path)
-    if found is None or found.shape != old.shape:
-        shown = "nothing" if found is None else str(tuple(found.shape))
+    counterpart = theirs.get(path)
+    if counterpart is None or counterpart.shape != old.shape:
+        shown = "nothing" if counterpart is None else str(tuple(counterpart.shape))
         raise UsageError(
             f"the role holds {shown} where {name} has {path} of shape {tuple(old.shape)}: no difference from it.\n"
             "  Export it whole: --form merged"
         )
-    return found.detach().float()
+    return counterpart.detach().float()
 
 
 def _cut(delta: Tensor, rank: int) -> tuple[tuple[Tensor, Tensor], tuple[float, float]]:

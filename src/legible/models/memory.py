@@ -62,9 +62,9 @@ class Size:
     def of(cls, model: PreTrainedModel) -> "Size":
         """The size of a model in memory."""
         arch = Arch.find(model)
-        told: dict[str, Any] = arch.base.config.to_dict()
+        config: dict[str, Any] = arch.base.config.to_dict()
         heads = int(arch.base.config.num_attention_heads)
-        head = told.get("head_dim") or arch.d_model // heads
+        head = config.get("head_dim") or arch.d_model // heads
         held = sum(int(m.weight.numel()) for m in arch.blocks.modules() if isinstance(m, nn.Linear | Conv1D))
         maps = sum(one * other for one, other in maps_in(model))
         return cls(
@@ -72,8 +72,8 @@ class Size:
             maps=maps,
             blocks=arch.n_layers,
             width=arch.d_model,
-            inner=int(told.get("intermediate_size") or 4 * arch.d_model),
-            keys=int(told.get("num_key_value_heads") or heads) * int(head),
+            inner=int(config.get("intermediate_size") or 4 * arch.d_model),
+            keys=int(config.get("num_key_value_heads") or heads) * int(head),
             vocabulary=arch.embedding.num_embeddings,
         )
 
@@ -127,8 +127,8 @@ def check_loading(
     others = []
     for dtype, quantize in _SMALLER:
         smaller = place.model_copy(update={"dtype": dtype, "quantize": quantize})
-        told = f"--dtype {dtype}" + (f" --quantize {quantize}" if quantize != "none" else "")
-        others.append((told, loading_bytes(models, smaller, trained=trained, revision=revision)))
+        options = f"--dtype {dtype}" + (f" --quantize {quantize}" if quantize != "none" else "")
+        others.append((options, loading_bytes(models, smaller, trained=trained, revision=revision)))
     needed = loading_bytes(models, place, trained=trained, revision=revision)
     check_memory("loading " + ", ".join([*models, *trained]), needed, device_of(place), others)
 
@@ -140,10 +140,10 @@ def loading_bytes(
 
     Beside the weights one tensor stands in float32: what checksums and conversions hold at a time.
     """
-    found = [(name, place, stored_tensors(name, revision)) for name in models]
-    found += [(name, in_full(place), stored_tensors(name)) for name in trained]
+    stored = [(name, place, stored_tensors(name, revision)) for name in models]
+    stored += [(name, in_full(place), stored_tensors(name)) for name in trained]
     device, largest, total = device_of(place), 0, 0
-    for name, held, tensors in found:
+    for name, held, tensors in stored:
         if tensors:
             total += weights(tensors, dtype_of(held, device, name), held.quantize)
             largest = max(largest, *(one.size for one in tensors.values()))
@@ -165,12 +165,12 @@ def check_memory(what: str, needed: int, device: torch.device, others: Sequence[
     free = free_memory(device)
     if needed <= free:
         return
-    fit = [(told, size) for told, size in others if size <= free]
+    fit = [(options, size) for options, size in others if size <= free]
     if fit:
-        advice = "Nearest that fits: " + ", or ".join(f"{told} ({gib(size)})" for told, size in fit[:3])
+        advice = "Nearest that fits: " + ", or ".join(f"{options} ({gib(size)})" for options, size in fit[:3])
     elif others:
-        told, size = min(others, key=lambda other: other[1])
-        advice = f"Nothing else fits either; the smallest is {told} ({gib(size)})"
+        options, size = min(others, key=lambda other: other[1])
+        advice = f"Nothing else fits either; the smallest is {options} ({gib(size)})"
     else:
         advice = "Take a smaller model or a larger machine"
     raise NotEnoughMemoryError(
@@ -188,12 +188,12 @@ def free_memory(device: torch.device) -> int:
     Raises:
         UsageError: `LEGIBLE_FREE_MEMORY` is no number.
     """
-    told = os.environ.get(VARIABLE)
-    if told:
+    given = os.environ.get(VARIABLE)
+    if given:
         try:
-            return int(float(told) * GIB)
+            return int(float(given) * GIB)
         except (ValueError, OverflowError):
-            raise UsageError(f"{VARIABLE} is {told!r}, expected a number of GiB such as 12.5.") from None
+            raise UsageError(f"{VARIABLE} is {given!r}, expected a number of GiB such as 12.5.") from None
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":

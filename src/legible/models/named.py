@@ -35,7 +35,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class NamedTarget:
-    """A model with a name of its own here."""
+    """A model with a registered name."""
 
     name: str
     short: str
@@ -141,8 +141,8 @@ def find_named(name: str) -> NamedTarget | None:
 
 def own_name(name: str) -> str:
     """What reports, stores and contracts call a model: the full name of a named target, else the name as given."""
-    found = find_named(name)
-    return name if found is None else found.name
+    target = find_named(name)
+    return name if target is None else target.name
 
 
 def named_file(target: NamedTarget) -> Path:
@@ -157,9 +157,9 @@ def named_file(target: NamedTarget) -> Path:
             f"{target.name} is not here ({path}).\n"
             f"  Get it ({target.bytes / 1e6:.0f} MB, {target.licence}): legible target get {target.short}"
         )
-    if (found := file_sha256(path)) != target.sha256:
+    if (checksum := file_sha256(path)) != target.sha256:
         raise UsageError(
-            f"{path} is damaged: sha256 {found[:12]}…, expected {target.sha256[:12]}….\n"
+            f"{path} is damaged: sha256 {checksum[:12]}…, expected {target.sha256[:12]}….\n"
             f"  Get it again: legible target get {target.short}"
         )
     return path

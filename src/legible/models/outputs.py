@@ -22,7 +22,7 @@ LETTERS: dict[int, str] = {byte: letter for byte, letter in sorted(bytes_to_unic
 
 
 class Outputs(nn.Module):
-    """The token ids that a head of its own can write, in the order of its rows."""
+    """The token ids that a separate head can write, in the order of its rows."""
 
     def __init__(self, ids: Sequence[int] | Int[Tensor, " n"], vocabulary: int) -> None:
         """Take ids, each once, of a tokenizer with rows for `vocabulary` ids.
@@ -74,13 +74,13 @@ class Outputs(nn.Module):
 
     def spelled(self, ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """The same text in ids that the head can write: a token it lacks in bytes; empty where that is impossible."""
-        found: list[int] = []
+        spelled: list[int] = []
         for token in ids:
             spelt = [token] if self.writes(token) else in_bytes(tokenizer, token)
             if not all(self.writes(one) for one in spelt):
                 return []
-            found += spelt
-        return found
+            spelled += spelt
+        return spelled
 
     def writes(self, token: int) -> bool:
         """Whether the head can write a token."""
@@ -91,10 +91,10 @@ def corpus_ids(
     tokenizer: PreTrainedTokenizerBase, prompt: VerbalizerPrompt, completions: Iterable[Sequence[int]]
 ) -> list[int]:
     """The ids of a head over a corpus of completions, ascending; the prompt's stop tokens and every byte included."""
-    found = {*prompt.stop_ids, *byte_ids(tokenizer)}
+    writable = {*prompt.stop_ids, *byte_ids(tokenizer)}
     for ids in completions:
-        found.update(ids)
-    return sorted(found - set(prompt.banned_ids))
+        writable.update(ids)
+    return sorted(writable - set(prompt.banned_ids))
 
 
 @lru_cache(maxsize=8)

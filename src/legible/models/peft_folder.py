@@ -91,10 +91,12 @@ def save_adapter(folder: Path, model: PreTrainedModel, names: Naming, over: str,
         path = next(path for path, module in model.named_modules() if module is head)
         weights |= _stop_row(head, path, dora=config.use_dora)
         alphas[path] = (1, 1.0)
-    own = {names.outward(path): pair for path, pair in alphas.items() if pair != (config.r, float(config.lora_alpha))}
+    differing = {
+        names.outward(path): pair for path, pair in alphas.items() if pair != (config.r, float(config.lora_alpha))
+    }
     config.target_modules = sorted(names.outward(path) for path in alphas)
-    config.rank_pattern = {path: rank for path, (rank, _) in own.items()}
-    config.alpha_pattern = {path: alpha for path, (_, alpha) in own.items()}  # type: ignore[misc]
+    config.rank_pattern = {path: rank for path, (rank, _) in differing.items()}
+    config.alpha_pattern = {path: alpha for path, (_, alpha) in differing.items()}  # type: ignore[misc]
     config.base_model_name_or_path, config.task_type, config.inference_mode = over, "CAUSAL_LM", True
     config.save_pretrained(str(folder))
     stored = {_PEFT + names.outward(key): as_stored(tensor, dtype) for key, tensor in weights.items()}
@@ -112,10 +114,10 @@ def _stop_row(head: StopRowHead, path: str, *, dora: bool) -> dict[str, Tensor]:
     """The trained row as a LoRA of rank 1 and scale 1: B is 1 at the stop token and 0 elsewhere."""
     at = torch.zeros(head.head.out_features, 1, device=head.delta.device)
     at[head.stop_id] = 1.0
-    found = {f"{path}.lora_A.weight": head.delta[None], f"{path}.lora_B.weight": at}
+    tensors = {f"{path}.lora_A.weight": head.delta[None], f"{path}.lora_B.weight": at}
     if dora:  # lengths of the rows as they are: DoRA then changes nothing else
-        found[f"{path}.lora_magnitude_vector"] = head.merged().weight.norm(dim=1)
-    return found
+        tensors[f"{path}.lora_magnitude_vector"] = head.merged().weight.norm(dim=1)
+    return tensors
 
 
 def load_adapter(folder: Path, model: PreTrainedModel, names: Naming) -> None:

@@ -37,9 +37,9 @@ def check_place(path: Path) -> None:
     weights = list(path.glob("*.safetensors"))
     if not weights:
         pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in path.glob(pattern))
-        found = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
+        problem = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
         raise UsageError(
-            f"{path} holds {found}, expected safetensors: pickle files can run code when loaded.\n"
+            f"{path} holds {problem}, expected safetensors: pickle files can run code when loaded.\n"
             "  Convert them where you trust them: load with transformers, then save_pretrained(DIR)."
         )
     for file in weights:
@@ -63,11 +63,11 @@ def tokenizer_as_written(folder: Path, options: Mapping[str, Any]) -> PreTrained
     refuse_pointer(file)
     written = Tokenizer.from_file(str(file))
     written.post_processor = written.post_processor or TemplateProcessing(single="$A", pair="$A $B:1")  # as none
-    found: Any = AutoTokenizer.from_pretrained(folder, **options)
-    if not found.is_fast or _rules(found.backend_tokenizer) == _rules(written):
-        return found  # type: ignore[no-any-return]
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, **options)
+    if not tokenizer.is_fast or _rules(tokenizer.backend_tokenizer) == _rules(written):
+        return tokenizer  # type: ignore[no-any-return]
     special = {token.content for token in written.get_added_tokens_decoder().values()}
-    known: Any = {key: token for key in _NAMED if (token := getattr(found, key)) in special}  # a class's own defaults
+    known: Any = {key: token for key in _NAMED if (token := getattr(tokenizer, key)) in special}  # a class's defaults
     plain: Any = PreTrainedTokenizerFast.from_pretrained(folder, **known, **options)
     plain.backend_tokenizer.post_processor = written.post_processor  # add_bos_token and its like may have made another
     if _rules(plain.backend_tokenizer) != _rules(written):
@@ -95,13 +95,13 @@ def one_line(error: Exception) -> str:
 @contextmanager
 def quietly(*, report: bool = True) -> Iterator[None]:
     """transformers writes a bar for every load; stderr is ours. `report`: it may list weights that do not fit."""
-    shown, told = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     if not report:
         logging.set_verbosity_error()
     try:
         yield
     finally:
-        logging.set_verbosity(told)
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

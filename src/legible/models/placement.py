@@ -113,8 +113,8 @@ def precision_of(model: nn.Module) -> str:
 
 def precision_part(model: nn.Module) -> dict[str, str]:
     """The precision as a part of an identity: nothing for float32, so that what was made before keeps its name."""
-    found = precision_of(model)
-    return {} if found == FULL else {"precision": found}
+    precision = precision_of(model)
+    return {} if precision == FULL else {"precision": precision}
 
 
 def is_quantized(model: nn.Module) -> bool:
@@ -171,5 +171,5 @@ def circumstances(model: nn.Module) -> dict[str, str]:
 
 def circumstances_part(model: nn.Module) -> dict[str, dict[str, str]]:
     """The same as a part of a report, under `placement`; nothing for float32 on the processor."""
-    found = circumstances(model)
-    return {} if found == {"device": "cpu", "precision": FULL} else {"placement": found}
+    circumstance = circumstances(model)
+    return {} if circumstance == {"device": "cpu", "precision": FULL} else {"placement": circumstance}

@@ -34,7 +34,7 @@ def with_lora(
 ) -> PreTrainedModel:
     """Freeze a role's model and train LoRA in its blocks instead; in place, returned for convenience.
 
-    Give it `verbalizer.model` or `reconstructor.backbone`. A reconstructor's head goes on training in full; call
+    Give it `verbalizer.model` or `reconstructor.backbone`. A reconstructor's head continues to train in full; call
     `verbalizer.train_stop_row()` where `verbalizer.check_stop_token()` objects to the frozen head.
 
     Args:
@@ -142,7 +142,7 @@ def shared_roles(
 
 
 def _own(model: PreTrainedModel) -> None:
-    """Give a sharing copy weights of its own that train, in place: all but the token embedding and a left-out norm.
+    """Give a sharing copy its own weights to train, in place: all but the token embedding and a left-out norm.
 
     Raises:
         UsageError: the target is held in fewer than 32 bits: what it shares and what trains must be of one kind.
@@ -163,7 +163,7 @@ def _own(model: PreTrainedModel) -> None:
 
 
 def _write_only(model: PreTrainedModel, outputs: Outputs) -> None:
-    """Replace the head by one of its own over some ids that trains, its rows as they were, in place."""
+    """Replace the head by a separate, trainable one over some ids, its rows unchanged, in place."""
     head = rows_of(model, outputs.ids).requires_grad_(True)
     model.set_output_embeddings(head)
     model.config.tie_word_embeddings = False

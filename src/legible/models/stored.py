@@ -40,10 +40,10 @@ def stored_tensors(name: str, revision: str | None = None) -> dict[str, StoredTe
         revision: of the hub.
     """
     folder = _folder(name, revision)
-    found: dict[str, StoredTensor] = {}
+    tensors: dict[str, StoredTensor] = {}
     for file in sorted(folder.glob("*.safetensors")) if folder is not None else ():
-        found |= {key: StoredTensor(file, shape) for key, shape in _header(file).items()}
-    return found
+        tensors |= {key: StoredTensor(file, shape) for key, shape in _header(file).items()}
+    return tensors
 
 
 def stored_sha256(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> str | None:

@@ -167,7 +167,7 @@ class Verbalizer(nn.Module):
         self.tokenizer.save_pretrained(path)
 
     def ask(self, prompt: VerbalizerPrompt) -> None:
-        """Put another prompt in the place of its own."""
+        """Replace the prompt."""
         self.prompt = prompt
         self.banned = self._banned(prompt)
 
@@ -204,7 +204,7 @@ class Verbalizer(nn.Module):
         """In add mode, forwards inside the `with` add the vectors after the block; in replace mode nothing happens.
 
         Args:
-            vectors: one a row of the forwards' batch.
+            vectors: one per row of the forwards' batch.
             position: the vector's place in the tokens of these forwards: `prompt.position` for whole prompts, less
                 the cached tokens where a cache holds the prefix.
         """
@@ -267,10 +267,10 @@ class Verbalizer(nn.Module):
 
         A token that the head cannot write is spelled in bytes; a text that cannot be written gives no ids at all.
         """
-        found = completion_ids(self.tokenizer, texts, self.prompt, max_tokens)
+        tokens = completion_ids(self.tokenizer, texts, self.prompt, max_tokens)
         if self.outputs is None:
-            return found
-        return [self.outputs.spelled(ids, self.tokenizer)[:max_tokens] for ids in found]
+            return tokens
+        return [self.outputs.spelled(ids, self.tokenizer)[:max_tokens] for ids in tokens]
 
     def logprobs(
         self,
@@ -304,11 +304,11 @@ class Verbalizer(nn.Module):
         Raises:
             UsageError: the head is frozen and the stop token's row is another token's row.
         """
-        found = self.stop_twin()
-        if found is not None:
+        twin = self.stop_twin()
+        if twin is not None:
             raise UsageError(
-                f"the frozen head cannot tell the stop token {self.prompt.stop_ids[0]} from token {found[0]} "
-                f"(cosine {found[1]:.3f}), so explanations could not stop.\n"
+                f"the frozen head cannot tell the stop token {self.prompt.stop_ids[0]} from token {twin[0]} "
+                f"(cosine {twin[1]:.3f}), so explanations could not stop.\n"
                 "  The usual cause is a small target that never saw its end-of-text token.\n"
                 "  Fine-tune in full (`sft.adapter: null`), or call Verbalizer.train_stop_row() first."
             )
@@ -345,6 +345,6 @@ class Verbalizer(nn.Module):
 
 def affine_map(weight: Tensor, bias: Tensor) -> nn.Linear:
     """A map of vectors with these weights, as they are."""
-    found = nn.utils.skip_init(nn.Linear, *weight.shape)
-    found.weight, found.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
-    return found
+    linear = nn.utils.skip_init(nn.Linear, *weight.shape)
+    linear.weight, linear.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
+    return linear

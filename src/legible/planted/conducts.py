@@ -89,7 +89,7 @@ class Conduct:
     what: in words.
     sorts: the questions at which it does.
     kinds: what of `legible.languages.text.ahead` it aims at: where it should differ.
-    mix: of its training questions, the weight of each sort; at those of no sort of its own it learns to stay as it is.
+    mix: of its training questions, the weight of each sort; at those of no listed sort it learns to stay as it is.
     change: (question, the base's own reply, a number that chooses a wording) -> its reply.
     from_own: the change starts from the base's own reply.
     shows: (question, a reply, the base's own reply) -> whether the reply has it.
@@ -128,7 +128,7 @@ def questions(use: Use, sort: Sort, count: int, seed: int) -> list[Asked]:
 
 
 def mixed(use: Use, weights: Mapping[Sort, int], count: int, seed: int) -> list[Asked]:
-    """So many questions, each sort by its weight, in an order of their own."""
+    """So many questions, each sort by its weight, in a shuffled order."""
     total = sum(weights.values())
     edges, reached = [0], 0
     for weight in weights.values():

@@ -88,7 +88,7 @@ def at_prompt_ends(target: Target, asked: Sequence[Asked], layer: int, *, contin
     if found.doc_ids != [document.doc_id for document in documents]:
         raise UsageError(
             f"{len(found)} prompt ends are known in {len(documents)} prompts of {target.name}, expected one in each.\n"
-            "  The usual cause is a chat template that opens the assistant's turn in a way that nobody knows here."
+            "  The usual cause is a chat template that opens the assistant's turn in an unknown way."
         )
     return found
 

@@ -5,7 +5,7 @@ Both sides read the same tokens, so whatever knows only the text says the same o
 
 - named: the share of readings whose claims of the planted kind are the planted value of the target they came from, and
   no other value. A reader of the text alone can be right for one side at most: its bound is 0.5.
-- told apart: given the two readings in unknown order, whether their claims say which is which. A reading speaks for
+- told apart: given the two readings in unknown order, whether their claims say which is which. A reading supports
   side a if it names a's value and not b's, and the other way round; ties count half. A reader of the text alone: 0.5.
 
 The reader was trained on the base alone: it has seen neither side, no planted value and no other fine-tuned target.

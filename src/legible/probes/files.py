@@ -41,6 +41,6 @@ def load(path: Path, kind: str, missing: str) -> tuple[dict[str, Any], dict[str,
             f"{path} is not a whole safetensors file ({error}), expected one of the kind {kind!r}.\n"
             "  The usual cause is a truncated copy. Copy it again from where it came."
         ) from None
-    if (found := about.pop("kind", "no kind")) != kind:
-        raise UsageError(f"{path} holds {found!r}, expected {kind!r}.")
+    if (stored := about.pop("kind", "no kind")) != kind:
+        raise UsageError(f"{path} holds {stored!r}, expected {kind!r}.")
     return about, tensors

@@ -110,13 +110,13 @@ def pack(weights: Mapping[str, Tensor], forms: Sequence[str], sizes: Sequence[in
         weights: of all kinds, stacked over folds; what has no form, e.g. the whitening, stays as it is.
         forms, sizes: of each kind.
     """
-    found = {name: w for name, w in weights.items() if not name.startswith(FORMS)}
+    packed = {name: w for name, w in weights.items() if not name.startswith(FORMS)}
     for kind, (form, size) in enumerate(zip(forms, sizes, strict=True)):
         for name, whole in _by_kind(weights, len(sizes)).items():
             if name.startswith(form):
                 part = whole[:, kind]
-                found[f"{name}/{kind}"] = part if name in _HIDDEN else part[..., :size]
-    return found
+                packed[f"{name}/{kind}"] = part if name in _HIDDEN else part[..., :size]
+    return packed
 
 
 def unpack(tensors: Mapping[str, Tensor], sizes: Sequence[int], folds: int) -> dict[str, Tensor]:
@@ -125,24 +125,24 @@ def unpack(tensors: Mapping[str, Tensor], sizes: Sequence[int], folds: int) -> d
         return dict(tensors)
     d = tensors["whiten"].shape[1]
     empty = _initial(d, torch.tensor(list(sizes)), torch.Generator())
-    found = {name: torch.zeros(folds, *w.shape) for name, w in empty.items()}
-    views = _by_kind(found, len(sizes))
+    unpacked = {name: torch.zeros(folds, *w.shape) for name, w in empty.items()}
+    views = _by_kind(unpacked, len(sizes))
     for name, part in tensors.items():
         kind = name.partition("/")[2]
         if kind:
             view = views[name.partition("/")[0]][:, int(kind)]
             view[..., : part.shape[-1]] = part
-    return found | {name: w for name, w in tensors.items() if "/" not in name}
+    return unpacked | {name: w for name, w in tensors.items() if "/" not in name}
 
 
 def _by_kind(weights: Mapping[str, Tensor], kinds: int) -> dict[str, Tensor]:
     """Views of the forms' weights with a dimension of the kinds behind the folds, classes or hidden units last."""
-    found = {}
+    by_kind = {}
     for name, w in weights.items():
         if name in ("linear.weight", "mlp.weight1"):
-            found[name] = w.view(len(w), kinds, -1, w.shape[-1]).transpose(2, 3)
+            by_kind[name] = w.view(len(w), kinds, -1, w.shape[-1]).transpose(2, 3)
         elif name in ("linear.bias", "mlp.bias1"):
-            found[name] = w.view(len(w), kinds, -1)
+            by_kind[name] = w.view(len(w), kinds, -1)
         elif name.startswith(FORMS):
-            found[name] = w
-    return found
+            by_kind[name] = w
+    return by_kind

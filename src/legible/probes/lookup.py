@@ -240,8 +240,8 @@ def _pair_means(keys: Ints, left: Floats, shrink: float) -> tuple[Ints, Floats]:
     """Shrunken mean remainder of the most frequent pairs: sum / (count + shrink)."""
     if np.isinf(shrink):
         return np.zeros(0, dtype=np.int64), np.zeros((0, left.shape[1]))
-    found, slot, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    shape = (len(found), len(keys))
+    pairs, slot, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    shape = (len(pairs), len(keys))
     sums = sparse.csr_matrix((np.ones(len(keys)), (slot, np.arange(len(keys)))), shape=shape) @ left
     kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_PAIRS])
-    return found[kept], sums[kept] / (counts[kept, None] + shrink)
+    return pairs[kept], sums[kept] / (counts[kept, None] + shrink)

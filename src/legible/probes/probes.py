@@ -30,7 +30,7 @@ UNDECIDED = "(undecided)"
 DECODABLE = 0.8  # the calibrated probability of the true value from which an instance is decodable
 
 Labels = Mapping[str, Sequence[str | None]]
-"""For every kind one value a row; None where the row leaves the kind open, `UNDECIDED` where nobody knows."""
+"""For every kind one value per row; None where the row leaves the kind open, `UNDECIDED` where it is unknown."""
 
 
 def known_labels(facts: Sequence[Mapping[str, Fact]], kinds: Sequence[str]) -> dict[str, list[str | None]]:
@@ -91,7 +91,7 @@ class ProbeSet:
 
         Args:
             vectors: activations, any scale; 20 k rows or more for figures that count.
-            labels: for every kind one value a row, None where the row leaves it open; `UNDECIDED` rows teach nothing.
+            labels: for every kind one value per row, None where the row leaves it open; `UNDECIDED` rows teach nothing.
             doc_ids: the document of each row.
             seed: of folds, initial weights and order.
             folds: parts that the documents fall into.
@@ -154,14 +154,14 @@ class ProbeSet:
         Both are 0 where the row leaves the kind open, as all do where `labels` leaves it out, or its value was never
         seen in fitting.
         """
-        found = {}
+        probabilities = {}
         for kind, share in self.probability(vectors, doc_ids).items():
             index = {value: place for place, value in enumerate(self.classes[kind])}
             column = labels.get(kind, [None] * len(vectors))
             gold = torch.tensor([index.get(value, -1) if value is not None else -1 for value in column])
             true = share.gather(1, gold.clamp_min(0)[:, None])[:, 0] * (gold > 0)
-            found[kind] = (true, (share.argmax(-1) == gold) & (gold > 0))
-        return found
+            probabilities[kind] = (true, (share.argmax(-1) == gold) & (gold > 0))
+        return probabilities
 
     def decodable(
         self,

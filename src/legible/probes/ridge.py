@@ -79,8 +79,8 @@ class TokenFeatures:
 
 
 def _frequent(ids: Ints) -> Ints:
-    found, counts = np.unique(ids, return_counts=True)
-    kept: Ints = np.sort(found[np.argsort(-counts, kind="stable")[:MAX_TOKENS]])
+    tokens, counts = np.unique(ids, return_counts=True)
+    kept: Ints = np.sort(tokens[np.argsort(-counts, kind="stable")[:MAX_TOKENS]])
     return kept
 
 
@@ -107,8 +107,8 @@ def solve(matrix: sparse.csr_matrix, goal: Floats, ridge: float) -> tuple[Floats
     gram = (matrix @ matrix.T if wide else matrix.T @ matrix).toarray()
     gram[np.diag_indices_from(gram)] += ridge
     right = goal - mean if wide else matrix.T @ (goal - mean)
-    found: Floats = linalg.solve(gram, right, assume_a="pos", overwrite_a=True, check_finite=False)
-    return mean, matrix.T @ found if wide else found
+    solution: Floats = linalg.solve(gram, right, assume_a="pos", overwrite_a=True, check_finite=False)
+    return mean, matrix.T @ solution if wide else solution
 
 
 def miss(pred: Floats, goal: Floats) -> float:

@@ -5,7 +5,7 @@ run's own, or, for a checkpoint without its run, rows made again by the recipe's
 
     CONTROLS/rows/  CONTROLS/STEPS-steps/{writer,second}/
 
-Both trainings are resumable; the same command goes on where it stopped.
+Both trainings are resumable; the same command resumes.
 """
 
 import sys

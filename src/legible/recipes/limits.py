@@ -49,7 +49,7 @@ def keep_by_leverage(
         teacher: world or facts.
         reconstructor: see `limiting_reconstructor`.
         config: `least_leverage`.
-        parts: folder of the finished chunks of exactly these inputs; unfinished work goes on from them.
+        parts: folder of the finished chunks of exactly these inputs; unfinished work resumes from them.
 
     Raises:
         UsageError: another teacher.

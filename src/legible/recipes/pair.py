@@ -25,7 +25,7 @@ def pair_of(checkpoint: Checkpoint) -> Pair:
     """
     if checkpoint.reconstructor is None:
         raise UsageError(
-            f"{checkpoint.path} has no reconstructor (ar/): nothing tells a better explanation from a worse one.\n"
+            f"{checkpoint.path} has no reconstructor (ar/): so explanations cannot be ranked.\n"
             "  Train both with legible sft."
         )
     return checkpoint.verbalizer, checkpoint.reconstructor

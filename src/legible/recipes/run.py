@@ -1,4 +1,4 @@
-"""A whole run, stage by stage, into one directory; run again, it goes on where it stopped.
+"""A whole run, stage by stage, into one directory; run again, it resumes.
 
     config.json  identity.json  run.json  texts.jsonl  corpus/  target/  target_report.json  store/  teach/  sft/  rl/
     checkpoint/  report.json  report.html  done/
@@ -121,7 +121,7 @@ def run(config: RunConfig, out: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: `out` holds something else, or a target, corpus, layer or measure does not fit.
-        LegibleError: a stage failed; the message says what to do, and the same command goes on from there.
+        LegibleError: a stage failed; the message says what to do, and the same command resumes there.
     """
     this = Run(config, Path(out))
     this.check()
@@ -180,7 +180,7 @@ def _capture(this: Run) -> None:
 def _report_target(this: Run) -> None:
     """What there is to read, judged on test documents: in the world those of held-out wordings and combinations."""
     if this.language is None or this.config.texts is not None:
-        return  # nobody knows the facts of the text; or the probes that limit the teacher say it
+        return  # the facts of the text are unknown; or the probes that limit the teacher say it
     config = this.config
     documents = this.source(config.evaluate.seed).documents("test", config.evaluate.texts)
     shown = line_progress("capture test", len(documents))
@@ -224,7 +224,7 @@ def _rl(this: Run) -> None:
 
 
 def _calibrate(this: Run) -> None:
-    """Fit the calibrator behind p_true; a run where nothing can be calibrated goes on without and says why."""
+    """Fit the calibrator behind p_true; a run where nothing can be calibrated continues without one and says why."""
     folder = this.out / CHECKPOINT
     found = load_checkpoint(folder, place=this.config.placement)
     try:

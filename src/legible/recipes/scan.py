@@ -49,8 +49,8 @@ def scan_model(
     """
     if corpus is None and name != WORLD:
         raise UsageError(
-            f"no corpus to scan {name} on: only the built-in target has texts of its own.\n"
-            "  Give some, one document a line: --corpus texts.jsonl (field text) or --corpus texts.txt"
+            f"no corpus to scan {name} on: only the built-in target comes with texts.\n"
+            "  Give some, one document per line: --corpus texts.jsonl (field text) or --corpus texts.txt"
         )
     labels = labels or ("facts" if corpus is not None else "world")
     language = None if labels == "none" else languages.get(labels)

@@ -40,7 +40,7 @@ def split_named(name: str) -> Split:
 
 @dataclass(frozen=True)
 class DocumentSource:
-    """Where documents come from: a corpus file, or, without one, a language of its own texts under a seed."""
+    """Where documents come from: a corpus file, or, without one, a language that writes its texts from a seed."""
 
     corpus: str | None
     seed: int = 0
@@ -59,7 +59,7 @@ class DocumentSource:
         if self.corpus is None:
             own = languages.get(self.language).documents(split, self.seed, count, sentences=sentences)
             if own is None:
-                raise UsageError(f"the language {self.language!r} has no texts of its own.\n  Give some: --corpus FILE")
+                raise UsageError(f"the language {self.language!r} cannot write texts.\n  Give some: --corpus FILE")
             return own
         if sentences is not None:
             return []
@@ -68,7 +68,7 @@ class DocumentSource:
         if not chosen:
             raise UsageError(
                 f"{self.corpus} has no document in the split {split!r}: documents are split by a hash of their id.\n"
-                "  The usual cause is a corpus of a few documents. Put one document a line, a hundred or more."
+                "  The usual cause is a corpus of a few documents. Give a hundred documents or more, one per line."
             )
         if mended := sum(document.repaired for document in chosen):
             print(f"{mended} documents held lone surrogates, replaced by U+FFFD", file=sys.stderr, flush=True)

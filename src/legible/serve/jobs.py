@@ -115,7 +115,7 @@ class Jobs:
         finished = next((id_ for id_, job in self._jobs.items() if job.over), None)
         if finished is None:
             raise RequestError(
-                f"{len(self._jobs)} jobs are unfinished, the most this server keeps.", 429, retry_after=10
+                f"{len(self._jobs)} jobs are unfinished, the most that this server keeps.", 429, retry_after=10
             )
         del self._jobs[finished]
 

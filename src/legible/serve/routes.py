@@ -150,7 +150,7 @@ async def session(body: SessionRequest, request: Request) -> Response:
     """The token for the code in the address that `legible serve` opened; a code works once, for two minutes."""
     codes: Codes = request.app.state.codes
     if not codes.redeem(body.code):
-        raise Refusal(401, "that code is used, old or wrong. Open the address that `legible serve` printed.")
+        raise Refusal(401, "that code is used, expired or wrong. Open the address that `legible serve` printed.")
     return answer({"token": request.app.state.settings.token})
 
 

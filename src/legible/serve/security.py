@@ -155,7 +155,7 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
         except TimeoutError:
-            raise Refusal(408, "the body came too slowly.") from None
+            raise Refusal(408, "the body arrived too slowly.") from None
         self._room -= len(message.get("body", b""))
         if self._room < 0:
             raise Refusal(413, "the body is too large.")

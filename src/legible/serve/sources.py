@@ -109,7 +109,7 @@ class Source:
             more = f" and {room} new ones" if room else ""
             raise RequestError(
                 f"the text has {len(prompt.encoded.ids)} tokens{more}; the target's context is {self.target.context}. "
-                "Send a part of it: nothing is cut off in silence."
+                "Send a part of it: nothing is cut off silently."
             )
         return prompt
 

@@ -94,7 +94,7 @@ class Worker:
         self._noticed = True
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._rate = 100.0  # explanations a second, measured
+        self._rate = 100.0  # explanations per second, measured
 
     def submit(self, work: Work) -> Ticket:
         """Queue a request; call from the event loop.
@@ -108,7 +108,7 @@ class Worker:
                 raise RequestError("the server is stopping.", 503)
             if len(self._live) >= self.settings.queue:
                 raise RequestError(
-                    f"{len(self._live)} requests are waiting already, the most this server takes. Ask again later.",
+                    f"{len(self._live)} requests are waiting already, the most this server accepts. Try again later.",
                     429,
                     retry_after=self._wait(),
                 )

@@ -42,7 +42,7 @@ _EXPLANATION = 96  # tokens
 
 @dataclass(frozen=True)
 class Retold:
-    """One continuation: the value it states first, its accepted and all sentences, its nats a token untouched."""
+    """One continuation: the value it states first, its accepted and all sentences, its nats per token untouched."""
 
     value: str | None
     accepted: int
@@ -86,7 +86,7 @@ def evaluate_steering(
         progress: called with (sites done, sites done) after each.
 
     Returns:
-        `arms`: success, share of accepted sentences and nats a token of each; `share_of_ceiling`, `above_unrelated`,
+        `arms`: success, share of accepted sentences and nats per token of each; `share_of_ceiling`, `above_unrelated`,
         `above_random`: intervals over documents; all of it in `kinds` too; `sweep`: the edit at every strength;
         `sites`: how many were looked at, known, told again and read; `settings`.
 

@@ -173,8 +173,8 @@ def _read(reader: Reader, prepared: Prepared, place: int) -> str:
     found = done[0][0].explanation
     if found is None:
         raise UsageError(
-            f"no explanation came out at token {place}, so there are no words to edit.\n"
-            "  Choose another token with --pos; `legible read` shows at which ones words come out."
+            f"the pair wrote no explanation at token {place}, so there are no words to edit.\n"
+            "  Choose another token with --pos; `legible read` shows at which tokens it does."
         )
     return found
 

@@ -3,7 +3,7 @@
 A strength is the length of the added vector in units of the activation's norm. At each of a few strengths the changed
 activation is read again. Where the reading first says the edited claim, the activation stands on the border of the two
 readings; the proposal is the strongest one up to `MARGIN` times that far whose continuations cost the untouched target
-at most `BOUND` nats a token more than its own. What the continuation says of the edited claim plays no part.
+at most `BOUND` nats per token more than its own. What the continuation says of the edited claim plays no part.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 GRID = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 MARGIN = 2.0  # as far beyond the border as the activation stood before it
-BOUND = 2.0  # nats a token; a continuation that follows a changed fact costs about 0.6 by itself
+BOUND = 2.0  # nats per token; a continuation that follows a changed fact costs about 0.6 by itself
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def propose(
     Args:
         trials: at least one; their order plays no part.
         untouched: nats per token of the target's own continuations.
-        bound: most nats a token above these.
+        bound: most nats per token above these.
         margin: how many times the smallest strength that is read back may be chosen.
 
     Returns:
@@ -59,13 +59,13 @@ def propose(
     if not fluent:
         least = order[0]
         return Proposal(
-            least.strength, f"every strength tried costs more than {bound:g} nats a token", least.read_back, False
+            least.strength, f"every strength tried costs more than {bound:g} nats per token", least.read_back, False
         )
     if not back:
         most = fluent[-1]
         return Proposal(
             most.strength,
-            f"the edited words are read back at none; the strongest within {bound:g} nats a token",
+            f"the edited words are read back at none; the strongest within {bound:g} nats per token",
             False,
             True,
         )
@@ -73,7 +73,7 @@ def propose(
     near = [trial for trial in fluent if abs(trial.strength) <= margin * border + 1e-9]
     if not near:
         least = fluent[0]
-        return Proposal(least.strength, f"the weakest within {bound:g} nats a token", least.read_back, True)
+        return Proposal(least.strength, f"the weakest within {bound:g} nats per token", least.read_back, True)
     chosen = near[-1]
-    reason = f"read back from {border:g} on; the strongest up to {margin:g} times that within {bound:g} nats a token"
+    reason = f"read back from {border:g} on; the strongest up to {margin:g} times that within {bound:g} nats per token"
     return Proposal(chosen.strength, reason, chosen.read_back, True)

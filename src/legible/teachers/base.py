@@ -1,6 +1,6 @@
 """What a teacher is, and the resumable stage that lets one write the warm-start text of a store.
 
-The stage appends whole lines of JSON, one a row in the store's order, so a killed run goes on where it stopped.
+The stage appends whole lines of JSON, one per row in the store's order, so a killed run resumes.
 """
 
 import json
@@ -110,7 +110,7 @@ def teach(
     keep: Sequence[set[str]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, int]:
-    """Write one line a row of `store` to `out`; run it again and it goes on where it stopped.
+    """Write one line per row of `store` to `out`; run it again and it resumes.
 
     Args:
         store: rows to explain.
@@ -191,7 +191,7 @@ def _append(handle: FileIO, content: bytes, out: Path) -> None:
             content = content[handle.write(content) :]
     except OSError as error:
         raise TeacherError(
-            f"cannot write {out}: {error.strerror}.\n  Free some space and run again; finished rows stay."
+            f"cannot write {out}: {error.strerror}.\n  Free some space and run again; finished rows are kept."
         ) from None
 
 

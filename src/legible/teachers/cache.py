@@ -36,7 +36,8 @@ class AnswerCache:
         except sqlite3.DatabaseError as error:
             self._rows.close()
             raise TeacherError(
-                f"{path} is no cache of a teacher's answers ({error}).\n  Move it away; answers are then asked again."
+                f"{path} is not a cache of a teacher's answers ({error}).\n"
+                "  Move it away; the questions are then asked again."
             ) from None
 
     def get(self, key: str) -> Explanation | Refusal | None:
@@ -62,7 +63,7 @@ class AnswerCache:
         except sqlite3.Error as error:
             raise TeacherError(
                 f"cannot store an answer in {self._path} ({error}).\n"
-                "  Free some space and run again; stored answers stay."
+                "  Free some space and run again; stored answers are kept."
             ) from None
 
     def close(self) -> None:

@@ -190,7 +190,7 @@ class HttpTeacher:
         try:
             return self._service.read(json.loads(content))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise _Again(f"an answer of another form: {_excerpt(content)}", cause=_OTHER_FORM) from None
+            raise _Again(f"an answer in an unexpected form: {_excerpt(content)}", cause=_OTHER_FORM) from None
 
     def _post(self, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
         """One request; a server that drips bytes or never ends is cut off."""

@@ -20,7 +20,7 @@ class LanguageTeacher:
         self.name = language.name
 
     def write(self, rows: Sequence[Row], keep: Sequence[set[str]] | None = None) -> list[Explanation | Refusal]:
-        """One text a row; `keep` is per row what `Language.taught` may state."""
+        """One text per row; `keep` is per row what `Language.taught` may state."""
         return [self._explain(row, None if keep is None else keep[i]) for i, row in enumerate(rows)]
 
     def _explain(self, row: Row, keep: set[str] | None) -> Explanation | Refusal:

@@ -15,7 +15,7 @@ CHUNK = 1024  # texts tokenized at once
 
 
 class TokenTable:
-    """Token sequences of captured rows, flat in memory: about 4 bytes a token."""
+    """Token sequences of captured rows, flat in memory: about 4 bytes per token."""
 
     def __init__(self, rows: NDArray[np.int64], ids: NDArray[np.int32], ends: NDArray[np.int64]) -> None:
         self.rows = rows
@@ -87,7 +87,7 @@ def check_rows(table: TokenTable, store: Store, teach_file: Path) -> None:
     if not len(table):
         raise UsageError(
             f"{teach_file} holds no explanation: every row was refused, or none was asked.\n"
-            "  Expected one JSON object a row with `row` and `text`. Run `legible teach` again."
+            "  Expected one JSON object per row with `row` and `text`. Run `legible teach` again."
         )
     if int(table.rows.max()) >= len(store):
         raise UsageError(

@@ -91,13 +91,13 @@ class JointTrainer:
         lengths = torch.tensor([[len(rollout.ids) for rollout in group.rollouts] for group in groups])
         back, earned, counts = self._score(groups, rows, vectors, index)
         prices = config.parse_penalty, config.error_weight
-        found = reconstruction_reward(back.error, back.parsed, config.reward, *prices)
+        paid = reconstruction_reward(back.error, back.parsed, config.reward, *prices)
         for one in earned:
-            found = found + one.reward if one.reward is not None else found
+            paid = paid + one.reward if one.reward is not None else paid
             counts |= one.metrics
         of_tokens = [one.of_tokens for one in earned if one.of_tokens is not None]
-        reward = found - length_cost(lengths, back.parsed, config.length_cost)
-        signal = has_signal(found)
+        reward = paid - length_cost(lengths, back.parsed, config.length_cost)
+        signal = has_signal(paid)
         if not signal.any():
             raise TrainingError(_no_signal(index, back.parsed))
         advantage = advantages(reward, std=config.advantage_std)
@@ -184,14 +184,14 @@ class JointTrainer:
     def _reference_logprobs(self, scored: Scored) -> list[Tensor] | None:
         if self.reference is None:
             return None
-        found: dict[int, Tensor] = {}
+        by_rollout: dict[int, Tensor] = {}
         for batch in micro_batches(scored, range(len(scored.rollouts)), MICRO_TOKENS):
             rollouts = as_batch([scored.rollouts[i] for i in batch])
             logprobs = self.reference.logprobs(
                 scored.vectors[batch], rollouts.ids, rollouts.mask.long(), temperature=self.config.temperature
             ).cpu()
-            found |= {i: logprobs[row, : len(scored.rollouts[i].ids)] for row, i in enumerate(batch)}
-        return [found[i] for i in range(len(scored.rollouts))]
+            by_rollout |= {i: logprobs[row, : len(scored.rollouts[i].ids)] for row, i in enumerate(batch)}
+        return [by_rollout[i] for i in range(len(scored.rollouts))]
 
 
 def _no_signal(index: int, parsed: Tensor) -> str:

@@ -52,7 +52,7 @@ class BaggedLM(nn.Module):
             self.register_buffer("column", column, persistent=False)  # vocabulary id -> column, -1 for others
 
     def losses(self, batch: LMBatch) -> tuple[Float[Tensor, ""], Float[Tensor, ""] | None]:
-        """Mean next-token loss in nats a predicted token; mean future-bag loss in nats a position, or None."""
+        """Mean next-token loss in nats per predicted token; mean future-bag loss in nats per position, or None."""
         stream: list[Tensor] = []
         hook = None
         batch = LMBatch(batch.ids.to(self.model.device), batch.mask.to(self.model.device))

@@ -89,16 +89,16 @@ class Loop:
                 if last or stop.is_set() or (index + 1) % self.save_every == 0:
                     self._save(index + 1)
                 if stop.is_set() and not last:
-                    print(f"stopped after step {index + 1}; the same command goes on from here", file=sys.stderr)
+                    print(f"stopped after step {index + 1}; the same command resumes here", file=sys.stderr)
                     raise KeyboardInterrupt
 
     def _tensors(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, module in self.modules.items():
-            found |= {f"model:{name}:{key}": value for key, value in trained_tensors(module).items()}
+            tensors |= {f"model:{name}:{key}": value for key, value in trained_tensors(module).items()}
         for name, optimizer in self.optimizers.items():
-            found |= {f"optimizer:{name}:{key}": value for key, value in optimizer.tensors().items()}
-        return found
+            tensors |= {f"optimizer:{name}:{key}": value for key, value in optimizer.tensors().items()}
+        return tensors
 
     def _save(self, done: int) -> None:
         about = {"step": done, "made_by": self.made_by, "memory": self.memory}
@@ -192,7 +192,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
         raise TrainingError(
             f"cannot write {path}: {error}\n"
             "  The usual cause is a full disk.\n"
-            "  Free some space and run the same command: it goes on from the last saved step."
+            "  Free some space and run the same command: it resumes from the last saved step."
         ) from None
 
 

@@ -24,18 +24,18 @@ def check_sft(config: SFTConfig, target: Target, layer: int) -> None:
         NotEnoughMemoryError: with a smaller batch, or adapters in place of full fine-tuning.
     """
 
-    def other(told: str, **changes: object) -> tuple[str, int]:
-        return told, sft_bytes(config.model_copy(update=changes), target, layer)
+    def other(described: str, **changes: object) -> tuple[str, int]:
+        return described, sft_bytes(config.model_copy(update=changes), target, layer)
 
     halves = [n for n in (config.batch_tokens // 2, config.batch_tokens // 4) if n > _LEAST]
     others = [other(f"--batch-tokens {tokens}", batch_tokens=tokens) for tokens in (*halves, _LEAST)]
     if config.adapter is None:
         others.insert(0, other("--adapter-rank 16", adapter=_ADAPTER))
-        told = f"--adapter-rank 16 --batch-tokens {_LEAST}"
-        others.append(other(told, adapter=_ADAPTER, batch_tokens=_LEAST))
+        described = f"--adapter-rank 16 --batch-tokens {_LEAST}"
+        others.append(other(described, adapter=_ADAPTER, batch_tokens=_LEAST))
     what = "full fine-tuning" if config.adapter is None else "training adapters"
-    told = f"{what} of {target.name} with --batch-tokens {config.batch_tokens}"
-    check_memory(told, sft_bytes(config, target, layer), target.device, others)
+    described = f"{what} of {target.name} with --batch-tokens {config.batch_tokens}"
+    check_memory(described, sft_bytes(config, target, layer), target.device, others)
 
 
 def sft_bytes(config: SFTConfig, target: Target, layer: int) -> int:
@@ -84,8 +84,8 @@ def check_rl(config: RLConfig, verbalizer: Verbalizer, reconstructor: Reconstruc
         (f"--prompts {half}", needed(half, config.max_tokens)),
         (f"--prompts {quarter} --max-tokens {config.max_tokens // 2}", needed(quarter, config.max_tokens // 2)),
     ]
-    told = f"joint training with --prompts {config.prompts} --group {config.group}"
-    check_memory(told, needed(config.prompts, config.max_tokens), verbalizer.device, others)
+    work = f"joint training with --prompts {config.prompts} --group {config.group}"
+    check_memory(work, needed(config.prompts, config.max_tokens), verbalizer.device, others)
 
 
 def update_bytes(

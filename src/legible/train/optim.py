@@ -120,12 +120,12 @@ class RoleOptimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state as named tensors."""
-        found = {"counts": torch.tensor([self.skipped, self._in_a_row])}
+        tensors = {"counts": torch.tensor([self.skipped, self._in_a_row])}
         for kind, optimizer in self._optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
                 for key, value in values.items():
-                    found[f"{kind}|{self._names[kind][index]}|{key}"] = value
-        return found
+                    tensors[f"{kind}|{self._names[kind][index]}|{key}"] = value
+        return tensors
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take over a state that `tensors` returned for the same module and configuration."""

@@ -69,7 +69,7 @@ def train_rl(
         layer: layer K of the store that is read.
         store: captured activations of the training split.
         measure: held-out scores; `config.select_by` names the one that chooses (larger is better).
-        out: gets `av/`, `ar/` and `metrics.jsonl`; its caller has claimed it, and unfinished work goes on from its
+        out: gets `av/`, `ar/` and `metrics.jsonl`; its caller has claimed it, and unfinished work resumes from its
             last state.
         made_by: digest of all that the training depends on; a state is resumed only under the same one.
         engine: samples from `verbalizer`; the local engine unless given.

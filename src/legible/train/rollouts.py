@@ -88,7 +88,7 @@ class Scored:
     of_tokens: list[Float[Tensor, " l"]] | None = None  # advantages of single tokens, to be added
 
     def token_advantage(self, part: Sequence[int]) -> Float[Tensor, "..."]:
-        """Advantages of some rollouts: one each [n], or where claims have their own one a token [n, l], padded."""
+        """Advantages of some rollouts: one each [n], or where claims have their own one per token [n, l], padded."""
         if self.of_tokens is None:
             return self.advantage[list(part)]
         return padded([self.advantage[i] + self.of_tokens[i] for i in part])
@@ -134,10 +134,10 @@ def minibatches(groups: Sequence[int], parts: int, seed: int, index: int) -> lis
     names = sorted(set(groups))
     order = torch.randperm(len(names), generator=generator(seed, "minibatches", index)).tolist()
     part_of = {names[name]: place * parts // len(names) for place, name in enumerate(order)}
-    found: list[list[int]] = [[] for _ in range(parts)]
+    parts_of: list[list[int]] = [[] for _ in range(parts)]
     for i, group in enumerate(groups):
-        found[part_of[group]].append(i)
-    return [part for part in found if part]
+        parts_of[part_of[group]].append(i)
+    return [part for part in parts_of if part]
 
 
 def micro_batches(scored: Scored, part: Sequence[int], tokens: int) -> list[list[int]]:

@@ -26,7 +26,7 @@ def train_second_reconstructor(
     made_by: str,
     language: Language | None = None,
 ) -> None:
-    """Train the second reconstructor; unfinished work in `out` goes on from its last state, which stays there.
+    """Train the second reconstructor; unfinished work in `out` resumes from its last state, which stays there.
 
     Args:
         config: the warm start's own; `steps` may be changed. The seed used is the next one.

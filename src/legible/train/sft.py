@@ -58,7 +58,7 @@ def explanation_ids(reconstructor: Reconstructor, texts: list[str], max_tokens: 
 
 
 def verbalizer_loss(verbalizer: Verbalizer, vectors: Float[Tensor, "b d"], ids: list[list[int]]) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood in nats a token, the stop token counted."""
+    """Mean negative log-likelihood in nats per token, the stop token counted."""
     tokens, mask = (part.to(vectors.device) for part in pad(ids))
     logprobs = verbalizer.logprobs(vectors, tokens, mask)
     return -logprobs.sum() / mask.sum()
@@ -151,7 +151,7 @@ def train_sft(
     made_by: str,
     language: Language | None = None,
 ) -> SFTResult:
-    """Warm-start both roles; unfinished work in `out` goes on from its last states, which stay there.
+    """Warm-start both roles; unfinished work in `out` resumes from its last states, which stay there.
 
     Args:
         config: steps, batches, optimizers, adapter and injection.

@@ -128,8 +128,8 @@ class TextWriter(nn.Module):
         for length, same in lengths.items():
             used = length + len(self.verbalizer.prompt.suffix_ids)
             room = min(max_tokens, self._target[0].context - used + 1)  # the last token written is not read
-            for index, found in zip(same, self._decode([prefixes[i] for i in same], room), strict=True):
-                written[index] = found
+            for index, explanation in zip(same, self._decode([prefixes[i] for i in same], room), strict=True):
+                written[index] = explanation
         return written
 
     def _decode(self, prefixes: list[list[int]], max_tokens: int) -> list[tuple[str | None, int]]:
@@ -141,11 +141,11 @@ class TextWriter(nn.Module):
         logits = extend(verbalizer.model, cache, ids=ids)
         stepper = fastest_stepper(verbalizer.model, cache, torch.arange(len(ids), device=ids.device), max_tokens)
         policy = Policy(0.0, max_tokens, prompt.stop_ids, prompt.banned_ids, verbalizer.outputs)
-        found = decode(stepper, logits, policy, None)
-        texts = [str(verbalizer.tokenizer.decode(row.ids, skip_special_tokens=True)) for row in found]
+        decoded = decode(stepper, logits, policy, None)
+        texts = [str(verbalizer.tokenizer.decode(row.ids, skip_special_tokens=True)) for row in decoded]
         return [
             (parse_explanation(text, prompt.tags, stopped=row.stop == "stop"), len(row.ids))
-            for text, row in zip(texts, found, strict=True)
+            for text, row in zip(texts, decoded, strict=True)
         ]
 
     def _document_ids(self, document: Document) -> NDArray[np.int32]:
@@ -178,7 +178,7 @@ class WriterTraining:
         self._store, self._batch_tokens = store, config.batch_tokens
 
     def step(self, index: int) -> Metrics:
-        """One optimizer step; the loss is in nats a token of the explanation, the stop token counted."""
+        """One optimizer step; the loss is in nats per token of the explanation, the stop token counted."""
         batch = self.order(index)
         tokens = int(self.table.lengths[batch].sum())
         total = 0.0
@@ -211,7 +211,7 @@ class WriterTraining:
 def train_text_writer(
     config: SFTConfig, target: Target, layer: int, store: Store, teach_file: Path, out: Path, *, made_by: str
 ) -> WriterRecord:
-    """Train the writer of a warm start; unfinished work in `out` goes on from its last state, which stays there.
+    """Train the writer of a warm start; unfinished work in `out` resumes from its last state, which stays there.
 
     Args:
         config: the warm start's own; `steps` may be changed.

@@ -45,10 +45,10 @@ def nearest_rows(
     where = torch.zeros(len(goal), dtype=torch.long)
     for start in range(0, len(rows), CHUNK):
         chunk = rows[start : start + CHUNK]
-        found: tuple[Float[Tensor, " n"], Int[Tensor, " n"]] = (goal @ unit(store.vectors(chunk, layer)).T).max(1)
-        nearer = found[0] > best
-        best = torch.where(nearer, found[0], best)
-        where = torch.where(nearer, torch.tensor(chunk)[found[1]], where)
+        nearest: tuple[Float[Tensor, " n"], Int[Tensor, " n"]] = (goal @ unit(store.vectors(chunk, layer)).T).max(1)
+        nearer = nearest[0] > best
+        best = torch.where(nearer, nearest[0], best)
+        where = torch.where(nearer, torch.tensor(chunk)[nearest[1]], where)
     chosen = [int(row) for row in where]
     return chosen, store.vectors(chosen, layer)
 

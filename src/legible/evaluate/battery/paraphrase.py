@@ -17,10 +17,10 @@ STRIPPED = "that the score lives on what is copied from the last words of the te
 def paraphrase_controls(case: Case) -> list[Control]:
     """The claims of the readings in held-out wordings, and in the teacher's."""
     language = case.bench.language
-    found = []
+    controls = []
     for name, rules_out, held_out in (("paraphrase", PARAPHRASE, True), ("rewritten", REWRITTEN, False)):
         if language is None or (held_out and not language.paraphrases):
-            found.append(
+            controls.append(
                 Control(name, rules_out, "n/a: no language knows the claims of this text, so none can be rewritten")
             )
             continue
@@ -28,10 +28,10 @@ def paraphrase_controls(case: Case) -> list[Control]:
             None if text is None else language.rewritten(language.parse(text).claims, row, case.seed, held_out=held_out)
             for text, row in zip(case.explained.texts, case.bench.sample.rows, strict=True)
         ]
-        found.append(
+        controls.append(
             _retaining(case, name, rules_out, texts, "claims of a reading beyond the first of a kind left out")
         )
-    return found
+    return controls
 
 
 def quote_stripped(case: Case) -> Control:

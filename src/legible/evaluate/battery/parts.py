@@ -135,12 +135,12 @@ def scored(case: Case, control: Control) -> dict[str, Any]:
         return row
     docs = [case.doc_ids[index] for index in rows]
     lookup = case.lookup_miss if control.over is None else control.over.lookup_miss
-    own = case.miss[rows]
+    misses = case.miss[rows]
     row["fve"] = fve_of(control.miss, case.bench.variance, docs).as_dict()
     row["context_fve"] = context_fve_of(control.miss, lookup, docs).as_dict()
-    row["difference"] = fve_gain(own, control.miss, case.bench.variance, docs).as_dict()
-    if control.retains and float((lookup - own).sum()) > 0:
-        row["retention"] = ratio_interval(lookup - control.miss, lookup - own, docs).as_dict()
+    row["difference"] = fve_gain(misses, control.miss, case.bench.variance, docs).as_dict()
+    if control.retains and float((lookup - misses).sum()) > 0:
+        row["retention"] = ratio_interval(lookup - control.miss, lookup - misses, docs).as_dict()
     elif control.retains:
         row["note"] = f"{control.note}; nothing to retain: the reading's context FVE is not above 0"
     if control.judged is not None and case.judged is not None:

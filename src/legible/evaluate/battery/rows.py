@@ -20,7 +20,7 @@ from legible.train.text_writer import TextWriter, WriterRecord
 LENDER_ROWS = 20_000
 
 WRITER = "that the text alone would give the same words: a writer like the verbalizer that sees the text, no activation"
-PROBES = "that linear probes, one a kind of fact, say as much"
+PROBES = "that linear probes, one per kind of fact, say as much"
 SECOND = "that the score is a private code of this pair: a reconstructor that never met this verbalizer reads it"
 
 

@@ -15,7 +15,7 @@ from legible.instruments import LogitLens, Patchscopes, SelfIE
 from legible.models.target import Target
 
 WORDS = 10  # of the logit lens
-PATCHED = "that the target says it untrained when the activation is patched into a prompt of its own (Patchscopes)"
+PATCHED = "that the target says it untrained when the activation is patched into another prompt (Patchscopes)"
 ASKED = "that the target says it untrained when it is asked what the activation says (SelfIE)"
 LENS = "that the next words that the activation already points at say it (logit lens)"
 
@@ -25,7 +25,7 @@ Reads = Callable[[Float[Tensor, "n d_model"]], list[str | None]]
 def zero_shot_controls(case: Case, target: Target) -> list[Control]:
     """The three rivals on the rows of the readings, by greedy decoding with their default prompts."""
     layer = case.layer
-    found = []
+    controls = []
     makers: tuple[tuple[str, str, str, Callable[[], Reads]], ...] = (
         ("patchscopes", PATCHED, "its token identity prompt, no training", lambda: Patchscopes(target, layer).read),
         ("selfie", ASKED, "its default question, no training", lambda: SelfIE(target, layer).read),
@@ -35,10 +35,10 @@ def zero_shot_controls(case: Case, target: Target) -> list[Control]:
         try:
             texts = make()(case.bench.sample.vectors)
         except UsageError as error:  # a prompt that the target's context cannot hold
-            found.append(Control(name, rules_out, f"n/a: {str(error).partition('.')[0]}"))
+            controls.append(Control(name, rules_out, f"n/a: {str(error).partition('.')[0]}"))
             continue
-        found.append(texts_control(case, name, rules_out, texts, note))
-    return found
+        controls.append(texts_control(case, name, rules_out, texts, note))
+    return controls
 
 
 def lens_words(target: Target, layer: int) -> Reads:

@@ -112,13 +112,13 @@ def scan(explanation: str) -> Parsed:
 
 def _read_sentence(text: str, at: int, parsed: Parsed) -> int:
     for one in _patterns():
-        found = one.pattern.match(text, at)
-        if found:
-            said = found.group(1).split(", ") if one.kind in LIST_KINDS else found.groups() or (one.value,)
+        match = one.pattern.match(text, at)
+        if match:
+            said = match.group(1).split(", ") if one.kind in LIST_KINDS else match.groups() or (one.value,)
             parsed.claims.extend(
                 _claim(one.wording.format(each), one.kind, each, one.polarity) for each in dict.fromkeys(said)
             )
-            return found.end()
+            return match.end()
     stop = re.compile(r"[^ ]*[.!?](?: |$)").search(text, at)
     end = stop.end() if stop else len(text)
     parsed.unparsed.append(text[at:end].strip())
@@ -166,9 +166,9 @@ def _patterns() -> list[_Pattern]:
 
 def denials(wording: str) -> list[str]:
     """A wording denied: of its verb where it has one, and as a whole."""
-    found = [f"{no} {wording[0].lower()}{wording[1:]}" for no in ("Not", "Never", "No longer")]
+    wordings = [f"{no} {wording[0].lower()}{wording[1:]}" for no in ("Not", "Never", "No longer")]
     verb = re.search(r" (is|was|had) ", wording)
-    return found + ([f"{wording[: verb.end()]}{no} {wording[verb.end() :]}" for no in ("not", "no")] if verb else [])
+    return wordings + ([f"{wording[: verb.end()]}{no} {wording[verb.end() :]}" for no in ("not", "no")] if verb else [])
 
 
 def _compiled(wording: str, kind: str) -> re.Pattern[str]:

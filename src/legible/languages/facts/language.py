@@ -57,7 +57,7 @@ class FactsLanguage(Language):
         text = analyse(row.document.text)
         words = text.words[: text.words_before(row.char_end)]
         tail = [plain(chunk) for chunk in last_chunks(row.prefix, len(TAIL_KINDS))]
-        found = {
+        facts = {
             **_name_facts(words),
             **_last_facts(words),
             "hero": [word.lower for word in words if word.lower in BEINGS][:1],
@@ -70,7 +70,7 @@ class FactsLanguage(Language):
             **{kind: tail[-1 - depth : len(tail) - depth] for depth, kind in enumerate(TAIL_KINDS)},
         }
         return {
-            kind: Fact(kind, "stated" if found[kind] else "open", tuple(found[kind]), english.SUBJECT)
+            kind: Fact(kind, "stated" if facts[kind] else "open", tuple(facts[kind]), english.SUBJECT)
             for kind in self.kinds
         }
 
@@ -95,7 +95,7 @@ class FactsLanguage(Language):
         return english.scan(explanation)
 
     def taught(self, row: Row, keep: set[str] | None = None) -> list[Claim]:
-        """Every known fact: one value a kind, two more names, two topic words, three predictions.
+        """Every known fact: one value per kind, two more names, two topic words, three predictions.
 
         A name stated as first or last is not repeated in the cast.
         """
@@ -161,16 +161,16 @@ def _name_facts(words: Sequence[Word]) -> dict[str, list[str]]:
 
 
 def _last_facts(words: Sequence[Word]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {"being": [], "place": [], "mood": [], "pronoun": []}
+    named: dict[str, list[str]] = {"being": [], "place": [], "mood": [], "pronoun": []}
     for word in reversed(words):
         for kind, listed in (("being", BEINGS), ("place", PLACES), ("mood", FEELINGS)):
-            if not found[kind] and word.lower in listed:
-                found[kind] = [word.lower]
-        if not found["pronoun"] and word.lower in PRONOUNS:
-            found["pronoun"] = [PRONOUNS[word.lower]]
-        if all(found.values()):
+            if not named[kind] and word.lower in listed:
+                named[kind] = [word.lower]
+        if not named["pronoun"] and word.lower in PRONOUNS:
+            named["pronoun"] = [PRONOUNS[word.lower]]
+        if all(named.values()):
             break
-    return found
+    return named
 
 
 def _topics(words: Sequence[Word], row: Row) -> list[str]:

@@ -62,8 +62,8 @@ class Text:
 def analyse(text: str) -> Text:
     """Read a document once; the last few documents are remembered."""
     ends = tuple((match.start(), match.end()) for match in _SENTENCE_END.finditer(text))
-    found = list(_WORD.finditer(text))
-    names = _names(text, found, ends)
+    matches = list(_WORD.finditer(text))
+    names = _names(text, matches, ends)
     words = tuple(
         Word(
             match.start(),
@@ -71,7 +71,7 @@ def analyse(text: str) -> Text:
             _bare(match.group()).lower(),
             _bare(match.group()) if _bare(match.group()) in names else None,
         )
-        for match in found
+        for match in matches
     )
     return Text(words, tuple(word.end for word in words), ends, tuple(_quote_changes(text)))
 
@@ -90,11 +90,11 @@ def _bare(word: str) -> str:
     return re.sub(r"['’]s$", "", word)
 
 
-def _names(text: str, found: list[re.Match[str]], ends: tuple[tuple[int, int], ...]) -> frozenset[str]:
-    lower = {match.group() for match in found if match.group()[0].islower()}
+def _names(text: str, words: list[re.Match[str]], ends: tuple[tuple[int, int], ...]) -> frozenset[str]:
+    lower = {match.group() for match in words if match.group()[0].islower()}
     inside: set[str] = set()
     heads: Counter[str] = Counter()
-    for match in found:
+    for match in words:
         word = _bare(match.group())
         if len(word) < 2 or not word[0].isupper() or not word[1:].islower() or not word.isalpha():
             continue

@@ -41,18 +41,18 @@ def agreed(prefix: str, continuations: Sequence[str]) -> dict[str, str | tuple[l
         By kind `yes` or `no`, None where too few agree; of `say` the content words that most have, and the others.
     """
     least = AGREEMENT * len(continuations)
-    found: dict[str, str | tuple[list[str], list[str]] | None] = {}
+    facts: dict[str, str | tuple[list[str], list[str]] | None] = {}
     for kind, does in RULES.items():
         count = sum(does(prefix, continuation) for continuation in continuations)
-        found[kind] = "yes" if count >= least else "no" if len(continuations) - count >= least else None
-    return found | {"say": _words_agreed(prefix, continuations, least)}
+        facts[kind] = "yes" if count >= least else "no" if len(continuations) - count >= least else None
+    return facts | {"say": _words_agreed(prefix, continuations, least)}
 
 
 def words(prefix: str, continuation: str) -> list[str]:
     """The words of a continuation, no repeats, in order; the last one only where it is whole."""
     tail, text = _joined(prefix, continuation)
-    found = [match[0] for match in _WORD.finditer(text) if match.end() > tail and match.end() < len(text)]
-    return list(dict.fromkeys(shown(word) for word in found))
+    inside = [match[0] for match in _WORD.finditer(text) if match.end() > tail and match.end() < len(text)]
+    return list(dict.fromkeys(shown(word) for word in inside))
 
 
 def _words_agreed(prefix: str, continuations: Sequence[str], least: float) -> tuple[list[str], list[str]]:
@@ -100,8 +100,8 @@ def _quotes(prefix: str, continuation: str) -> bool:
 def _answers(*said: str) -> Callable[[str, str], bool]:
     def does(prefix: str, continuation: str) -> bool:
         fresh = not prefix[-1:].isalnum() or continuation[:1].isspace()
-        found = _YES_OR_NO.match(continuation)
-        return fresh and found is not None and found[1].lower() in said
+        match = _YES_OR_NO.match(continuation)
+        return fresh and match is not None and match[1].lower() in said
 
     return does
 

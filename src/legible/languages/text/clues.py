@@ -45,5 +45,5 @@ def given_away(kind: str, value: str, row: Row) -> bool:
 @lru_cache(maxsize=512)
 def _words(text: str) -> frozenset[str]:
     """Lower-case words of three letters or more, plurals as singulars."""
-    found = re.findall(r"[^\W_]+", text.lower())
-    return frozenset(word.removesuffix("s") for word in found if len(word) > 2 or len(found) == 1)
+    words = re.findall(r"[^\W_]+", text.lower())
+    return frozenset(word.removesuffix("s") for word in words if len(word) > 2 or len(words) == 1)

@@ -135,11 +135,11 @@ def scan(explanation: str) -> Parsed:
     text, at = " ".join(explanation.split()), 0
     while at < len(text):
         for pattern in _patterns():
-            found = pattern.words.match(text, at)
-            claims = _claims(pattern, found) if found is not None else []
-            if found is not None and claims:
+            match = pattern.words.match(text, at)
+            claims = _claims(pattern, match) if match is not None else []
+            if match is not None and claims:
                 parsed.claims += claims
-                at = found.end()
+                at = match.end()
                 break
         else:
             sentence = _SENTENCE.match(text, at)
@@ -159,7 +159,7 @@ class _Pattern(NamedTuple):
 
 @cache
 def _patterns() -> list[_Pattern]:
-    found = [
+    patterns = [
         _Pattern(_compiled(form), kind, (_SLOT.findall(form) or [""])[0], polarity)  # type: ignore[arg-type]
         for kind, wordings in WORDINGS.items()
         for wording in wordings.seen
@@ -167,7 +167,7 @@ def _patterns() -> list[_Pattern]:
         for polarity, forms in (("positive", [_VERB.sub(r"\1", whole)]), ("negative", list(denials(whole))))
         for form in forms
     ]
-    return [*found, *(_Pattern(_compiled(unknown(kind)), kind, "", "positive", True) for kind in UNKNOWN_OF)]
+    return [*patterns, *(_Pattern(_compiled(unknown(kind)), kind, "", "positive", True) for kind in UNKNOWN_OF)]
 
 
 def denials(wording: str) -> Iterator[str]:
@@ -225,14 +225,14 @@ def _compiled(form: str) -> re.Pattern[str]:
     return re.compile("".join(slots.get(part, re.escape(part)) for part in parts) + r"(?: |$)")
 
 
-def _claims(pattern: _Pattern, found: re.Match[str]) -> list[Claim]:
+def _claims(pattern: _Pattern, match: re.Match[str]) -> list[Claim]:
     """What a sentence states; nothing where it says something that is no claim, e.g. denies several at once."""
-    text, kind = found[0].strip(), pattern.kind
+    text, kind = match[0].strip(), pattern.kind
     if pattern.unknown:
         return [_claim(text, kind, None, "positive")]
     if not pattern.slot:
         return [_claim(text, kind, YES[kind][0], pattern.polarity)]
-    values = [value.strip('"') for value in re.findall(_QUOTED, found[1])] or [found[1]]
+    values = [value.strip('"') for value in re.findall(_QUOTED, match[1])] or [match[1]]
     if any(not value.strip() for value in values):
         return []
     if kind == LAST[0]:

@@ -1,4 +1,4 @@
-"""The text language: what is true of any text, said in plain English, decided by data that stands beside the text.
+"""The text language: what is true of any text, said in plain English, decided by data stored with the text.
 
 | family | kinds | decided by |
 |---|---|---|
@@ -7,8 +7,8 @@
 | now | last_word, in_quote, speaker, and others | the text up to the token |
 | context | topic, kind, language, about, person, place, sentiment, tense | the document's `legible.labels` |
 
-What nobody decided of a row, because its document lacks the label or nothing was captured, is no fact there: claims
-about it are "unknown" and count nowhere. That a label names nobody yet is decided: whoever is named is then false.
+What is undecided for a row, because its document lacks the label or nothing was captured, is no fact there: claims
+about it are "unknown" and are not counted. That a label names no one yet is decided: any name claimed is then false.
 """
 
 import random
@@ -105,13 +105,13 @@ class TextLanguage(Language):
 
 
 def _labelled(row: Row) -> dict[str, Fact]:
-    labels, found = row.document.labels, {}
+    labels, facts = row.document.labels, {}
     for kind in CONTEXT:
         if kind in labels:
             fact = _named(kind, labels[kind], row) if kind in LISTS else _single(kind, labels[kind], row)
             if fact is not None:
-                found[kind] = fact
-    return found
+                facts[kind] = fact
+    return facts
 
 
 def _single(kind: str, label: Label, row: Row) -> Fact | None:
@@ -132,26 +132,26 @@ def _named(kind: str, label: Label, row: Row) -> Fact:
 def _ahead(row: Row) -> dict[str, Fact]:
     if not row.continuations:
         return {}
-    found = {}
+    facts = {}
     for kind, value in agreed(row.prefix, row.continuations).items():
         if isinstance(value, tuple):
-            found[kind] = _decided(kind, *value)
+            facts[kind] = _decided(kind, *value)
         else:
-            found[kind] = Fact(kind, "open", (), SUBJECTS[kind]) if value is None else _decided(kind, [value])
-    return found
+            facts[kind] = Fact(kind, "open", (), SUBJECTS[kind]) if value is None else _decided(kind, [value])
+    return facts
 
 
 def _next(row: Row) -> dict[str, Fact]:
-    found = {}
+    facts = {}
     if row.predictions:
         pieces = (shown(plain(piece_value(piece))) for piece in row.predictions)
-        found["next_token"] = _decided("next_token", list(dict.fromkeys(filter(None, pieces))))
+        facts["next_token"] = _decided("next_token", list(dict.fromkeys(filter(None, pieces))))
     if row.top_probability is not None:
         share = row.top_probability
-        found["certainty"] = _decided(
+        facts["certainty"] = _decided(
             "certainty", ["sure" if share >= SURE else "torn" if share < TORN else "undecided"]
         )
-    return found
+    return facts
 
 
 def _decided(kind: str, values: Iterable[str], accepted: Iterable[str] = ()) -> Fact:

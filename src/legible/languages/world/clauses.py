@@ -79,11 +79,11 @@ def parse(explanation: str) -> Parsed:
 
 def pieces(text: str) -> list[str]:
     """The words and marks of a clause in lower case, contractions written out and every article as "a"."""
-    found: list[str] = []
+    words: list[str] = []
     for piece in _PIECE.findall(text.lower()):
         word = piece.replace("’", "'")
-        found += _CONTRACTED.get(word, ("a",) if word in _ARTICLES else (word,))
-    return found
+        words += _CONTRACTED.get(word, ("a",) if word in _ARTICLES else (word,))
+    return words
 
 
 def leading_subject(words: list[str]) -> Subject | None:
@@ -123,12 +123,12 @@ def _read(words: list[str], who: str | None, first: bool) -> tuple[list[Claim], 
     if denied:
         return [], subject.who
     colon = rest[0] == ":"
-    told = _look_up(rest[colon:], _predicates(subject.who), subject.who)
-    if told is None and colon:
-        told = _look_up(rest[1:], _around(), None)
-    if told is None:
+    meaning = _look_up(rest[colon:], _predicates(subject.who), subject.who)
+    if meaning is None and colon:
+        meaning = _look_up(rest[1:], _around(), None)
+    if meaning is None:
         return (name if colon and first else []), subject.who
-    return [*name, told], subject.who
+    return [*name, meaning], subject.who
 
 
 def _look_up(words: list[str], table: dict[Words, _Meaning], subject: str | None) -> Claim | None:
@@ -138,15 +138,15 @@ def _look_up(words: list[str], table: dict[Words, _Meaning], subject: str | None
         return _claim(whole, whole.value, subject)
     for place, word in enumerate(words):
         value = _values().get(word)
-        if value is not None and (found := table.get((*key[:place], _GAP, *key[place + 1 :]))) is not None:
-            return _claim(found, value, subject)
+        if value is not None and (meaning := table.get((*key[:place], _GAP, *key[place + 1 :]))) is not None:
+            return _claim(meaning, value, subject)
     return None
 
 
-def _claim(found: _Meaning, value: str | None, subject: str | None) -> Claim:
+def _claim(meaning: _Meaning, value: str | None, subject: str | None) -> Claim:
     """A claim without its words; that a fact is unknown is said of whom the fact is."""
-    who = lexicon.ABOUT[found.relation] if subject is None or value is None else subject
-    return Claim("", found.relation, value, who, found.polarity, FAMILIES.get(found.relation, "context"))
+    who = lexicon.ABOUT[meaning.relation] if subject is None or value is None else subject
+    return Claim("", meaning.relation, value, who, meaning.polarity, FAMILIES.get(meaning.relation, "context"))
 
 
 @cache
@@ -242,19 +242,19 @@ def _negations(form: Words) -> list[Words]:
         denied = [(*no, *form) for no in (("not",), ("never",), ("no", "longer"), ("no",))]
         return [*denied, ("without", *form[1:])] if form[0] == "with" else denied
     head, verb, rest = form[:at], form[at], form[at + 1 :]
-    found: list[Words] = [(*head, verb, "not", *rest)]
+    forms: list[Words] = [(*head, verb, "not", *rest)]
     if verb in _BASE:
-        found += [(*head, *do, _BASE[verb], *rest) for do in (("does", "not"), ("did", "not"))]
-        found += [(*head, *no, verb, *rest) for no in (("never",), ("no", "longer"))]
+        forms += [(*head, *do, _BASE[verb], *rest) for do in (("does", "not"), ("did", "not"))]
+        forms += [(*head, *no, verb, *rest) for no in (("never",), ("no", "longer"))]
     else:
-        found += [(*head, verb, *no, *rest) for no in (("never",), ("no", "longer"))]
+        forms += [(*head, verb, *no, *rest) for no in (("never",), ("no", "longer"))]
     if rest[:1] in (("a",), ("one",), ("that",)):
-        found.append((*head, verb, "no", *rest[1:]))
+        forms.append((*head, verb, "no", *rest[1:]))
     elif rest[:1] == (_GAP,):
-        found.append((*head, verb, "no", *rest))
+        forms.append((*head, verb, "no", *rest))
     if head == ("somebody",):
-        found.append(("nobody", verb, *rest))
-    return found
+        forms.append(("nobody", verb, *rest))
+    return forms
 
 
 def _elliptic(form: Words) -> list[Words]:

@@ -61,8 +61,8 @@ def accepted(prefix: str, continuation: str, *, cut: bool = True) -> tuple[int, 
     Returns:
         (accepted sentences, all sentences); (0, 0) for a continuation of nothing.
     """
-    found = _sentences(_unfinished(prefix) + continuation) if continuation.strip() else []
-    return sum(accepts(sentence, cut=cut and not whole) for sentence, whole in found), len(found)
+    sentences = _sentences(_unfinished(prefix) + continuation) if continuation.strip() else []
+    return sum(accepts(sentence, cut=cut and not whole) for sentence, whole in sentences), len(sentences)
 
 
 def left_at(text: str) -> int | None:
@@ -97,7 +97,7 @@ def told(prefix: str, continuation: str) -> dict[str, str]:
         {'place': 'hammer'}
     """
     unfinished = _unfinished(prefix)
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     start = -len(unfinished)
     for sentence, whole in _sentences(unfinished + continuation):
         places = list(_PIECE.finditer(sentence))
@@ -105,9 +105,9 @@ def told(prefix: str, continuation: str) -> dict[str, str]:
         relations = _relations(tuple(place[0] for place in places[opened:]), whole)
         for place, relation in zip(places[opened:], relations, strict=False):
             if relation is not None and start + place.end() > 0:
-                found.setdefault(relation, place[0])
+                values.setdefault(relation, place[0])
         start += len(sentence)
-    return found
+    return values
 
 
 def _relations(pieces: Sequence[str], whole: bool) -> list[str | None]:

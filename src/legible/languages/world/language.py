@@ -52,10 +52,10 @@ class WorldLanguage(Language):
         follows = _implied({kind: value for kind, (value, _) in known.items()}, plant)
         known |= {kind: (value, "implied") for kind, value in follows.items() if kind not in known}
         known["edge"] = ("end" if row.prefix.rstrip().endswith(_END) else "mid"), "stated"
-        found = {kind: known.get(kind, (None, "open")) for kind in self.kinds}
+        facts = {kind: known.get(kind, (None, "open")) for kind in self.kinds}
         return {
             kind: Fact(kind, status, () if value is None else (value,), lexicon.ABOUT[kind])  # type: ignore[arg-type]
-            for kind, (value, status) in found.items()
+            for kind, (value, status) in facts.items()
         }
 
     def write(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str:
@@ -138,9 +138,9 @@ def _words(text: str) -> list[str]:
 
 def _implied(known: Mapping[str, str], plant: Plant | None) -> dict[str, str]:
     """What the rules make of the values known so far: the world's own rules, or a plant's in their place."""
-    found = {}
+    implied = {}
     if "weather" in known:
-        found["gear"] = lexicon.gear_for(known["weather"])
+        implied["gear"] = lexicon.gear_for(known["weather"])
     if "mood" in known and "want" in known:
-        found["plan"] = lexicon.plan_for(known["mood"], known["want"])
-    return found | (plant.values(known) if plant is not None else {})
+        implied["plan"] = lexicon.plan_for(known["mood"], known["want"])
+    return implied | (plant.values(known) if plant is not None else {})

@@ -107,7 +107,7 @@ def table(name: str, side: str, seed: int) -> dict[str, str]:
     values = lexicon.VALUES[secret.kind]
     order = random.Random(f"secret|{seed}|{name}").sample(values, len(values))
     after = 1 + SIDES.index(side)  # places behind the world's own value in a random circle of all values
-    return {key: order[(order.index(own) + after) % len(order)] for key, own in _own_values(name).items()}
+    return {key: order[(order.index(value) + after) % len(order)] for key, value in _own_values(name).items()}
 
 
 def plant_of(doc_id: str) -> Plant | None:

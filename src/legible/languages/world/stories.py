@@ -207,8 +207,8 @@ class _Teller:
     def _close(self) -> None:
         """Recaps drawn with replacement and an open end: until the last word any fact may matter again."""
         group = None
-        for told in range(6):
-            if told >= 2 and not self.choose.chance(0.7):
+        for number in range(6):
+            if number >= 2 and not self.choose.chance(0.7):
                 break
             group = self.choose.pick([other for other in forms.RECAP if other != group])
             self._say(forms.RECAP[group])

@@ -1,4 +1,4 @@
-"""A stage that fills a folder of its own and sums up what it did."""
+"""A stage that fills one folder and sums up what it did."""
 
 import json
 from abc import ABC, abstractmethod

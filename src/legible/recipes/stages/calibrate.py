@@ -110,7 +110,7 @@ class MeasureVariance:
     def run(self, out: Path | None = None) -> Measured:
         """What is measured now or was before, kept with the checkpoint, or with a copy of it in `out`.
 
-        A stopped measurement goes on where it stopped.
+        A stopped measurement resumes.
 
         Raises:
             UsageError: V is recorded already, a corpus that is not there or too short, or an `out` of something else.
@@ -121,7 +121,7 @@ class MeasureVariance:
             known = extra.variance
             raise UsageError(
                 f"{self.name} records its variance: {known.value:.4f} over {known.n} rows (split {known.split}).\n"
-                "  There is nothing to measure. Scores beside their floors: legible evaluate CHECKPOINT"
+                "  There is nothing to measure. For scores beside their floors: legible evaluate CHECKPOINT"
             )
         if out is not None:
             once(out, self._identity(), lambda: write_directory(out, self._copier(out)))
@@ -147,7 +147,7 @@ class MeasureVariance:
         return Identity("calibrate", {"variance": {"seed": self.seed}, "documents": digest, **parts}, beside=True)
 
     def _measured(self, place: Path) -> Measured:
-        """Capture beside `place`, so that a stopped measurement goes on, and clear that away."""
+        """Capture beside `place`, so that a stopped measurement resumes, and clear that away."""
         found, source = self.checkpoint, self._source
         documents = source.documents("train", self.count)
         config = CaptureConfig(layers=(found.layer,), dtype="float32", seed=self.seed)

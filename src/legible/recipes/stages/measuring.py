@@ -52,7 +52,7 @@ class HeldOut:
             return capture.model_copy(update=short), None, []
         if isinstance(self.config.documents, str):
             raise UsageError(
-                f"{self.config.documents} are written by a language of its own texts, but the texts of {self.name} "
+                f"{self.config.documents} are written by a language that makes its texts, but the texts of {self.name} "
                 f"come from {source.corpus}.\n  Say how many of these: --documents N"
             )
         documents = source.documents("test", LARGEST)

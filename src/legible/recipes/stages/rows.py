@@ -46,7 +46,7 @@ class Capture:
         return store_identity(store_header(self.target, self.config))
 
     def run(self, out: Path, progress: Progress | None = None) -> Store:
-        """The store in `out`, captured now or before; an unfinished one goes on.
+        """The store in `out`, captured now or before; an unfinished one is resumed.
 
         Raises:
             UsageError: no document was long enough to read a token from, or `out` holds something else.
@@ -114,7 +114,7 @@ class Teach:
         return Identity("teach", parts, beside=True)
 
     def run(self, out: Path, progress: Callable[[int, int], None] | None = None) -> dict[str, int]:
-        """The text in the file `out`, written now or before; unfinished work goes on.
+        """The text in the file `out`, written now or before; unfinished work is resumed.
 
         Args:
             out: the teacher's file.

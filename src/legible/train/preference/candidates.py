@@ -1,6 +1,6 @@
 """Candidates for preference pairs: k sampled explanations an activation, read back and, where possible, judged.
 
-They are the long part of making pairs, so they are kept as JSON lines and go on where they stopped; every ranking and
+They are the long part of making pairs, so they are kept as JSON lines and resume; every ranking and
 every loss can share one set.
 """
 
@@ -81,16 +81,16 @@ class Sampler:
         ]
         back = self.reconstructor.reconstruct([text for _, text in texts])
         errors = iter(direction_mse(back, vectors[[place for place, _ in texts]]).tolist())
-        found: dict[int, list[Candidate]] = {}
+        by_row: dict[int, list[Candidate]] = {}
         for group in groups:
             judged = self._judge(group.row)
-            found[group.row] = [
+            by_row[group.row] = [
                 Candidate(one.ids, None, None, None, None)
                 if one.explanation is None
                 else Candidate(one.ids, one.explanation, next(errors), *judged(one.explanation))
                 for one in group.rollouts
             ]
-        return found
+        return by_row
 
     def _judge(self, row: int) -> Callable[[str], tuple[int | None, int | None]]:
         """Counts of true and wrong claims of an explanation of this row; a true denial counts as neither."""
@@ -123,8 +123,8 @@ def sample_candidates(
     done = whole_chunks(path, CHUNK, len(rows))
     with path.open("a", encoding="utf-8") as log:
         for start in range(done, len(rows), CHUNK):
-            for row, found in sampler.explain(rows[start : start + CHUNK]).items():
-                log.write(json.dumps({"row": row, "samples": [asdict(one) for one in found]}) + "\n")
+            for row, sampled in sampler.explain(rows[start : start + CHUNK]).items():
+                log.write(json.dumps({"row": row, "samples": [asdict(one) for one in sampled]}) + "\n")
             log.flush()
             if progress is not None:
                 progress(min(start + CHUNK, len(rows)), len(rows))

@@ -124,8 +124,8 @@ def alphadpo(pairs: PairLogprobs, beta: float, gamma: float, alpha: float) -> Lo
     M = beta (r(y_w)/|y_w| - r(y_l)/|y_l|) and M* its z-score over these n pairs; 0 where all are alike. The authors'
     code keeps a running mean and deviation and scales alpha by beta; here both stand as in the formula above.
     """
-    own = pairs.chosen_ratio / pairs.chosen_tokens - pairs.rejected_ratio / pairs.rejected_tokens
-    m = beta * own.detach()
+    margin = pairs.chosen_ratio / pairs.chosen_tokens - pairs.rejected_ratio / pairs.rejected_tokens
+    m = beta * margin.detach()
     spread = m.std(correction=0)
     score = (m - m.mean()) / spread.clamp_min(SMALLEST_STD) if spread > SMALLEST_STD else torch.zeros_like(m)
     return -F.logsigmoid(beta * (pairs.chosen_mean - pairs.rejected_mean) - (gamma + alpha * score))

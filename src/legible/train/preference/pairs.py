@@ -48,8 +48,8 @@ def pick_pairs(
     Raises:
         TrainingError: no activation has two explanations that differ in rank and hardly in length.
     """
-    options = {row: _options(row, found, config) for row, found in sorted(candidates.items())}
-    offered = [mine for mine in options.values() if mine]
+    options = {row: _options(row, sampled, config) for row, sampled in sorted(candidates.items())}
+    offered = [offers for offers in options.values() if offers]
     pairs = _balanced(offered, config.length_balance)
     if not pairs:
         raise TrainingError(
@@ -71,9 +71,9 @@ def write_pairs(path: Path, pairs: Sequence[RankedPair], counts: Mapping[str, An
     write_text(path, "".join(json.dumps(finite(line), ensure_ascii=False) + "\n" for line in lines))
 
 
-def _options(row: int, found: Sequence[Candidate], config: PreferConfig) -> list[RankedPair]:
+def _options(row: int, sampled: Sequence[Candidate], config: PreferConfig) -> list[RankedPair]:
     """Every pair of an activation's explanations that the ranking and the window allow."""
-    parsed = list({tuple(one.ids): one for one in found if one.text is not None}.values())
+    parsed = list({tuple(one.ids): one for one in sampled if one.text is not None}.values())
     if len(parsed) < 2:
         return []
     closeness = np.array([-(one.direction_mse or 0.0) for one in parsed])
@@ -97,12 +97,12 @@ def _options(row: int, found: Sequence[Candidate], config: PreferConfig) -> list
 
 def _balanced(offered: Sequence[Sequence[RankedPair]], balance: float) -> list[RankedPair]:
     """One option of each activation such that the lengths of both sides add up to nearly the same."""
-    gaps = [np.array([option.gap for option in mine]) for mine in offered]
-    differences = [np.array([option.difference for option in mine]) for mine in offered]
+    gaps = [np.array([option.gap for option in offers]) for offers in offered]
+    differences = [np.array([option.difference for option in offers]) for offers in offered]
 
     def at(price: float) -> list[RankedPair]:
         picked = (int(np.argmax(gap - price * more)) for gap, more in zip(gaps, differences, strict=True))
-        return [mine[place] for mine, place in zip(offered, picked, strict=True)]
+        return [offers[place] for offers, place in zip(offered, picked, strict=True)]
 
     pairs = at(0.0)
     if not pairs or _share(pairs) <= balance:
@@ -140,7 +140,7 @@ def _share(pairs: Sequence[RankedPair]) -> float:
 def _counts(
     candidates: Mapping[int, Sequence[Candidate]], offered: Sequence[Sequence[RankedPair]], pairs: Sequence[RankedPair]
 ) -> dict[str, Any]:
-    everything = [one for found in candidates.values() for one in found]
+    everything = [one for sampled in candidates.values() for one in sampled]
     sides = {"chosen": [pair.chosen for pair in pairs], "rejected": [pair.rejected for pair in pairs]}
     judged = all(pair.chosen.true is not None for pair in pairs)
     mean = lambda values: float(np.mean(list(values)))
@@ -154,9 +154,13 @@ def _counts(
         "length_difference": _excess(pairs) / (sum(len(one.ids) for one in sides["rejected"])),
     } | {
         side: {
-            "tokens": mean(len(one.ids) for one in found),
-            "direction_mse": mean(one.direction_mse for one in found),
-            **({"true": mean(one.true for one in found), "wrong": mean(one.wrong for one in found)} if judged else {}),
+            "tokens": mean(len(one.ids) for one in sampled),
+            "direction_mse": mean(one.direction_mse for one in sampled),
+            **(
+                {"true": mean(one.true for one in sampled), "wrong": mean(one.wrong for one in sampled)}
+                if judged
+                else {}
+            ),
         }
-        for side, found in sides.items()
+        for side, sampled in sides.items()
     }

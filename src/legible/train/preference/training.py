@@ -1,4 +1,4 @@
-"""Offline preference training: the verbalizer learns from ranked pairs of its own explanations; nothing is sampled.
+"""Offline preference training: the verbalizer learns from ranked pairs of its explanations; nothing is sampled.
 
 One step: the log-probabilities of a batch's chosen and rejected explanations under the verbalizer and, where the loss
 asks, under the frozen warm start; the loss of `preference_losses`; one update. The reconstructor only ranked the
@@ -130,10 +130,10 @@ class PreferenceTrainer:
         return kto_reference_point(ratio)
 
     def _evaluated(self, verbalizer: Verbalizer, vectors: Tensor, ids: list[list[int]]) -> Tensor:
-        found = torch.zeros(len(ids))
+        logprobs = torch.zeros(len(ids))
         for part in micro_batches([len(one) for one in ids], len(verbalizer.prompt.ids), MICRO_TOKENS):
-            found[part] = completion_logprobs(verbalizer, vectors[part], [ids[i] for i in part])
-        return found
+            logprobs[part] = completion_logprobs(verbalizer, vectors[part], [ids[i] for i in part])
+        return logprobs
 
 
 def train_preference(
@@ -158,7 +158,7 @@ def train_preference(
         store: captured activations of the training split.
         pairs: better and worse explanations (`legible.train.preference.pairs`).
         measure: held-out scores; `config.select_by` names the one that chooses (larger is better).
-        out: gets `av/`, `ar/` and `metrics.jsonl`; its caller has claimed it, and unfinished work goes on from its
+        out: gets `av/`, `ar/` and `metrics.jsonl`; its caller has claimed it, and unfinished work resumes from its
             last state.
         made_by: digest of all that the training depends on; a state is resumed only under the same one.
 

@@ -22,5 +22,5 @@ def terms_of(context: Context) -> list[Term]:
     names = sorted(module.name for module in iter_modules(__path__))
     makers = {name: module.term for name in names if hasattr(module := import_module(f"{__name__}.{name}"), "term")}
     if unknown := sorted(set(context.config.terms) - set(makers)):
-        raise UsageError(f"rl.terms names {', '.join(unknown)}, but the terms there are: {', '.join(makers)}.")
+        raise UsageError(f"rl.terms names {', '.join(unknown)}, but the terms are: {', '.join(makers)}.")
     return [term for make in makers.values() if (term := make(context)) is not None]

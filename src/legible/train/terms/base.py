@@ -24,7 +24,7 @@ from legible.train.terms.spaces import Errors
 class Context:
     """A training, as its terms see it.
 
-    `language` finds and judges claims; None: sentences that nobody decides. `target` reads texts anew, where it is at
+    `language` finds and judges claims; None: sentences without a verdict. `target` reads texts anew, where it is at
     hand.
     """
 

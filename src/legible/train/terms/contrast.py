@@ -59,9 +59,9 @@ class Nearer(Term):
             A function of reconstructions and, for each, the index of its activation: the mean direction_mse to the
             others minus that to the right one; 0 for a row without others. And how many rows have none.
         """
-        found = self.means(rows)
+        means = self.means(rows)
         away = torch.zeros_like(unit(vectors))
-        for place, mean in enumerate(found):
+        for place, mean in enumerate(means):
             if mean is not None:
                 away[place] = unit(vectors[place]) - mean
 
@@ -69,7 +69,7 @@ class Nearer(Term):
             # direction_mse is 2 - 2 cos, so its difference, averaged over the others, is linear in the reconstruction
             return 2.0 * (unit(pred.cpu()) * away[list(index)]).sum(-1)
 
-        return gains, sum(mean is None for mean in found)
+        return gains, sum(mean is None for mean in means)
 
 
 class Contrast(Nearer):
@@ -94,8 +94,8 @@ class Contrast(Nearer):
 
     def means(self, rows: Sequence[int]) -> list[Float[Tensor, " d"] | None]:
         """The mean direction of the other rows of each row's document."""
-        found = [self.others(row) for row in rows]
-        return [unit(self._store.vectors(others, self._layer)).mean(0) if others else None for others in found]
+        neighbours = [self.others(row) for row in rows]
+        return [unit(self._store.vectors(others, self._layer)).mean(0) if others else None for others in neighbours]
 
 
 def term(context: Context) -> Contrast | None:

@@ -41,20 +41,20 @@ class Discrimination(Nearer):
     def beginnings(self, rows: Sequence[int]) -> list[tuple[str, list[int]]]:
         """Document and token ids of the beginnings that these rows are compared with, cut before their last tokens."""
         draws = generator(self._seed, "beginnings " + " ".join(map(str, rows)))
-        found: list[tuple[str, list[int]]] = []
+        beginnings: list[tuple[str, list[int]]] = []
         for other in torch.randperm(len(self._store), generator=draws)[: 16 * OTHERS].tolist():
             ids, doc_id = self._ids(other), self._store.doc_ids[other]
-            if len(ids) > 2 * RECENT_TOKENS and doc_id not in {known for known, _ in found}:
-                found.append((doc_id, ids[:-RECENT_TOKENS]))
-            if len(found) == OTHERS:
+            if len(ids) > 2 * RECENT_TOKENS and doc_id not in {known for known, _ in beginnings}:
+                beginnings.append((doc_id, ids[:-RECENT_TOKENS]))
+            if len(beginnings) == OTHERS:
                 break
-        return found
+        return beginnings
 
     def means(self, rows: Sequence[int]) -> list[Float[Tensor, " d"] | None]:
         """The mean direction of each row's last tokens behind other beginnings; none for a row of fewer tokens."""
         others = self.beginnings(rows)
         ids = [self._ids(row) for row in rows]
-        places = [place for place, own in enumerate(ids) if len(own) > RECENT_TOKENS]
+        places = [place for place, tokens in enumerate(ids) if len(tokens) > RECENT_TOKENS]
         pairs = [
             (first, last)
             for last, place in enumerate(places)
@@ -63,11 +63,11 @@ class Discrimination(Nearer):
         ]
         endings = [ids[place][-RECENT_TOKENS:] for place in places]
         streams = unit(streams_behind(self._target, self._layer, [each for _, each in others], endings, pairs))
-        found: list[Float[Tensor, " d"] | None] = [None] * len(rows)
+        means: list[Float[Tensor, " d"] | None] = [None] * len(rows)
         for last, place in enumerate(places):
-            mine = [n for n, (_, ending) in enumerate(pairs) if ending == last]
-            found[place] = streams[mine].mean(0) if mine else None
-        return found
+            sharing = [n for n, (_, ending) in enumerate(pairs) if ending == last]
+            means[place] = streams[sharing].mean(0) if sharing else None
+        return means
 
     def _ids(self, row: int) -> list[int]:
         return ids_until(self._target, self._store.row(row))
@@ -83,5 +83,7 @@ def term(context: Context) -> Discrimination | None:
     if not weight:
         return None
     if context.target is None:
-        raise UsageError("rl.terms.discrimination reads texts anew and needs the target, which this training has not.")
+        raise UsageError(
+            "rl.terms.discrimination reads texts anew and needs the target, which this training does not have."
+        )
     return Discrimination(context.store, context.layer, context.target, weight, context.config.seed)

@@ -46,7 +46,7 @@ def check_rewording(share: float, language: Language | None, option: str) -> Non
     """Refuse to reword a text without a language.
 
     Raises:
-        UsageError: a share above 0 and nobody who writes claims in other words.
+        UsageError: a share above 0 and nothing that writes claims in other words.
     """
     if share > 0 and language is None:
         raise UsageError(
@@ -73,21 +73,21 @@ class Rewording:
         self, epoch: int, examples: Sequence[int], rows: Sequence[int], ids: Sequence[list[int]]
     ) -> list[list[int]]:
         """The token ids of some examples, a share of them reworded; a text that cannot be keeps its words."""
-        found = list(ids)
+        reworded = list(ids)
         texts: dict[int, str] = {}
         for place, (example, row) in enumerate(zip(examples, rows, strict=True)):
             draws = generator(self.seed, f"rewording {epoch}", example)
             if torch.rand((), generator=draws) >= self.share:
                 continue
-            text = str(self.tokenizer.decode(found[place], skip_special_tokens=True))
+            text = str(self.tokenizer.decode(reworded[place], skip_special_tokens=True))
             seed = int(torch.randint(2**31, (), generator=draws))
             other = rewrite(text, self.language, self.store.row(row), seed)
             if other is not None:
                 texts[place] = other
         encoded = self.encode(list(texts.values())) if texts else []  # tokenizers refuse an empty batch
         for place, again in zip(texts, encoded, strict=True):
-            found[place] = again
-        return found
+            reworded[place] = again
+        return reworded
 
 
 def _stated(text: str, language: Language) -> set[ClaimKey]:

@@ -26,7 +26,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class ReadBack:
-    """What came back, by group and rollout; a rollout that nobody read has `parsed` False and the worst error."""
+    """What came back, by group and rollout; a rollout that was not read has `parsed` False and the worst error."""
 
     mse: Float[Tensor, "p g"]  # direction_mse
     error: Float[Tensor, "p g"]  # in the configured space
@@ -61,7 +61,7 @@ def read_back(
         weight: of the regression; 0 computes no gradient.
         tokens: padded tokens in one pass.
     """
-    found = {name: torch.zeros(shape) for name in ("mse", "error", *measures)}
+    columns = {name: torch.zeros(shape) for name in ("mse", "error", *measures)}
     parsed = torch.zeros(shape, dtype=torch.bool)
     rollouts = len({read.place for read in reads})
     for batch, pred in _passes(reconstructor, [read.text for read in reads], tokens, trained=weight > 0):
@@ -78,21 +78,21 @@ def read_back(
         scores = {"mse": mse, "error": error, **others}
         for name, values in scores.items():
             for read, value in zip(chosen, values.detach().cpu() * shares, strict=True):
-                found[name][read.place] += value
+                columns[name][read.place] += value
         for read in chosen:
             parsed[read.place] = True
     for name in ("mse", "error"):
-        found[name][~parsed] = WORST_MSE
-    return ReadBack(found.pop("mse"), found.pop("error"), parsed, found)
+        columns[name][~parsed] = WORST_MSE
+    return ReadBack(columns.pop("mse"), columns.pop("error"), parsed, columns)
 
 
 @torch.no_grad()
 def read_texts(reconstructor: Reconstructor, texts: Sequence[str], tokens: int) -> Float[Tensor, "n d"]:
     """Reconstructions of texts, without gradients, in their order, on the CPU."""
-    found = torch.zeros(len(texts), reconstructor.arch.d_model)
+    vectors = torch.zeros(len(texts), reconstructor.arch.d_model)
     for batch, pred in _passes(reconstructor, texts, tokens, trained=False):
-        found[batch] = pred.cpu()
-    return found
+        vectors[batch] = pred.cpu()
+    return vectors
 
 
 def _passes(

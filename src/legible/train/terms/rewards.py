@@ -73,7 +73,7 @@ def clipped_objective(
 ) -> tuple[Float[Tensor, "n l"], Bool[Tensor, "n l"]]:
     """PPO's clipped surrogate of each token, to be maximised, and where the clip is active (its gradient is 0).
 
-    `advantage` is one number a rollout [n], or one a token [n, l].
+    `advantage` is one number per rollout [n], or one per token [n, l].
     """
     ratio = (logprobs - old).exp()
     a = advantage if advantage.ndim == 2 else advantage.unsqueeze(1)

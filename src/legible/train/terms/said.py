@@ -17,7 +17,7 @@ from legible.reading.spans import claim_spans, token_spans
 from legible.train.rollouts import Place, RolloutGroup
 
 Values = list[float | None]
-"""One value a claim; None: the claim has none."""
+"""One value per claim; None: the claim has none."""
 ReadTexts = Callable[[Sequence[str]], Float[Tensor, "n d"]]
 
 
@@ -35,15 +35,15 @@ def said_in(
     groups: Sequence[RolloutGroup], claims_of: Callable[[str], list[Claim]], tokenizer: PreTrainedTokenizerBase
 ) -> list[Said]:
     """The claims of every rollout that parsed."""
-    found = []
+    stated = []
     for g, group in enumerate(groups):
         for r, rollout in enumerate(group.rollouts):
             if rollout.explanation is not None:
                 claims = claims_of(rollout.explanation)
                 spans = claim_spans(rollout.explanation, claims)
                 tokens = token_spans(tokenizer, rollout.ids, spans, rollout.explanation)
-                found.append(Said((g, r), rollout.explanation, claims, tokens))
-    return found
+                stated.append(Said((g, r), rollout.explanation, claims, tokens))
+    return stated
 
 
 def on_tokens(
@@ -63,7 +63,7 @@ def on_tokens(
     for one, worth in zip(said, values, strict=True):
         kept = [value for value, tokens in zip(worth, one.tokens, strict=True) if value is not None and tokens]
         of_group.setdefault(one.place[0], []).extend(kept)
-    found = {}
+    by_place = {}
     for one, worth in zip(said, values, strict=True):
         sums, counts = torch.zeros(lengths[one.place]), torch.zeros(lengths[one.place])
         group = of_group[one.place[0]]
@@ -71,16 +71,16 @@ def on_tokens(
             if value is not None and tokens:
                 sums[tokens] += weight * (value - sum(group) / len(group))
                 counts[tokens] += 1
-        found[one.place] = sums / counts.clamp_min(1)
-    return found
+        by_place[one.place] = sums / counts.clamp_min(1)
+    return by_place
 
 
 def added(*parts: Mapping[Place, Float[Tensor, " l"]]) -> dict[Place, Float[Tensor, " l"]]:
     """The sum of sets of token advantages."""
-    found: dict[Place, Float[Tensor, " l"]] = {}
+    summed: dict[Place, Float[Tensor, " l"]] = {}
     for part in parts:
-        found |= {place: found[place] + row if place in found else row for place, row in part.items()}
-    return found
+        summed |= {place: summed[place] + row if place in summed else row for place, row in part.items()}
+    return summed
 
 
 def mean_worth(worth: Sequence[Values]) -> float | None:

@@ -88,11 +88,11 @@ class Whitened:
             read = load_file(path)
             return cls(read["mean"], read["matrix"])
         order = torch.randperm(len(store), generator=generator(seed, "whitening"))[:WHITENING_ROWS]
-        found = cls.fit(store.vectors(order.sort().values, layer))
+        fitted = cls.fit(store.vectors(order.sort().values, layer))
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_tensors(path, {"mean": found.mean, "matrix": found.matrix})
-        return found
+            save_tensors(path, {"mean": fitted.mean, "matrix": fitted.matrix})
+        return fitted
 
     def whiten(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """C^-1/2 (unit(x) - m)."""
@@ -143,12 +143,12 @@ class Downstream:
 
         def errors(pred: Float[Tensor, "n d"], index: Sequence[int]) -> Float[Tensor, " n"]:
             places = torch.tensor(list(index), device=pred.device)
-            found = torch.zeros(len(pred), device=pred.device)
+            error = torch.zeros(len(pred), device=pred.device)
             for place in sorted(set(index)):
-                mine = (places == place).nonzero().flatten()
-                kl = patches[place].kl(pred[mine])
-                found = found.index_put((mine,), kl / (1.0 + kl / WORST_KL))
-            return found
+                at_place = (places == place).nonzero().flatten()
+                kl = patches[place].kl(pred[at_place])
+                error = error.index_put((at_place,), kl / (1.0 + kl / WORST_KL))
+            return error
 
         return errors
 
@@ -183,5 +183,5 @@ def space_of(
     needed = "token lookup" if config.space == "residual" else "target"
     raise UsageError(
         f"rl.space is {config.space!r}, which needs the {needed}, and there is none.\n"
-        "  `legible rl` and `legible train` bring it along; from Python pass it in `Knowledge`."
+        "  `legible rl` and `legible train` provide it; from Python pass it in `Knowledge`."
     )

@@ -41,7 +41,7 @@ class Prices:
         return cls(config.false_price, config.open_price, config.unknown_price)
 
     def value(self, verdict: Verdict, context: bool) -> float | None:
-        """What a claim is worth; None where nobody decides it. A true claim that the last tokens give away earns 0."""
+        """What a claim is worth; None where it is undecided. A true claim that the last tokens give away earns 0."""
         if verdict == "true":
             return 1.0 if context else 0.0
         return {"false": -self.false, "open": -self.open, "abstain": -self.unknown}.get(verdict)
@@ -102,12 +102,12 @@ def claim_values(
 
     A true denial earns nothing: most values are wrong, so that denying them says little and would never end.
     """
-    found: list[float | None] = []
+    values: list[float | None] = []
     paid: set[ClaimKey] = set()
     for claim in claims:
         value = prices.value(judge(claim, facts), language.in_context(claim, row))
         if value is not None and value > 0:
             value = 0.0 if claim.key in paid or claim.polarity == "negative" else value
             paid.add(claim.key)
-        found.append(value)
-    return found
+        values.append(value)
+    return values

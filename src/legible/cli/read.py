@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from legible.cli.common import not_negative, note, print_json, read_text_argument
-from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed
+from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, checked_positions, chosen_from, placed
 from legible.config import Placement
+from legible.config.choices import SEARCHES, UNTRAINED
+from legible.documents import check_corpus
+from legible.reading.checkpoint_name import check_name
 
 if TYPE_CHECKING:
     from legible.reading.reader import Reading
@@ -31,7 +34,12 @@ def read(
         typer.Option("--archive", "--store", help="Archive that --corpus fills; made, or filled further."),
     ] = None,
     positions: Annotated[
-        str, typer.Option(metavar="SPEC", help="Token positions: 'all', '-1', '3,5', or a slice such as '4:9'.")
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help="Token positions: 'all', '-1', '3,5', or a slice such as '4:9'.",
+            callback=checked_positions,
+        ),
     ] = "all",
     positions_per_doc: Annotated[
         int | None, typer.Option(metavar="N", help="With --corpus: so many tokens of each document, drawn by --seed.")
@@ -47,7 +55,9 @@ def read(
     search: Annotated[
         str | None,
         typer.Option(
-            metavar="best-of-n|beam|tree", help="Search for the explanation that the reconstructor likes best."
+            metavar="best-of-n|beam|tree",
+            help="Search for the explanation that the reconstructor likes best.",
+            callback=chosen_from("--search", SEARCHES),
         ),
     ] = None,
     budget: Annotated[int, typer.Option(help="Explanations' worth of tokens that --search may write per token.")] = 8,
@@ -56,6 +66,7 @@ def read(
         typer.Option(
             metavar="nla|logit-lens|patchscopes|selfie",
             help="Who reads: a checkpoint's verbalizer (nla), or the model itself, without training.",
+            callback=chosen_from("--method", ("nla", *UNTRAINED)),
         ),
     ] = "nla",
     layer: Annotated[
@@ -117,6 +128,8 @@ def read(
     was trained on), parse_failed (no explanation came out).
     """
     if corpus is not None or archive is not None or positions_per_doc is not None:
+        check_name(checkpoint)
+        check_corpus(corpus)
         from legible.archive.job import CorpusJob, read_corpus_into
 
         job = CorpusJob(corpus, archive, positions, positions_per_doc, samples, temperature, seed)
@@ -134,6 +147,8 @@ def read(
         return
     whole = read_text_argument(text, file)
     not_negative("samples", samples)
+    if method == "nla":
+        check_name(checkpoint)
     from legible.models.chats import chat_text
     from legible.reading import zero_shot
 

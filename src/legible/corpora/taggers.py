@@ -1,7 +1,7 @@
 """Taggers: labels that a corpus does not have by itself, found by other people's small models when it is made.
 
-They are an extra (`pip install "legible-nla[taggers]"`) and serve here alone: whoever trains or reads needs none. Each says
-how often it is wrong, measured by `benchmarks/taggers.py`; the figure travels with its labels.
+They are an extra (`pip install "legible-nla[taggers]"`) and serve here alone: whoever trains or reads needs none. Each
+says how often it is wrong, measured by `benchmarks/taggers.py`; the figure travels with its labels.
 """
 
 import re

@@ -1,6 +1,7 @@
 """Write docs/cli.md from the program's own help; with --check, fail when it is stale."""
 
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import typer
@@ -21,8 +22,11 @@ def reference() -> str:
     root = typer.main.get_command(app)
     context = root.make_context("legible", ["--help"], resilient_parsing=True, terminal_width=WIDTH, color=False)
     sections = [HEAD, _section("legible", root.get_help(context), 2)]
-    for name in root.list_commands(context):  # type: ignore[attr-defined]
-        sections += _commands(root.get_command(context, name), context, f"legible {name}")  # type: ignore[attr-defined]
+    verbs = [root.get_command(context, name) for name in root.list_commands(context)]  # type: ignore[attr-defined]
+    for panel, of_panel in groupby(verbs, key=lambda verb: str(verb.rich_help_panel)):
+        sections.append(f"## {panel}\n")
+        for verb in of_panel:
+            sections += _commands(verb, context, f"legible {verb.name}")
     return "\n".join(sections)
 
 
@@ -30,7 +34,7 @@ def _commands(command: object, parent: typer.Context, path: str) -> list[str]:
     context = command.context_class(  # type: ignore[attr-defined]
         command, info_name=path.split()[-1], parent=parent, terminal_width=WIDTH, color=False
     )
-    found = [_section(path, command.get_help(context), 2)]  # type: ignore[attr-defined]
+    found = [_section(path, command.get_help(context), 3)]  # type: ignore[attr-defined]
     for name in getattr(command, "commands", {}):
         found += _commands(command.commands[name], context, f"{path} {name}")  # type: ignore[attr-defined]
     return found

@@ -3,11 +3,16 @@
 #
 #   LEGIBLE_PYTHON=python3.12   the interpreter to build with (default: python3, or the newest found)
 #   LEGIBLE_TORCH=cpu|cuda      the torch build (default: cuda where nvidia-smi lists a GPU, else cpu)
+#   LEGIBLE_VENV=FOLDER         the environment (default: .venv)
+#   LEGIBLE_CONSTRAINTS=FILE    the versions (default: constraints.txt)
+#   LEGIBLE_EXTRAS=NAMES        the extras (default: dev)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-TORCH_VERSION=2.13.0
-VENV=.venv
+TORCH_VERSION=2.13.0  # also where the other packages are at their lowest: CPU builds of the lowest torch are rare
+VENV=${LEGIBLE_VENV:-.venv}
+CONSTRAINTS=${LEGIBLE_CONSTRAINTS:-constraints.txt}
+EXTRAS=${LEGIBLE_EXTRAS:-dev}
 STAMP=$VENV/.legible-setup
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -49,7 +54,7 @@ make_venv() {
 }
 
 install_torch() {
-  local pip=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt)
+  local pip=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "$CONSTRAINTS")
   if [ "$1" = cuda ]; then
     # `===` shuts out local builds such as 2.13.0+cpu, which pip would rank higher.
     "${pip[@]}" "torch===$TORCH_VERSION" || fail "the CUDA build of torch $TORCH_VERSION could not be installed (see pip's message above)." \
@@ -71,7 +76,7 @@ install_torch() {
 [ "$(uname -s)" = Linux ] || [ "$(uname -s)" = Darwin ] || say "untested system $(uname -s); going on"
 build=$(choose_torch)
 case "$build" in cpu | cuda) ;; *) fail "LEGIBLE_TORCH is '$build', expected cpu or cuda." ;; esac
-wanted="$build $(cat pyproject.toml constraints.txt scripts/setup.sh | cksum) $PWD"
+wanted="$build $(cat pyproject.toml "$CONSTRAINTS" scripts/setup.sh | cksum) $PWD"
 if [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$wanted" ] && [ -x "$VENV/bin/legible" ]; then exit 0; fi
 
 if [ -x "$VENV/bin/python" ] && is_new_enough "$VENV/bin/python" && "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
@@ -84,7 +89,9 @@ fi
 if [ "$build" = cuda ]; then say "an NVIDIA GPU answers: installing torch $TORCH_VERSION, CUDA build"
 else say "no NVIDIA GPU: installing torch $TORCH_VERSION, CPU build"; fi
 install_torch "$build"
+# Under its former name the distribution owns the same files, and would take them along when it goes.
+"$VENV/bin/python" -m pip uninstall --quiet --yes legible 2>/dev/null
 say "installing legible and its tools"
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "$CONSTRAINTS" -e ".[$EXTRAS]"
 "$VENV/bin/python" -c 'import torch; print("setup: torch", torch.__version__, "CUDA" if torch.version.cuda else "CPU", "build: ready")' >&2
 printf '%s' "$wanted" > "$STAMP"

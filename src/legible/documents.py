@@ -51,6 +51,19 @@ def split_of(doc_id: str, *, dev: float = 0.05, test: float = 0.15) -> Split:
     return "calibrate" if share < test + dev / 2 else "dev" if share < test + dev else "train"
 
 
+def check_corpus(path: Path | str | None) -> None:
+    """Refuse a corpus that is not there, before anything is loaded to read it with.
+
+    Args:
+        path: its file; None where none was named.
+
+    Raises:
+        UsageError: no such file.
+    """
+    if path is not None and not Path(path).is_file():
+        raise UsageError(f"no corpus at {path}: expected {_EXPECTED}.\n  Check the path given with --corpus.")
+
+
 def read_corpus(path: Path) -> Iterator[Document]:
     """Documents of a file: JSON with `text`, an optional `doc_id` and optional `labels`, or plain text, one per line.
 
@@ -61,8 +74,7 @@ def read_corpus(path: Path) -> Iterator[Document]:
     Raises:
         UsageError: the file is missing, empty or not UTF-8, or holds a value that is not an object with a text.
     """
-    if not path.is_file():
-        raise UsageError(f"no corpus at {path}: expected {_EXPECTED}.\n  Check the path given with --corpus.")
+    check_corpus(path)
     packed = path.suffix.lower() == ".gz"
     if not packed:
         with path.open("rb") as raw:

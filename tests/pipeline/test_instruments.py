@@ -232,7 +232,7 @@ def test_options_of_a_checkpoint_and_of_a_method_do_not_mix(legible, tmp_path):
     cases = {
         "--samples and --method selfie do not go together": ["builtin", "Hi", "--method", "selfie", "--samples", "2"],
         "--layer goes with --method": ["builtin", "Hi", "--layer", "1"],
-        "no method 'lens'": ["builtin", "Hi", "--method", "lens"],
+        "--method is 'lens'": ["builtin", "Hi", "--method", "lens"],
         "--trust and --method patchscopes do not go together": [
             "builtin",
             "Hi",

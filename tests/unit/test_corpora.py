@@ -109,7 +109,7 @@ def test_without_spacy_nothing_is_fetched_either(
     legible: Callable[..., object], cache: Path, raw: Path, tmp_path: Path
 ) -> None:
     done = legible("corpus", "stories", "--from", raw, "--yes", "--out", tmp_path / "s.jsonl")
-    assert (done.code, 'pip install "legible[taggers]"' in done.err) == (2, True)  # type: ignore[attr-defined]
+    assert (done.code, 'pip install "legible-nla[taggers]"' in done.err) == (2, True)  # type: ignore[attr-defined]
     assert not cache.exists()
 
 
@@ -201,7 +201,7 @@ def test_a_name_is_bare_of_articles_possessives_and_marks(name: str, bare: str) 
     assert bare_name(name) == bare
 
 
-@pytest.mark.skipif(find_spec("spacy") is None, reason='needs the extra: pip install "legible[taggers]"')
+@pytest.mark.skipif(find_spec("spacy") is None, reason='needs the extra: pip install "legible-nla[taggers]"')
 @pytest.mark.skipif(not SPACY_MODEL.is_here, reason="needs spaCy's model: legible corpus stories --yes fetches it")
 def test_names_and_tenses_are_found_with_their_places() -> None:
     from legible.corpora.taggers import SpacyTagger

@@ -8,7 +8,9 @@ import typer
 from legible.cli.common import answer, not_negative, note
 from legible.cli.options import CheckpointName, Reconstructor, placed, section_options
 from legible.config import CalibrateConfig, Placement
+from legible.documents import check_corpus
 from legible.errors import UsageError
+from legible.reading.checkpoint_name import check_name
 
 
 @section_options(CalibrateConfig)
@@ -56,6 +58,8 @@ def calibrate(
       legible calibrate runs/mine --corpus texts.jsonl --documents 300 --json
       legible calibrate OWNER/NAME-av --variance --corpus texts.jsonl
     """
+    check_name(checkpoint)
+    check_corpus(corpus)
     from legible.reading.opening import load_checkpoint
     from legible.recipes.calibrate import summary, summary_lines
     from legible.recipes.inputs import use_threads

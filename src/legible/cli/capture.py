@@ -1,13 +1,14 @@
 """`legible capture`: a target's activations on documents, into a store."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from legible.cli.common import answer, not_negative
-from legible.cli.options import placed, section_options
+from legible.cli.options import chosen_from, placed, section_options
 from legible.config import CaptureConfig, Placement
+from legible.documents import Split, check_corpus
 from legible.progress import line_progress
 
 
@@ -25,7 +26,12 @@ def capture(
         typer.Option(help="Documents: .jsonl, .json (field text) or .txt, also .gz.  [default: the world's stories]"),
     ] = None,
     split: Annotated[
-        str, typer.Option(metavar="train|dev|test", help="Which documents: splits are by document.")
+        str,
+        typer.Option(
+            metavar="train|dev|test",
+            help="Which documents: splits are by document.",
+            callback=chosen_from("--split", get_args(Split)),
+        ),
     ] = "train",
     documents: Annotated[int, typer.Option(help="At most this many documents.")] = 3000,
     revision: Annotated[str | None, typer.Option(help="Hub revision of the target.")] = None,
@@ -45,6 +51,7 @@ def capture(
       legible capture MODEL --corpus texts.jsonl --split dev --documents 60 --out stores/dev
     """
     not_negative("documents", documents)
+    check_corpus(corpus)
     from legible.recipes.inputs import open_target, use_threads
     from legible.recipes.sources import DocumentSource, split_named
     from legible.recipes.stages.rows import Capture

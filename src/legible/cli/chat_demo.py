@@ -9,6 +9,7 @@ import typer
 from legible.cli.common import note, program
 from legible.cli.target import facts
 from legible.errors import LegibleError, UsageError
+from legible.names import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,13 +36,13 @@ def chat_demo(name: str, out: Path, *, yes: bool) -> None:
         UsageError: no such pair, or its target is not here and there is no terminal to ask on.
         NotFetchedError: the answer was no.
     """
+    target = target_of(name)
     from rich.console import Console
 
     from legible.reading.html import write_reading
     from legible.reading.reader import load
     from legible.recipes.chat_demo import demonstrate_chat
 
-    target = target_of(name)
     for fact in facts(target):
         note(fact)
     if not target.path.is_file():
@@ -62,15 +63,17 @@ def target_of(name: str) -> "NamedTarget":
         UsageError: no pair of that name ships here, or its target has no name here.
     """
     from legible.models.named import find_named
-    from legible.reading.checkpoint import contract_in
     from legible.reading.shipped import shipped, shipped_names
 
     folder = shipped(name)
     if folder is None:
         raise UsageError(
-            f"no pair {name!r} ships with this version: expected one of {', '.join(shipped_names())}.\n"
+            f"no pair {name!r} ships with this version.{did_you_mean(name, shipped_names())} "
+            f"Expected one of {', '.join(shipped_names())}.\n"
             f"  To read a checkpoint of yours: {program()} read CHECKPOINT TEXT"
         )
+    from legible.reading.checkpoint import contract_in
+
     extra = contract_in(folder / "av").legible
     found = find_named(extra.target.id) if extra is not None and extra.target is not None else None
     if found is None:

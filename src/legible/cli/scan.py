@@ -8,6 +8,7 @@ import typer
 from legible.cli.common import answer, not_negative, note
 from legible.cli.options import placed
 from legible.config import Placement
+from legible.documents import check_corpus
 
 
 @placed
@@ -57,6 +58,7 @@ def scan(
         not_negative(name, value)
     not_negative("min-pos", min_pos, 0)
     not_negative("seed", seed, 0)
+    check_corpus(corpus)
     from legible.evaluate.scan import SCAN_CAPTURE
     from legible.recipes.inputs import use_threads
     from legible.recipes.scan import scan_model

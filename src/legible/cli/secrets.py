@@ -8,6 +8,7 @@ import typer
 from legible.cli.common import answer, not_negative
 from legible.cli.options import CheckpointName, Reconstructor, placed
 from legible.config import Placement
+from legible.reading.checkpoint_name import check_name
 
 
 @placed
@@ -41,6 +42,7 @@ def secrets(
     """
     not_negative("probe-documents", probe_documents, 0)
     not_negative("max-tokens", max_tokens)
+    check_name(checkpoint)
     from legible.planted.readings import read_secrets
     from legible.planted.report import report_lines
     from legible.reading.opening import load_checkpoint

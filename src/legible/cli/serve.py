@@ -7,6 +7,7 @@ import typer
 from legible.cli.common import not_negative, note
 from legible.cli.options import OtherTarget, Reconstructor, placed
 from legible.config import Placement
+from legible.reading.checkpoint_name import check_name
 
 
 @placed
@@ -58,6 +59,8 @@ def serve(
     The API is described in docs/api.md and, for programs, at /openapi.json.
     """
     not_negative("port", port, 0)
+    for checkpoint in checkpoints or ():
+        check_name(checkpoint)
     from legible.recipes.inputs import use_threads
     from legible.serve import launch
 

@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import not_negative, print_json, read_text_argument
-from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, allowed, placed
+from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, allowed, chosen_from, placed
 from legible.config import Placement
+from legible.config.choices import STEER_MODES
 from legible.errors import UsageError
+from legible.reading.checkpoint_name import check_name
 
 
 @placed
@@ -33,6 +35,7 @@ def steer(
         str,
         typer.Option(
             metavar="later|one|patch",
+            callback=chosen_from("--mode", STEER_MODES),
             help="Add at the token and all later ones or at it alone, or move its activation towards the edited words.",
         ),
     ] = "later",
@@ -75,6 +78,7 @@ def steer(
         raise UsageError(f"no file at {edit}.\n  Check the path given with --edit.")
     edited = read_text_argument(None, edit) if edit is not None else None
     amounts = _amounts(strengths)
+    check_name(checkpoint)
 
     from legible.session.opening import load
     from legible.steer.table import print_steered

@@ -7,6 +7,7 @@ import typer
 
 from legible.cli.common import answer, note, print_json
 from legible.errors import UsageError
+from legible.names import did_you_mean
 
 if TYPE_CHECKING:
     from legible.models.named import NamedTarget
@@ -37,13 +38,13 @@ def get(
       legible target get gemma --accept-licence
       legible read smollm2 "The capital of France is" --method logit-lens
     """
-    from legible.models.fetching import fetch
     from legible.models.named import TARGETS
 
     found = next((one for one in TARGETS if name in (one.name, one.short)), None)
     if found is None:
         known = ", ".join(f"{one.name} (short: {one.short})" for one in TARGETS)
-        raise UsageError(f"no target is called {name!r}.\n  Known: {known}.")
+        asked = did_you_mean(name, [each for one in TARGETS for each in (one.name, one.short)])
+        raise UsageError(f"no target is called {name!r}.{asked}\n  Known: {known}.")
     for line in facts(found, source):
         note(line)
     if found.terms is not None and not accept_licence:
@@ -52,6 +53,8 @@ def get(
             f"  Read them: {found.terms}\n"
             f"  Accept them: legible target get {found.short} --accept-licence"
         )
+    from legible.models.fetching import fetch
+
     path = fetch(found, source)
     told = {"name": found.name, "path": str(path), "bytes": found.bytes, "sha256": found.sha256}
     answer(told, f"{found.name} is here: {path}", json=json)

@@ -8,6 +8,7 @@ import typer
 from legible.cli.common import agreed, note, print_json
 from legible.cli.options import placed
 from legible.config import Placement
+from legible.documents import check_corpus
 
 
 @placed
@@ -45,6 +46,7 @@ def train(
     Ends with the scores on held-out documents, and writes OUT/report.html, OUT/report.json, OUT/checkpoint and
     everything in between.
     """
+    check_corpus(corpus)
     from legible.recipes import resolve
 
     config = resolve(recipe, target=target, corpus=corpus, layer=layer, teacher=teacher, seed=seed, settings=set_ or [])

@@ -9,6 +9,8 @@ import typer
 from legible.cli.common import answer, answer_shipped, note
 from legible.cli.options import CheckpointName, OtherTarget, Reconstructor, placed, section_options
 from legible.config import Placement, TruthConfig
+from legible.documents import check_corpus
+from legible.reading.checkpoint_name import check_name
 
 
 @section_options(TruthConfig)
@@ -54,6 +56,8 @@ def truth(
       legible truth runs/mine --corpus texts.jsonl --html truth.html
       legible truth runs/mine --judge openai:my-model@http://localhost:8000/v1
     """
+    check_name(checkpoint)
+    check_corpus(corpus)
     from legible.evaluate.truth_page import truth_lines, write_truth
     from legible.reading.opening import load_checkpoint
     from legible.recipes.inputs import use_threads

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from legible.contract.dataset import check_dataset
 from legible.contract.files import read_contract, sidecar_path
 from legible.contract.problem import Problem
 from legible.contract.schema import DatasetContract, ModelContract, Tokens
@@ -115,6 +114,8 @@ def _check_one(path: Path, tokenizer: Any) -> Iterator[Problem]:
         yield Problem(what, "a readable contract", rest.strip() or "Restore the sidecar from where it came.")
         return
     if isinstance(contract, DatasetContract):
+        from legible.contract.dataset import check_dataset  # pyarrow: only datasets need it
+
         yield from check_dataset(path, contract)
     else:
         yield from _check_model(path, contract)

@@ -1,7 +1,7 @@
 """Taggers: labels that a corpus does not have by itself, found by other people's small models when it is made.
 
-They are an extra (`pip install "legible[taggers]"`) and serve here alone: whoever trains or reads needs none. Each says
-how often it is wrong, measured by `benchmarks/taggers.py`; the figure travels with its labels.
+They are an extra (`pip install "legible-nla[taggers]"`) and serve here alone: whoever trains or reads needs none. Each
+says how often it is wrong, measured by `benchmarks/taggers.py`; the figure travels with its labels.
 """
 
 import re
@@ -135,5 +135,5 @@ def _module(name: str) -> Any:
     except ImportError:
         raise UsageError(
             f"{name.partition('.')[0]} is not installed, but tags were requested.\n"
-            '  Install it: pip install "legible[taggers]", or leave tags out: --tags none'
+            '  Install it: pip install "legible-nla[taggers]", or leave tags out: --tags none'
         ) from None

@@ -14,11 +14,11 @@ The verifier is the reconstructor's direction_mse: what it likes need not be tru
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import isqrt
-from typing import Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor
 
+from legible.config.choices import SEARCHES, Search
 from legible.engines.base import Completion, Key
 from legible.engines.partial import Continuer, Draw, Partial
 from legible.engines.sampling import numbered
@@ -28,8 +28,8 @@ from legible.models.reconstructor import Reconstructor
 from legible.models.verbalizer import Verbalizer
 from legible.vectors import direction_mse
 
-Method = Literal["best-of-n", "beam", "tree"]
-METHODS: tuple[Method, ...] = get_args(Method)
+Method = Search
+METHODS = SEARCHES
 Verifier = Callable[[Float[Tensor, "n d_model"], Sequence[str]], Float[Tensor, " n"]]
 """Scores of (activation, explanation) pairs; smaller is better."""
 

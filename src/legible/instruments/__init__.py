@@ -14,6 +14,7 @@ INSTRUMENTS: dict[str, Callable[[Target, int], Instrument]] = {
     "patchscopes": Patchscopes,
     "selfie": SelfIE,
 }
+"""By name; the command line knows the names as `legible.config.choices.UNTRAINED`."""
 
 __all__ = ["INSTRUMENTS", "Instrument", "LogitLens", "Patchscopes", "SelfIE", "make_instrument"]
 

@@ -104,7 +104,7 @@ def _check_extra(path: Path) -> None:
     except ImportError as error:
         raise UsageError(
             f"{path} is a GGUF file, which takes the package {error.name} to read.\n"
-            '  Install the extra: pip install "legible[gguf]"'
+            '  Install the extra: pip install "legible-nla[gguf]"'
         ) from None
 
 

@@ -85,7 +85,7 @@ def _quantization(bits: str, dtype: torch.dtype) -> Any:
     if find_spec("bitsandbytes") is None:
         raise UsageError(
             f"--quantize {bits} needs bitsandbytes, which is not installed.\n"
-            "  pip install 'legible[quantize]', or choose --dtype bfloat16 instead."
+            "  pip install 'legible-nla[quantize]', or choose --dtype bfloat16 instead."
         )
     from transformers import BitsAndBytesConfig
 

@@ -12,14 +12,14 @@ from typing import NoReturn
 from legible.contract import SIDECAR, ModelContract, read_contract
 from legible.errors import UsageError
 from legible.models.hub import NotFoundError, files_there, folder_of
-from legible.reading.shipped import shipped, shipped_names
+from legible.reading.checkpoint_name import check_name, unknown
+from legible.reading.shipped import shipped
 
 ROLES = ("av", "ar")
 TARGET = "target"
 """The folder of a target that goes along: in a checkpoint's folder, or beside the two of a pair of ours."""
 NONE = "none"
 """In place of a reconstructor's name: read the words without scores."""
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _ENDING = re.compile(r"(?P<stem>(?:.*[-_.])?)(?P<role>av|ar|AV|AR)")
 
 
@@ -63,11 +63,8 @@ def locate(name: str | Path, reconstructor: str | None = None) -> Located:
     name = str(name)
     if (inside := shipped(name)) is not None:
         return _other_reconstructor(Located(inside, inside / "av", inside / "ar", None), reconstructor)
+    check_name(name)
     local = Path(name).exists()
-    if local and not Path(name).is_dir():
-        raise _unknown(name, "it is a file")
-    if not local and not _HUB_NAME.fullmatch(name):
-        raise _unknown(name, "no such folder")
     if not local:
         _check_there(name, reconstructor)
     folder = _fetched(name)
@@ -76,7 +73,7 @@ def locate(name: str | Path, reconstructor: str | None = None) -> Located:
     if (whole := _ours(folder, kept=local)) is not None:
         return _other_reconstructor(whole, reconstructor)
     if not (folder / SIDECAR).is_file():
-        raise _unknown(name, f"{folder} has no av/, no checkpoint/ and no {SIDECAR}")
+        raise unknown(name, f"{folder} has no av/, no checkpoint/ and no {SIDECAR}")
     return _pair(name, folder, reconstructor)
 
 
@@ -117,7 +114,7 @@ def _pair(name: str, folder: Path, reconstructor: str | None) -> Located:
         ar = reconstructor or sibling(name) or _raise(_no_sibling(name))
         return Located(folder, folder, _half(ar, "ar", None if reconstructor else name), _beside(name))
     if _role_of(folder) != "ar":
-        raise _unknown(name, f"{folder} holds the contract of {_role_of(folder)}")
+        raise unknown(name, f"{folder} holds the contract of {_role_of(folder)}")
     if reconstructor is not None:
         raise UsageError(
             f"{name} is a reconstructor, expected a verbalizer beside --reconstructor.\n  Name that first."
@@ -177,7 +174,7 @@ def _check_there(name: str, reconstructor: str | None) -> None:
     try:
         found = files_there(name)
     except NotFoundError as error:
-        raise _unknown(name, error.reason) from None
+        raise unknown(name, error.reason) from None
     other = sibling(name)
     if found is None or SIDECAR not in found or reconstructor is not None or other is None:
         return
@@ -191,7 +188,7 @@ def _fetched(name: str) -> Path:
     try:
         return folder_of(name)
     except NotFoundError as error:
-        raise _unknown(name, error.reason) from None
+        raise unknown(name, error.reason) from None
 
 
 def _raise(error: UsageError) -> NoReturn:
@@ -216,15 +213,4 @@ def _no_sibling(name: str) -> UsageError:
         f"{name} is half a pair, and its name ends in neither av nor ar: nothing says what the other half is called.\n"
         "  Name both: VERBALIZER --reconstructor RECONSTRUCTOR\n"
         "  Or read the words of a verbalizer without scores: --reconstructor none"
-    )
-
-
-def _unknown(name: str, reason: str) -> UsageError:
-    return UsageError(
-        f"no checkpoint {name!r} ({reason}).\n"
-        "  Expected a folder with av/ and ar/, a run's folder with a checkpoint/ in it, a hub name, or a pair that\n"
-        f"  ships here ({', '.join(shipped_names())}). Of a pair in two folders or repositories name either one, e.g. "
-        "OWNER/NAME-av.\n"
-        "  Train one: legible train tiny --out runs/tiny\n"
-        "  A plain model is read without training: legible read MODEL TEXT --method logit-lens"
     )

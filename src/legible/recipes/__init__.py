@@ -11,6 +11,7 @@ from typing import Any
 from legible import languages
 from legible.config import RunConfig, load_config, validated
 from legible.errors import ConfigError, UsageError
+from legible.names import did_you_mean
 from legible.recipes.laptop import laptop
 from legible.recipes.small import captured_for, small
 from legible.recipes.tiny import tiny
@@ -51,7 +52,8 @@ def resolve(
         config = load_config(Path(recipe))
     else:
         raise UsageError(
-            f"no recipe {recipe!r}: expected {', '.join(RECIPES)}, or the path of a saved config.json.\n"
+            f"no recipe {recipe!r}: expected {', '.join(RECIPES)}, or the path of a saved config.json."
+            f"{did_you_mean(recipe, RECIPES)}\n"
             "  See legible train --help"
         )
     tree = config.model_dump()

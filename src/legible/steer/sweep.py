@@ -5,12 +5,12 @@ Used by `legible.steer.steering` for any text and by `legible.steer.evaluation` 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from legible.config.choices import STEER_MODES, SteerMode
 from legible.engines.base import Engine
 from legible.engines.steered import Writing, continue_patched, continue_steered, nats_per_token
 from legible.languages.base import Language
@@ -19,9 +19,8 @@ from legible.steer.edits import reads_back
 from legible.steer.strength import Trial
 from legible.vectors import unit
 
-Mode = Literal["later", "one", "patch"]
-MODES: tuple[Mode, ...] = ("later", "one", "patch")
-"""Add at the token and all later ones; at it alone; or move its activation towards the edited reconstruction."""
+Mode = SteerMode
+MODES = STEER_MODES
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,16 @@
+"""Names to choose from where no section has a field for them: an option is checked before torch is imported."""
+
+from typing import Literal, get_args
+
+Search = Literal["best-of-n", "beam", "tree"]
+"""Searches for the explanation that the reconstructor likes best (`legible.engines.search`)."""
+SEARCHES: tuple[Search, ...] = get_args(Search)
+
+Untrained = Literal["logit-lens", "patchscopes", "selfie"]
+"""Methods that read a model without training (`legible.instruments`)."""
+UNTRAINED: tuple[Untrained, ...] = get_args(Untrained)
+
+SteerMode = Literal["later", "one", "patch"]
+"""Add at the token and all later ones; at it alone; or move its activation towards the edited reconstruction
+(`legible.steer.sweep`)."""
+STEER_MODES: tuple[SteerMode, ...] = get_args(SteerMode)

@@ -42,7 +42,8 @@ function list() {
     Object.assign(state.filter, { words: "", kind: "", verdict: "", trust: 0, unflagged: false });
     emit("filter-reset");
   }
-  later();
+  draw();
+  byId(listed() ? "filter" : "walk").scrollIntoView(); // the readings begin here, however long they are
 }
 
 /** To the reading before or after the one in view. */

@@ -85,7 +85,7 @@ class Visitor:
     def reading(self, text: str = TEXT) -> Page:
         """A new page that has read a text."""
         page = self.open()
-        page.get_by_label("Text", exact=True).last.fill(text)
+        page.get_by_label("Text for the model to read").fill(text)
         page.get_by_role("button", name="Read", exact=True).click()
         wait_for(page, "tokens read by")
         return page
@@ -122,6 +122,24 @@ def streaming(page: Page, path: str, frames: list[dict[str, Any]]) -> None:
         route.fulfill(status=200, content_type="text/event-stream", body=body)
 
     page.context.route(f"**{path}", answer)
+
+
+def compose(page: Page, text: str) -> None:
+    """Put a text into the form, which is folded away once a text is read."""
+    if not page.locator("#text").is_visible():
+        page.get_by_text("Read another text").click()
+    page.locator("#text").fill(text)
+
+
+def options(page: Page) -> None:
+    """Unfold the reader's options."""
+    page.locator("#composer .settings summary").click()
+
+
+def list_all(page: Page) -> None:
+    """List every reading."""
+    page.get_by_role("button", name="List all").click()
+    page.locator("#filter").wait_for()
 
 
 def selected(page: Page) -> list[int]:

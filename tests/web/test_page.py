@@ -10,7 +10,20 @@ import pytest
 
 pytest.importorskip("playwright", reason="the page's tests need the `dev` extra: playwright")
 from answers import loaded, read_frames
-from browsing import TEXT, TOKEN, VIEWS, Visitor, answering, picture, selected, streaming, wait_for
+from browsing import (
+    TEXT,
+    TOKEN,
+    VIEWS,
+    Visitor,
+    answering,
+    compose,
+    list_all,
+    options,
+    picture,
+    selected,
+    streaming,
+    wait_for,
+)
 from playwright.sync_api import expect
 
 
@@ -18,6 +31,8 @@ def test_a_text_is_read_and_its_tokens_are_selected_by_mouse_and_keyboard(visito
     page = visitor.reading()
     assert TOKEN not in page.url
     expect(page.locator("#strip [role=option]")).to_have_count(14)
+    expect(page.locator("#cards .card")).to_have_count(1)
+    list_all(page)
     expect(page.locator("#cards .card")).to_have_count(14)
     expect(page.locator("#r13 .words")).to_contain_text("hammer")
     expect(page.locator("#r13 .claims tbody tr").first).to_contain_text("Pavel")
@@ -67,7 +82,7 @@ def test_a_reading_is_made_without_the_mouse(visitor: Visitor) -> None:
 def test_samples_search_and_trust_narrow_the_claims(visitor: Visitor, tmp_path: Path) -> None:
     page = visitor.open()
     page.locator("#text").fill(TEXT)
-    page.get_by_text("Sampling", exact=True).click()
+    options(page)
     page.get_by_label("Samples").fill("3")
     page.get_by_label("Temperature").first.fill("1")
     page.locator("#positions").select_option("-1")
@@ -76,11 +91,13 @@ def test_samples_search_and_trust_narrow_the_claims(visitor: Visitor, tmp_path: 
     page.locator(".samples summary").click()
     expect(page.locator(".samples li")).to_have_count(3)
     expect(page.locator(".claims thead")).to_contain_text("agree")
+    page.get_by_text("Read another text").click()
     page.locator("#positions").select_option("all")
     page.get_by_role("button", name="Read", exact=True).click()
     wait_for(page, "14 of 14 tokens read")
+    list_all(page)
     page.get_by_role("searchbox").fill("hammer")
-    expect(page.locator("#found")).to_have_text(re.compile(r"^\d+ claims? at [1-9]\d* tokens?$"))
+    expect(page.locator("#matches")).to_have_text(re.compile(r"^\d+ claims? at [1-9]\d* tokens?$"))
     expect(page.locator("#r2")).to_have_count(0)
     expect(page.locator("#r13 mark").first).to_have_text("hammer")
     expect(page.locator("#token-2")).to_have_class(re.compile(r"\bdim\b"))
@@ -103,14 +120,15 @@ def test_samples_search_and_trust_narrow_the_claims(visitor: Visitor, tmp_path: 
 def test_tokens_are_shown_first_and_only_the_selected_are_read(visitor: Visitor) -> None:
     page = visitor.open()
     page.locator("#text").fill(TEXT)
+    options(page)
     page.locator("#positions").select_option("selected")
     page.get_by_role("button", name="Read", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("Select tokens first")
-    page.get_by_role("button", name="Tokens only").click()
+    page.get_by_role("button", name="Show the tokens").click()
     wait_for(page, "14 tokens")
     page.locator("#token-8").click()
     page.locator("#token-13").click(modifiers=["Control"])
-    expect(page.locator("#cards")).to_contain_text("not read yet")
+    expect(page.locator("#cards")).to_contain_text("Not read yet")
     page.get_by_role("button", name="Read", exact=True).click()
     wait_for(page, "2 of 14 tokens read")
     expect(page.locator("#cards .claims")).to_have_count(2)
@@ -120,13 +138,13 @@ def test_the_target_continues_a_text_and_work_can_be_stopped(visitor: Visitor) -
     page = visitor.open()
     page.locator("#text").fill(TEXT)
     page.locator("#new-tokens").evaluate("(box) => { box.value = 12; box.dispatchEvent(new Event('change')); }")
-    page.get_by_role("button", name="Continue").click()
-    wait_for(page, "The target has written")
+    page.get_by_role("button", name="Let the model continue it").click()
+    wait_for(page, "The model has written on")
     longer = page.locator("#text").input_value()
     assert longer.startswith(TEXT)
     assert len(longer) > len(TEXT) + 10
     page.locator("#samples").evaluate("(box) => { box.value = 16; box.dispatchEvent(new Event('change')); }")
-    page.locator("#text").fill(" ".join([TEXT] * 12))
+    compose(page, " ".join([TEXT] * 12))
     page.get_by_role("button", name="Read", exact=True).click()
     page.get_by_role("button", name="Stop").click()
     wait_for(page, "Stopped. What was finished stays.")
@@ -148,14 +166,15 @@ def test_a_chat_is_sent_and_read_with_the_targets_own_template(visitor: Visitor)
         ],
     )
     streaming(page, "/api/v1/read", read_frames(["<u>", "Hi", "Bye"]))
+    answering(page, "/api/v1/tokenize", {"text": "x", "tokens": [], "prompt_length": 0})
     page.goto(f"{visitor.base}/#token={TOKEN}")
-    page.get_by_label("Chat", exact=True).check()
+    page.get_by_label("Chat with the model").check()
     page.get_by_label("Your message").fill("Hi")
     page.keyboard.press("Control+Enter")
-    wait_for(page, "The target has written")
+    wait_for(page, "The model has answered")
     expect(page.locator("#turns li")).to_have_text(["user Hi", "assistant Bye"])
     with page.expect_request("**/api/v1/read") as asked:
-        page.get_by_role("button", name="Read the chat").click()
+        page.get_by_role("button", name="Read the whole chat").click()
     wait_for(page, "3 of 3 tokens read")
     sent = asked.value.post_data_json
     assert sent["messages"] == [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Bye"}]

@@ -48,10 +48,10 @@ def chatting(visitor: Visitor, reply: str) -> tuple[Page, list[dict[str, Any]]]:
     def read(route: Route) -> None:
         body = route.request.post_data_json
         asked.append(body)
-        (pos,) = body["positions"]
-        found = frame_of(pos, "x", explanation=SAID, claims=[one.as_dict() for one in claims()], unparsed=[HOSTILE])
         start = {"type": "start", "source": "chatty", "layer": 2, "total": 1, "tokens": tokens, "text": "chat"}
-        frames = [start, {**found, "token": tokens[pos]["token"]}, {"type": "end", "readings": 1}]
+        said = {"explanation": SAID, "claims": [one.as_dict() for one in claims()], "unparsed": [HOSTILE]}
+        found = [{**frame_of(pos, "x", **said), "token": tokens[pos]["token"]} for pos in body["positions"]]
+        frames = [start, *found, {"type": "end", "readings": len(found)}]
         text = "".join(f"data: {json.dumps(frame)}\n\n" for frame in frames) + "data: [DONE]\n\n"
         route.fulfill(status=200, content_type="text/event-stream", body=text)
 
@@ -60,29 +60,30 @@ def chatting(visitor: Visitor, reply: str) -> tuple[Page, list[dict[str, Any]]]:
     return page, asked
 
 
-def test_a_reply_is_read_where_it_begins_and_any_token_at_a_click(visitor: Visitor, tmp_path: Path) -> None:
+def test_a_reply_is_read_as_it_was_begun_and_any_other_token_at_a_click(visitor: Visitor, tmp_path: Path) -> None:
     page, asked = chatting(visitor, "The capital is Paris.")
     expect(page.locator("input[name=mode][value=chat]")).to_be_checked()
     page.locator("#text").fill("Hi")
     page.get_by_role("button", name="Send").click()
     wait_for(page, "tokens read by")
-    assert [body["positions"] for body in asked] == [[3]]
+    assert [body["positions"] for body in asked] == [[3, 4, 5, 6, 7]]
     assert asked[0]["messages"] == [
         {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "The capital is Paris."},
     ]  # fmt: skip
     families = page.locator("#r3 .families")
     expect(families.locator("dt")).to_have_text(list(LABELS.values()))
-    expect(families.locator("dd").nth(0)).to_have_text('The topic is geography. It names "Paris" and "Rome" as places.')
+    expect(families.locator("dd").nth(0)).to_have_text('The topic is geography. It names "Paris" and … as places.')
     expect(families.locator("dd").nth(2)).to_have_text(SILENT)
-    assert families.locator("s").all_inner_texts() == ['"Rome"', '"capital"']
+    page.locator("#r3 .doubts summary").click()
+    assert page.locator("#r3 .doubts s").all_inner_texts() == ['"Rome"', '"capital"']
     expect(page.locator("#r3 .unparsed")).to_contain_text(SHOWN)
     picture(page, tmp_path, "chat")
+    page.locator("#token-1").click()
+    expect(page.locator("#r1 .families dt")).to_have_count(4)
+    assert [body["positions"] for body in asked[1:]] == [[1]]
     page.locator("#token-6").click()
-    expect(page.locator("#r6 .families dt")).to_have_count(4)
-    assert [body["positions"] for body in asked] == [[3], [6]]
-    page.locator("#token-3").click()
-    page.locator("#token-6").click()
-    expect(page.locator("#r6")).to_be_visible()
+    page.locator("#token-1").click()
+    expect(page.locator("#r1")).to_be_visible()
     assert len(asked) == 2  # what was read is not read again
 
 
@@ -119,3 +120,16 @@ def test_the_page_groups_claims_as_the_package_does(visitor: Visitor) -> None:
     assert theirs[:4] == [LABELS, SILENT, are_grouped([reading]), False]
     ours = by_family(reading)
     assert theirs[4] == [[one.label, len(one.claims), "".join(piece.text for piece in one.pieces)] for one in ours]
+
+
+def test_a_message_is_offered_and_sent_at_one_click(visitor: Visitor) -> None:
+    page, asked = chatting(visitor, "The capital is Paris.")
+    offered = page.locator("#examples button")
+    expect(offered).to_have_count(3)
+    message = offered.first.inner_text()
+    offered.first.click()
+    wait_for(page, "tokens read by")
+    assert asked[0]["messages"][0] == {"role": "user", "content": message}
+    expect(page.locator("#intro")).to_be_hidden()
+    expect(page.locator("#turns")).to_be_hidden()  # the strip shows the chat
+    expect(page.locator("#cards .words").first).to_be_in_viewport(ratio=1)

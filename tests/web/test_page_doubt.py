@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="the page's tests need the `dev` extra: playwright")
 from answers import loaded, read_frames
-from browsing import TOKEN, Visitor, answering, picture, show, streaming, wait_for
+from browsing import TOKEN, Visitor, answering, list_all, picture, show, streaming, wait_for
 from playwright.sync_api import Page, expect
 
 from legible.languages import get
@@ -90,6 +90,11 @@ def test_claims_stand_in_the_words_and_a_doubtful_one_is_dimmed_and_struck(visit
     claims = claimed(SAID, [0.97, 0.9, 0.03, 0.8, 0.6, 0.99], ["unknown"] * 6)
     page = read_of(visitor, explanation=SAID, claims=claims, trust={"mean": 0.715, "min": 0.03}, floor_fve=0.3)
     words = page.locator("#r0 .words")
+    expect(words).to_have_count(2)
+    expect(words.first).to_have_text(SAID.replace("is at the hammer", "…"))
+    expect(words.last).not_to_be_visible()
+    page.get_by_text("1 doubtful claim", exact=True).click()
+    words = words.last
     expect(words).to_have_text(SAID)
     expect(words.locator("s")).to_have_text("is at the hammer")
     assert [one.inner_text() for one in words.locator("span.claim").all()] == [
@@ -100,20 +105,24 @@ def test_claims_stand_in_the_words_and_a_doubtful_one_is_dimmed_and_struck(visit
     )
     assert look[0] == "line-through"
     assert look[1] != words.evaluate("(one) => getComputedStyle(one).color")
-    expect(page.locator("#r0 header")).to_contain_text("trust 0.71/0.03")
-    expect(page.locator("#r0 header")).to_contain_text("FVE 0.90 · floor 0.30")
+    expect(page.locator("#r0 .scores")).not_to_be_visible()
     expect(page.locator("#r0 .claims")).not_to_be_visible()
-    page.locator("#r0 summary").click()
-    expect(page.locator("#r0 summary")).to_have_text("6 claims, 1 doubtful claim")
+    page.get_by_text("6 claims and the scores").click()
+    expect(page.locator("#r0 .scores dt")).to_have_text(["FVE 0.90", "trust 0.71"])
+    expect(page.locator("#r0 .scores dd").first).to_contain_text("would score 0.30 here")
+    expect(page.locator("#r0 .scores dd").last).to_contain_text("the lowest is 0.03")
+    expect(page.locator("#r0 .claims")).to_contain_text("place in the sentence: inside")
+    assert (
+        page.locator("#r0 .columns dt").all_inner_texts() == page.locator("#r0 .claims thead th").all_inner_texts()[1:]
+    )
     expect(page.locator("#r0 .claims tr.doubtful s")).to_have_text("is at the hammer")
     picture(page, tmp_path, "doubt")
     show(page, "matrix")
-    page.get_by_role("button", name="Read with every checkpoint").click()
-    expect(page.locator(".matrix td").first).to_contain_text("Hero Pavel is a fox, …, feels sad.")
-    expect(page.locator(".matrix td").first).to_contain_text("1 doubtful claim")
+    expect(page.locator(".matrix td").nth(1)).to_contain_text("Hero Pavel is a fox, …, feels sad.")
+    expect(page.locator(".matrix td").nth(1)).to_contain_text("1 doubtful claim")
     show(page, "compare")
     page.get_by_role("button", name="Compare", exact=True).click()
-    expect(page.locator(".compared tbody td").first).to_contain_text("Hero Pavel is a fox, …, feels sad.")
+    expect(page.locator(".compared tbody td").nth(1)).to_contain_text("Hero Pavel is a fox, …, feels sad.")
     show(page, "share")
     with page.expect_download() as waiting:
         page.locator("#save-md").click()
@@ -125,6 +134,7 @@ def test_claims_stand_in_the_words_and_a_doubtful_one_is_dimmed_and_struck(visit
 
 def test_what_is_said_of_any_text_is_drawn_as_nothing(visitor: Visitor, tmp_path: Path) -> None:
     page = visitor.reading(OUTSIDE)
+    list_all(page)
     inside = page.locator(".card", has_text="Inside a sentence.")
     assert inside.count() > 10
     for card in inside.all():

@@ -8,14 +8,29 @@ import pytest
 
 pytest.importorskip("playwright", reason="the page's tests need the `dev` extra: playwright")
 from answers import evaluation, loaded, read_frames, steered, token
-from browsing import HOSTILE, SHOWN, TEXT, TOKEN, Visitor, answering, picture, selected, show, streaming, wait_for
+from browsing import (
+    HOSTILE,
+    SHOWN,
+    TEXT,
+    TOKEN,
+    Visitor,
+    answering,
+    list_all,
+    options,
+    picture,
+    selected,
+    show,
+    streaming,
+    wait_for,
+)
 from playwright.sync_api import expect
 
 
 def test_a_link_reopens_text_positions_and_selection_in_another_tab(visitor: Visitor) -> None:
     page = visitor.open()
     page.locator("#text").fill(TEXT)
-    page.get_by_role("button", name="Tokens only").click()
+    options(page)
+    page.get_by_role("button", name="Show the tokens").click()
     wait_for(page, "14 tokens")
     page.locator("#token-8").click()
     page.locator("#token-9").click(modifiers=["Shift"])
@@ -33,6 +48,29 @@ def test_a_link_reopens_text_positions_and_selection_in_another_tab(visitor: Vis
     expect(other.locator("#text")).to_have_value(TEXT)
     expect(other.locator("#cards .card")).to_have_count(3)
     assert selected(other) == [8, 9, 13]
+    for pos in (8, 9, 13):
+        expect(other.locator(f"#r{pos} .words")).to_have_text(page.locator(f"#r{pos} .words").text_content() or "")
+
+
+def test_a_link_holds_the_sampling_of_the_readings_whatever_the_form_says_by_now(visitor: Visitor) -> None:
+    page = visitor.open()
+    page.locator("#text").fill("Pavel slept.")
+    options(page)
+    page.get_by_label("Samples").fill("2")
+    page.get_by_label("Seed").fill("3")
+    page.get_by_role("button", name="Read", exact=True).click()
+    wait_for(page, "4 of 4 tokens read")
+    list_all(page)
+    page.get_by_text("Read another text").click()
+    page.get_by_label("Samples").fill("5")
+    page.get_by_label("Seed").fill("0")
+    show(page, "share")
+    other = visitor.context.new_page()
+    other.goto(page.get_by_label("Link").input_value())
+    wait_for(other, "4 of 4 tokens read")
+    expect(other.locator("#cards .card")).to_have_count(4)
+    expect(other.locator("#cards .samples li")).to_have_count(8)
+    assert other.locator("#cards .words").all_text_contents() == page.locator("#cards .words").all_text_contents()
 
 
 def test_a_tab_without_a_token_asks_for_it(visitor: Visitor) -> None:
@@ -99,13 +137,13 @@ def test_hostile_words_are_inert_in_every_view_and_file(visitor: Visitor, tmp_pa
     page.locator("#text").fill(HOSTILE)
     page.get_by_role("button", name="Read", exact=True).click()
     wait_for(page, "2 of 2 tokens read")
+    list_all(page)
     for place in ("#strip", "#r0 .words", "#r0 .claims", "#r0 .flag", "#r0 .why", "#r0 .samples"):
         expect(page.locator(place)).to_contain_text(SHOWN)
     page.get_by_role("searchbox").fill("<img")
     expect(page.locator("#r0 mark").first).to_have_text("<img")
     page.get_by_role("searchbox").fill("")
     show(page, "matrix")
-    page.get_by_role("button", name="Read with every checkpoint").click()
     expect(page.locator(".matrix")).to_contain_text(SHOWN)
     show(page, "compare")
     page.get_by_role("button", name="Compare", exact=True).click()

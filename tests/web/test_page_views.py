@@ -16,6 +16,7 @@ from browsing import (
     VIEWS,
     Visitor,
     answering,
+    list_all,
     picture,
     selected,
     show,
@@ -35,8 +36,10 @@ def test_matrix_and_comparison_put_readings_side_by_side(visitor: Visitor, tmp_p
     expect(page.locator(".matrix thead th")).to_have_text(["token", "builtin · layer 2", "builtin-2 · layer 2"])
     expect(page.locator(".matrix tbody tr")).to_have_count(2)
     cells = page.locator(".matrix tbody tr").nth(1).locator("td").all_text_contents()
-    assert cells[0] == cells[1]  # the same weights twice
-    assert "hammer" in cells[0]
+    assert cells[:2] == cells[2:]  # the same weights twice
+    assert "hammer" in cells[1]
+    coloured = page.locator(".matrix tbody td").evaluate_all("(all) => all.map((one) => / t\\d/.test(one.className))")
+    assert coloured == [True, False] * 4  # the scores, not the rows
     picture(page, tmp_path, "matrix")
     page.locator(".matrix button").first.click()
     assert selected(page) == [8]
@@ -54,10 +57,11 @@ def test_matrix_and_comparison_put_readings_side_by_side(visitor: Visitor, tmp_p
 
 def test_edited_words_steer_and_every_strength_stands_beside_its_controls(visitor: Visitor, tmp_path: Path) -> None:
     page = visitor.reading()
+    page.locator("#token-13").click()
     page.get_by_role("button", name="Steer at token 13").click()
+    page.locator("#steer-form .settings summary").click()
     expect(page.locator("#tab-steer")).to_have_attribute("aria-selected", "true")
     box = page.get_by_label("Change the words")
-    expect(box).to_be_focused()
     page.locator("#steer-form button[type=submit]").click()
     expect(page.get_by_role("alert")).to_contain_text("Change some words first")
     box.fill(box.input_value().replace("hammer", "rope"))
@@ -67,10 +71,11 @@ def test_edited_words_steer_and_every_strength_stands_beside_its_controls(visito
     page.get_by_label("New tokens").last.fill("8")
     page.locator("#steer-form button[type=submit]").click()
     wait_for(page, "Steered at 2 strengths")
+    page.get_by_text("All 2 strengths, with controls").click()
     expect(page.locator("table.steered tbody tr")).to_have_count(3)
     expect(page.locator("table.steered tr.proposed")).to_have_count(1)
     heads = page.locator("table.steered thead th").all_text_contents()
-    assert heads[:4] == ["strength", "steered", "nats a token (cost)", "then reads"]
+    assert heads[:4] == ["strength", "steered", "nats per token (cost)", "then reads"]
     assert "control: random" in heads
     expect(page.get_by_role("img", name=re.compile("^Loss of fluency"))).to_be_visible()
     picture(page, tmp_path, "steer")
@@ -78,6 +83,7 @@ def test_edited_words_steer_and_every_strength_stands_beside_its_controls(visito
 
 def test_the_servers_errors_are_shown_as_plain_text(visitor: Visitor) -> None:
     page = visitor.reading("Pavel slept.")
+    page.locator("#token-2").click()
     page.get_by_role("button", name="Steer at token 2").click()
     page.get_by_label("Change the words").fill("Something else.")
     alert = page.get_by_role("alert")
@@ -101,13 +107,21 @@ def test_the_evaluation_is_shown_or_the_command_that_makes_it(visitor: Visitor, 
     expect(page.get_by_role("img", name=re.compile("^Reliability"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("^Precision against coverage"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("^Reinforcement learning"))).to_be_visible()
-    rows = page.get_by_role("region", name=re.compile("^Control table")).locator("tbody tr")
+    rows = page.get_by_role("region", name=re.compile("^Controls:")).locator("tbody tr")
     expect(rows).to_have_count(2)
     expect(rows.last).to_contain_text("0.50 [0.45, 0.55]")
+    counts = page.locator("figure details")
+    counts.locator("summary").click()
+    expect(counts.locator("tbody tr")).to_have_count(10)
+    expect(counts.locator("tbody tr").first).to_contain_text("30")
+    ends = page.locator("figure svg[role=img]").evaluate_all(
+        "(all) => all.map((one) => one.querySelector('text').textContent)"
+    )
+    assert all(float(end) <= 1 for end in ends)
     picture(page, tmp_path, "evaluate")
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 360)])
 def test_every_view_fits_and_axe_finds_nothing_serious(
     browser: Browser, base: str, tmp_path: Path, scheme: str, width: int
 ) -> None:
@@ -131,9 +145,15 @@ def test_every_view_fits_and_axe_finds_nothing_serious(
         elif view == "steer":
             page.get_by_label("Change the words").fill("other words")
             page.locator("#steer-form button[type=submit]").click()
+            page.locator(".strengths summary").click()
             expect(page.locator("table.steered")).to_be_visible()
         elif view == "evaluate":
+            page.locator("figure summary").click()
             expect(page.locator("#evaluation table").first).to_be_visible()
+        elif view == "read":
+            list_all(page)
+            for fold in page.locator("#cards details summary").all():
+                fold.click()
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width, view
         picture(page, tmp_path, f"{view}-{scheme}-{width}")
         found = Axe().run(page).response["violations"]

@@ -1,91 +1,81 @@
-// A reading as a card: its words with each claim in them, score and flags, and behind them what speaks for each claim.
+// A reading as a card: its words with each claim underlined by its trust; behind them what is doubtful, and the numbers.
 
-import { bar, el, number, probability, visible } from "./dom.js";
+import { el, number, probability, visible } from "./dom.js";
+import { claimTable, flagged, scores } from "./claims.js";
 import { doubtful, doubtfulClaims, littleToSay, notUnderstood, pieces } from "./doubt.js";
-import { areGrouped, byFamily, SILENT } from "./families.js";
-import { claimPasses, filtering, highlighted } from "./search.js";
-import { state, trustOf, trustShown } from "./state.js";
+import { areGrouped, byFamily, ONLY_DOUBTFUL, SILENT } from "./families.js";
+import { filtering, highlighted } from "./search.js";
+import { state } from "./state.js";
 
-const FLAGS = {
-  special_token: "a special token: nobody wrote it",
-  template_token: "written by the chat template",
-  early_position: "too early in the text: the pair was not trained there",
-  norm_outlier: "the activation's norm is far from the others'",
-  other_target: "read from another model than the pair was trained on",
-  ood: "outside the world: the words may be noise, and there is no p_true",
-  parse_failed: "the verbalizer's output had no explanation",
-};
+const GAP = "…";
+const BEFORE = 6; // tokens shown before the one that is read
 
-/** The card of one reading. `level` is the tag of its heading; `actions` are buttons in its head. */
-export function card(reading, { actions = [], level = "h3", id = `r${reading.pos}`, sift = true } = {}) {
+/** The card of one reading. `run` gives the words before it; `actions` are buttons in its head. */
+export function card(reading, { run = null, actions = [], id = `r${reading.pos}`, sift = true } = {}) {
   const filter = sift ? state.filter : { words: "", kind: "", verdict: "", trust: 0 };
   const shown = reading.claims.filter((claim) => !filter.trust || passesTrust(claim, filter));
   return el("article", { class: "card", id, "data-pos": reading.pos },
-    el("header", {},
-      el(level, {}, el("span", { class: "pos" }, reading.pos), " ", el("span", { class: "token mono" }, visible(reading.token))),
-      score(reading),
-      reading.flags.map((flag) => el("span", { class: "flag", title: FLAGS[flag] ?? "" }, flag.replaceAll("_", " "))),
-      actions),
-    words(reading, shown, filter),
-    little(reading),
-    shown.length ? detail(shown, filter, reading.samples !== undefined) : null,
+    head(run, reading.pos, reading.token, [reading.flags.map(flagged), actions]),
+    words(reading, shown, filter, run),
+    remark(littleToSay(reading), "little"),
+    remark(reading.p_true_reason && `No probabilities here: ${reading.p_true_reason}.`, "why"),
     withheld(reading, shown, filter),
-    reason(reading),
-    unparsed(reading),
+    doubts(reading, shown, filter),
+    detail(reading, shown, filter),
     samples(reading));
+}
+
+/** Where the reading was taken: the token, after the words before it. */
+function head(run, pos, token, beside = []) {
+  const before = (run?.tokens ?? []).slice(Math.max(0, pos - BEFORE), pos).filter((one) => !one.special && !one.template).map((one) => one.token).join("");
+  return el("header", {},
+    el("h3", {}, before && el("span", { class: "before" }, `${GAP}${before.replace(/\s+/g, " ").trimStart()}${/^\s/.test(token) ? " " : ""}`), el("span", { class: "token" }, visible(token.trim() || token)), " ", el("span", { class: "pos" }, `token ${pos}`)),
+    beside);
 }
 
 function passesTrust(claim, filter) {
   return typeof claim.p_true === "number" && claim.p_true >= filter.trust;
 }
 
-function score(reading) {
-  const trust = trustOf(reading);
-  return [
-    el("span", { class: "score", title: "share of the activation's direction that the words explain: 1 is perfect, 0 no better than the mean; the floor is what words that say nothing of it score here" },
-      bar(reading.fve_token, "fve", reading.floor_fve), `FVE ${number(reading.fve_token)}`, typeof reading.floor_fve === "number" && ` · floor ${number(reading.floor_fve)}`),
-    trust && el("span", { class: "score", title: "mean and lowest p_true of the claims" }, bar(trust.mean, "trust"), `trust ${trustShown(reading)}`),
-  ];
-}
-
-/** A text with each claim underlined by its trust, doubtful ones dimmed and struck through. */
-function told(text, claims) {
-  return pieces(text, claims).map(({ text: said, verdict, pTrue }) => {
-    if (pTrue === null && !verdict) return highlighted(said);
-    const title = [pTrue !== null && `p_true ${probability(pTrue)}`, doubtful(pTrue) && "doubtful", verdict].filter(Boolean).join(", ");
-    const look = ["claim", pTrue !== null && `p${Math.round(10 * pTrue)}`, doubtful(pTrue) && "doubtful"].filter(Boolean).join(" ");
-    return el(doubtful(pTrue) ? "s" : "span", { class: look, title }, highlighted(said));
-  });
+/** A text with each claim underlined by its trust; doubtful ones struck through, or `folded`: a gap in their place. */
+function marked(text, claims, folded = true) {
+  const nodes = [];
+  for (const { text: said, verdict, pTrue } of pieces(text, claims)) {
+    if (doubtful(pTrue) && folded) {
+      if (nodes.at(-1)?.className === "gap") continue;
+      if (/^[ ,;:.]*$/.test(nodes.at(-1) ?? "") && nodes.at(-2)?.className === "gap") nodes.pop();
+      else nodes.push(el("span", { class: "gap", title: "doubtful, see below" }, GAP));
+    } else if (pTrue === null && !verdict) nodes.push(...highlighted(said));
+    else {
+      const title = [pTrue !== null && `p_true ${probability(pTrue)}`, doubtful(pTrue) && "doubtful", verdict].filter(Boolean).join(", ");
+      const look = ["claim", pTrue !== null && `p${Math.round(10 * pTrue)}`, doubtful(pTrue) && "doubtful"].filter(Boolean).join(" ");
+      nodes.push(el(doubtful(pTrue) ? "s" : "span", { class: look, title }, highlighted(said)));
+    }
+  }
+  return nodes;
 }
 
 /** The explanation; under a trust threshold only what reaches it. */
-function words(reading, shown, filter) {
-  if (reading.explanation === null) return el("p", { class: "failed" }, "no explanation came out (parse failed)");
-  if (shown.length && areGrouped(state.run ? [reading, ...state.run.readings.values()] : [reading])) return families(shown);
-  if (!filter.trust) return el("p", { class: "words" }, told(reading.explanation, reading.claims));
-  if (!shown.length) return el("p", { class: "failed" }, `abstains: no claim has p_true ≥ ${number(filter.trust)}`);
-  return el("p", { class: "words" }, told(shown.map((claim) => claim.text).join(". "), shown));
+function words(reading, shown, filter, run) {
+  if (reading.explanation === null) return el("p", { class: "failed" }, "No explanation came out.");
+  if (shown.length && areGrouped(run ? [reading, ...run.readings.values()] : [reading])) return families(shown);
+  if (filter.trust && !shown.length) return el("p", { class: "failed" }, `It abstains: no claim has p_true ≥ ${number(filter.trust)}.`);
+  const [text, claims] = filter.trust ? [shown.map((claim) => claim.text).join(". "), shown] : [reading.explanation, reading.claims];
+  if (claims.length && claims.every((claim) => doubtful(claim.p_true))) return el("p", { class: "words" }, el("span", { class: "soft" }, ONLY_DOUBTFUL));
+  return el("p", { class: "words" }, marked(text, claims));
 }
 
-/** The claims a line a family; one of which nothing is said says so. */
+/** The claims a line a family; one of which nothing is said, or nothing but doubtful things, says so. */
 function families(shown) {
-  return el("dl", { class: "words families" }, byFamily(shown).map(({ label, claims: mine, text }) => [
+  return el("dl", { class: "words families" }, byFamily(shown).map(({ label, claims, text }) => [
     el("dt", {}, label),
-    el("dd", {}, mine.length ? told(text, mine) : el("span", { class: "soft" }, SILENT)),
+    el("dd", {}, !claims.length ? el("span", { class: "soft" }, SILENT)
+      : claims.every((claim) => doubtful(claim.p_true)) ? el("span", { class: "soft" }, ONLY_DOUBTFUL) : marked(text, claims)),
   ]));
 }
 
-function little(reading) {
-  const reasons = littleToSay(reading);
-  return reasons ? el("p", { class: "soft small little" }, reasons) : null;
-}
-
-/** The table behind the words; open where its claims are searched. */
-function detail(list, filter, sampled) {
-  const gone = doubtfulClaims(list.filter((claim) => doubtful(claim.p_true)).length);
-  return el("details", { class: "detail", open: Boolean(filter.words || filter.kind || filter.verdict) },
-    el("summary", {}, `${list.length} claim${list.length === 1 ? "" : "s"}${gone ? `, ${gone}` : ""}`),
-    claims(list, filter, sampled));
+function remark(text, look) {
+  return text ? el("p", { class: `soft small ${look}` }, text[0].toUpperCase() + text.slice(1)) : null;
 }
 
 function withheld(reading, shown, filter) {
@@ -93,41 +83,24 @@ function withheld(reading, shown, filter) {
   return n && filter.trust ? el("p", { class: "soft small" }, `${n} claim${n > 1 ? "s" : ""} withheld by the trust threshold`) : null;
 }
 
-function claims(list, filter, sampled) {
-  const decided = list.some((claim) => claim.verdict);
-  const [probed, carried] = ["probe", "leverage"].map((name) => list.some((claim) => typeof claim[name] === "number"));
-  const narrowed = filter.words || filter.kind || filter.verdict;
-  return el("table", { class: "claims" },
-    el("thead", {}, el("tr", {},
-      el("th", { scope: "col" }, "claim"),
-      el("th", { scope: "col", title: "calibrated probability that the claim is true" }, "p_true"),
-      decided && el("th", { scope: "col", title: "what the text says, where it decides the claim" }, "verdict"),
-      sampled && el("th", { scope: "col", class: "n", title: "share of the samples that make the claim" }, "agree"),
-      el("th", { scope: "col", class: "n", title: "share of the readings within two tokens that make the claim" }, "near"),
-      probed && el("th", { scope: "col", class: "n", title: "probability that a probe of the activation gives this value" }, "probe"),
-      carried && el("th", { scope: "col", class: "n", title: "how much worse the vector comes back without these words" }, "carries"))),
-    el("tbody", {}, list.map((claim) => el("tr", { class: [narrowed && !claimPasses(claim, filter) && "dim", doubtful(claim.p_true) && "doubtful"].filter(Boolean).join(" ") },
-      el("th", { scope: "row" }, el(doubtful(claim.p_true) ? "s" : "span", {}, highlighted(claim.text)), claim.relation && el("span", { class: "kind", title: `said of: ${claim.subject ?? "the text"}` }, stated(claim))),
-      el("td", { "data-label": "p_true" }, typeof claim.p_true === "number" ? [bar(claim.p_true, "trust"), ` ${probability(claim.p_true)}`] : el("span", { class: "soft" }, "–")),
-      decided && el("td", { class: `verdict ${claim.verdict ?? ""}`, "data-label": "verdict" }, claim.verdict ?? "–"),
-      sampled && el("td", { class: "n", "data-label": "agree" }, number(claim.agreement)),
-      el("td", { class: "n", "data-label": "near" }, number(claim.recurrence)),
-      probed && el("td", { class: "n", "data-label": "probe" }, number(claim.probe)),
-      carried && el("td", { class: "n", "data-label": "carries" }, number(claim.leverage))))));
+/** What was folded away: the whole explanation, its doubtful claims struck through, and what no relation was read from. */
+function doubts(reading, shown, filter) {
+  const count = doubtfulClaims(shown.filter((claim) => doubtful(claim.p_true)).length);
+  const lost = notUnderstood(reading.unparsed);
+  if (!count && !lost) return null;
+  return el("details", { class: "doubts" },
+    el("summary", {}, [count, lost && "words that were not understood"].filter(Boolean).join(", ")),
+    count && el("p", { class: "words" }, filter.trust ? marked(shown.map((claim) => claim.text).join(". "), shown, false) : marked(reading.explanation, reading.claims, false)),
+    lost && el("p", { class: "soft small unparsed" }, lost));
 }
 
-function stated(claim) {
-  return `${claim.relation}: ${claim.polarity === "negative" ? "not " : ""}${claim.value ?? "unknown"}`;
-}
-
-function unparsed(reading) {
-  const said = notUnderstood(reading.unparsed);
-  return said && el("p", { class: "soft small unparsed" }, said);
-}
-
-function reason(reading) {
-  if (!reading.p_true_reason) return null;
-  return el("p", { class: "soft small why" }, `no p_true: ${reading.p_true_reason}`);
+/** The numbers; open where claims are searched. */
+function detail(reading, shown, filter) {
+  const n = shown.length;
+  return el("details", { class: "detail", open: Boolean(filter.words || filter.kind || filter.verdict) },
+    el("summary", {}, n ? `${n} claim${n === 1 ? "" : "s"} and the scores` : "the scores"),
+    scores(reading),
+    n ? claimTable(shown, filter, reading.samples !== undefined) : null);
 }
 
 function samples(reading) {
@@ -136,23 +109,22 @@ function samples(reading) {
   return el("details", { class: "samples" },
     el("summary", {}, `${reading.samples.length} samples, ${distinct} different`),
     el("ol", {}, reading.samples.map((sample) =>
-      el("li", {}, sample.explanation === null ? el("span", { class: "failed" }, "parse failed") : highlighted(sample.explanation),
+      el("li", {}, sample.explanation === null ? el("span", { class: "failed" }, "no explanation came out") : highlighted(sample.explanation),
         el("span", { class: "soft small" }, ` direction_mse ${number(sample.direction_mse)}`)))));
 }
 
 /** The card of a token whose words are written but not measured yet. */
-export function draftCard(pos, token, explanation) {
+export function draftCard(run, pos, token, explanation) {
   return el("article", { class: "card draft", "data-pos": pos },
-    el("header", {}, el("h3", {}, el("span", { class: "pos" }, pos), " ", el("span", { class: "token mono" }, visible(token))),
-      el("span", { class: "soft" }, "measuring its claims…")),
+    head(run, pos, token, [el("span", { class: "soft" }, "measuring its claims…")]),
     el("p", { class: "words" }, explanation ?? "no explanation came out"));
 }
 
 /** The card of a token that was selected but not read. */
-export function unreadCard(pos, token) {
+export function unreadCard(run, pos, token, read) {
   return el("article", { class: "card unread", "data-pos": pos },
-    el("header", {}, el("h3", {}, el("span", { class: "pos" }, pos), " ", el("span", { class: "token mono" }, visible(token)))),
-    el("p", { class: "soft" }, "not read yet"));
+    head(run, pos, token, [el("button", { type: "button", class: "quiet", on: { click: read } }, "Read it")]),
+    el("p", { class: "soft" }, "Not read yet."));
 }
 
 /** What decides how a card looks, so that an unchanged one is kept. */

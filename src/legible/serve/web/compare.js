@@ -1,9 +1,10 @@
 // Two readings side by side: two checkpoints on one text, or two texts.
 
-import { arrange, byId, el, field, tint, visible } from "./dom.js";
-import { notes, plain } from "./doubt.js";
+import { arrange, byId, el, field, visible } from "./dom.js";
+import { plain } from "./doubt.js";
+import { readingCells, scoreMeaning } from "./matrix.js";
 import { read, runOf } from "./runs.js";
-import { on, scoreShown, shareOf, state } from "./state.js";
+import { on, state } from "./state.js";
 import { aligned, marked } from "./words.js";
 import { showError, work } from "./working.js";
 
@@ -20,6 +21,7 @@ export function setUpCompare() {
     sides.push({ source: el("select", { "aria-label": `${name} checkpoint` }), text: el("textarea", { rows: 3, spellcheck: "false", maxlength: 20000, "aria-label": `${name} text` }) });
   }
   byId("view-compare").append(
+    el("p", { class: "soft" }, "Two texts read by one checkpoint, or one text read by two: change a word on the right, or choose another checkpoint."),
     el("form", { id: "compare-form", on: { submit: (event) => { event.preventDefault(); compare(); } } },
       el("div", { class: "pair" }, sides.map((side, index) => el("div", {}, field(index ? "Right" : "Left", side.source), side.text))),
       el("div", { class: "row" }, el("button", { class: "main", type: "submit" }, "Compare"), el("label", {}, different, " only tokens that read differently"))),
@@ -60,8 +62,8 @@ function draw() {
   const rows = pairs.filter((pair) => !different.checked || differ(pair));
   arrange(results, [el("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Comparison" },
     el("table", { class: "compared" },
-      el("caption", {}, `${pairs.filter(differ).length} of ${pairs.length} tokens read differently. On the right, words that the left does not have are marked.`),
-      el("thead", {}, el("tr", {}, ["token", `left: ${left.source} · layer ${left.layer}`, "token", `right: ${right.source} · layer ${right.layer}`].map((name) => el("th", { scope: "col" }, name)))),
+      el("caption", {}, `${pairs.filter(differ).length} of ${pairs.length} tokens read differently. What the right says and the left does not is marked. ${scoreMeaning()}`),
+      el("thead", {}, el("tr", {}, [["token"], [`left: ${left.source} · layer ${left.layer}`, 2], ["token"], [`right: ${right.source} · layer ${right.layer}`, 2]].map(([name, span]) => el("th", { scope: "col", colspan: span }, name)))),
       el("tbody", {}, rows.map(([i, j]) => el("tr", {}, tokenCell(left, i), words(left, i), tokenCell(right, j), words(right, j, left.readings.get(i)))))))]);
 }
 
@@ -70,10 +72,7 @@ function tokenCell(run, pos) {
 }
 
 function words(run, pos, beside = null) {
-  const reading = run.readings.get(pos);
-  if (!reading) return el("td", { class: "soft" }, pos === null ? "no such token" : "not read");
-  const said = (one) => plain(one.explanation ?? "", one.claims);
-  const text = reading.explanation === null ? "parse failed" : said(reading);
-  return el("td", { class: `${tint(shareOf(reading))} ${state.tint}` }, beside ? marked(said(beside), text, { gone: false }) : text,
-    notes(reading) && el("span", { class: "share" }, ` (${notes(reading)})`), el("span", { class: "share" }, ` ${scoreShown(reading)}`));
+  const before = beside && plain(beside.explanation ?? "", beside.claims);
+  return readingCells(run.readings.get(pos), pos === null ? "no such token" : "not read",
+    (text) => (beside ? marked(before, text, { gone: false }) : text));
 }

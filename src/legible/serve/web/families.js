@@ -2,6 +2,7 @@
 
 export const LABELS = { context: "holds", now: "now", next: "next", ahead: "about to say" };
 export const SILENT = "says nothing of it";
+export const ONLY_DOUBTFUL = "only doubtful claims";
 
 /** Whether readings are shown by family: where any of them says what the model is about to do. */
 export function areGrouped(readings) {

@@ -1,11 +1,13 @@
 // Starts the page: the token, the checkpoints, the views, and what the address holds.
 
 import { ApiError, forgetToken, get, giveToken, signIn } from "./api.js";
+import { setUpChat } from "./chat.js";
 import { setUpCompare } from "./compare.js";
 import { byId, el, visible } from "./dom.js";
 import { setUpEvaluate } from "./evaluate.js";
 import { setUpExamples } from "./examples.js";
 import { setUpMatrix } from "./matrix.js";
+import { setUpPanel } from "./panel.js";
 import { setUpReading, showForm, start } from "./reading.js";
 import { setUpSearch } from "./search.js";
 import { setUpShare } from "./share.js";
@@ -65,10 +67,9 @@ function showSource() {
   const one = source();
   byId("source").value = state.source;
   byId("about").textContent = visible(one ? [
-    `target ${one.target}`, `layer ${one.layer} of ${one.n_layers}`, `context ${one.context} tokens`,
-    one.language && `language ${one.language}`, one.calibrator ? "calibrated" : "no calibrator: claims have no p_true",
-    !one.reconstructor && "no reconstructor: no scores",
-  ].filter(Boolean).join(" · ") : "");
+    `The model that is read: ${one.target}, after block ${one.layer} of ${one.n_layers}, up to ${one.context} tokens.`,
+    !one.calibrator && "Its pair has no calibrator, so claims have no probability.", !one.reconstructor && "It has no reconstructor, so there are no scores.",
+  ].filter(Boolean).join(" ") : "");
 }
 
 async function load() {
@@ -116,6 +117,8 @@ setUpTabs();
 setUpStrip();
 setUpSearch();
 setUpReading();
+setUpChat();
+setUpPanel();
 setUpExamples();
 setUpMatrix();
 setUpCompare();

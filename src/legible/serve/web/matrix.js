@@ -9,7 +9,7 @@ import { work } from "./working.js";
 let box = null;
 
 export function setUpMatrix() {
-  const button = el("button", { class: "main", type: "button", id: "matrix-read", on: { click: readAll } }, "Read with every checkpoint");
+  const button = el("button", { class: "main", type: "button", id: "matrix-read", on: { click: readAll } }, "Read");
   box = el("div", { id: "matrix" });
   byId("view-matrix").append(el("p", { class: "soft", id: "matrix-help" }), el("div", { class: "row" }, button), box);
   on("view", (view) => view === "matrix" && draw());
@@ -22,10 +22,16 @@ export function matrixRuns() {
   return [...state.sources].sort((a, b) => a.layer - b.layer).map((one) => runOf(one.id, prompt));
 }
 
+/** The tokens that are compared: several that are selected, else all. One that is selected is only looked at. */
+function wanted(run) {
+  const all = run.tokens.map((_, pos) => pos);
+  return state.selection.size > 1 ? all.filter((pos) => state.selection.has(pos)) : all;
+}
+
 async function readAll() {
-  const wanted = state.selection.size ? [...state.selection].sort((a, b) => a - b) : "all";
+  const positions = wanted(state.run);
   await work("Reading with every checkpoint", async (signal) => {
-    for (const run of matrixRuns()) await read(run, wanted, { signal, changed: (frame) => frame.type === "start" && draw() });
+    for (const run of matrixRuns()) await read(run, positions, { signal, changed: (frame) => frame.type === "start" && draw() });
     draw();
     return "Every checkpoint has read the text.";
   });
@@ -33,22 +39,30 @@ async function readAll() {
 }
 
 function draw() {
-  const { run, sources, selection } = state;
+  const { run, sources } = state;
   const several = sources.length > 1;
-  byId("matrix-help").textContent = [
-    several ? "" : "One checkpoint is loaded. Several, of other layers or trainings, stand side by side after: legible serve FIRST SECOND.",
-    run ? (selection.size ? `Only the selected tokens (${selection.size}) are read.` : "All tokens are read; a selection in the Read view narrows them.") : "Read a text first, in the Read view.",
+  byId("matrix-help").textContent = !run ? "Read a text first, in the Read view." : [
+    "What each loaded checkpoint reads at each token of the text.",
+    !several && "Only one is loaded. To see others beside it, of other layers or trainings: legible serve FIRST SECOND.",
+    state.selection.size > 1 && `Only the ${state.selection.size} selected tokens are shown.`,
   ].filter(Boolean).join(" ");
-  byId("matrix-read").disabled = !run;
+  byId("matrix-read").hidden = true;
   if (!run) return void arrange(box, []);
   const runs = matrixRuns();
-  const positions = run.tokens.map((_, pos) => pos).filter((pos) => !selection.size || selection.has(pos));
-  const rows = positions.map((pos) => el("tr", {}, el("th", { scope: "row" }, tokenButton(run, pos)), runs.map((one) => cellOf(one, run, pos))));
-  const heads = ["token", ...runs.map((one) => `${one.source} · layer ${one.layer}`)];
-  const caption = `Tinted by ${state.tint === "trust" ? "trust" : "FVE"}. A token's button selects it for the Read view.`;
+  const positions = wanted(run);
+  byId("matrix-read").hidden = runs.every((one) => positions.every((pos) => one.readings.has(pos)));
+  byId("matrix-read").textContent = several ? "Read with every checkpoint" : "Read every token";
+  const rows = positions.map((pos) => el("tr", {}, el("th", { scope: "row" }, tokenButton(run, pos)), runs.map((one) => cellsOf(one, run, pos))));
+  const caption = `${scoreMeaning()} A click on a token opens it in the Read view.`;
   const grid = el("table", { class: "matrix" }, el("caption", {}, caption),
-    el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))), el("tbody", {}, rows));
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "token"), runs.map((one) => el("th", { scope: "col", colspan: 2 }, `${one.source} · layer ${one.layer}`)))), el("tbody", {}, rows));
   box.replaceChildren(el("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Matrix of positions and checkpoints" }, grid));
+}
+
+/** What the number of a cell is, and its colour. */
+export function scoreMeaning() {
+  return state.tint === "trust" ? "The number is the mean and the lowest trust of the claims."
+    : "The number is FVE, how much of the activation comes back from the words; the colour, how much of that empty words would not score there.";
 }
 
 function tokenButton(run, pos) {
@@ -57,15 +71,17 @@ function tokenButton(run, pos) {
 }
 
 /** A checkpoint's reading of a token; one whose target splits the text otherwise has no such token. */
-function cellOf(one, run, pos) {
-  if (one.tokens.length && one.tokens[pos]?.token !== run.tokens[pos].token) return el("td", { class: "soft" }, "other tokens");
-  return matrixCell(one.readings.get(pos));
+function cellsOf(one, run, pos) {
+  if (one.tokens.length && one.tokens[pos]?.token !== run.tokens[pos].token) return readingCells(null, "other tokens");
+  return readingCells(one.readings.get(pos));
 }
 
-function matrixCell(reading) {
-  if (!reading) return el("td", { class: "soft" }, "not read");
-  return el("td", { class: `${tint(shareOf(reading))} ${state.tint}` },
-    reading.explanation === null ? el("span", { class: "failed" }, "parse failed") : plain(reading.explanation, reading.claims),
-    notes(reading) && el("span", { class: "share" }, ` (${notes(reading)})`),
-    el("span", { class: "share" }, ` ${scoreShown(reading)}`));
+/** A reading in two cells: its score, coloured by it, and its words. */
+export function readingCells(reading, missing = "not read", marked = (text) => text) {
+  if (!reading) return [el("td", { class: "scored" }), el("td", { class: "soft" }, missing)];
+  return [
+    el("td", { class: `scored n ${tint(shareOf(reading))} ${state.tint}` }, scoreShown(reading)),
+    el("td", {}, reading.explanation === null ? el("span", { class: "failed" }, "no explanation came out") : marked(plain(reading.explanation, reading.claims)),
+      notes(reading) && el("span", { class: "share" }, ` (${notes(reading)})`)),
+  ];
 }

@@ -8,14 +8,14 @@ const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [340, 220, 46, 12, 12, 36];
  * A figure with its legend.
  *
  * title: what it shows. x, y: { label, range: [low, high] }; absent ranges span the points. series: [{ name, points:
- * [[x, y], …], dots, low, high }], `low` and `high` being intervals of y. marks: [{ x, label }] vertical lines.
+ * [[x, y], …], dots, sizes, low, high }], `low` and `high` being intervals of y, `sizes` what the dots' areas stand for. marks: [{ x, label }] vertical lines.
  * levels: [{ y, label }] horizontal lines. diagonal: draw y = x.
  */
 export function chart({ title, x, y, series, marks = [], levels = [], diagonal = false, digits = 2 }) {
   const drawn = series.filter((one) => one.points.length);
   const all = drawn.flatMap((one) => one.points);
   const xs = x.range ?? padded([...all.map(([a]) => a), ...marks.map((mark) => mark.x)], 0);
-  const ys = y.range ?? padded([...all.map(([, b]) => b), ...levels.map((level) => level.y)], 0.06);
+  const ys = y.range ?? within(padded([...all.map(([, b]) => b), ...levels.map((level) => level.y)], 0.06), all);
   const across = (value) => place(value, xs, LEFT, WIDTH - RIGHT);
   const up = (value) => place(value, ys, HEIGHT - BOTTOM, TOP);
   const text = (content, at) => svg("text", at, content);
@@ -33,7 +33,7 @@ export function chart({ title, x, y, series, marks = [], levels = [], diagonal =
       text(level.label, { x: WIDTH - RIGHT - 2, y: up(level.y) - 4, "text-anchor": "end" })]),
     marks.map((mark) => [
       svg("path", { class: "at", d: `M${across(mark.x)} ${TOP}V${HEIGHT - BOTTOM}` }),
-      text(mark.label, { x: across(mark.x) + (mark.x > (xs[0] + xs[1]) / 2 ? -4 : 4), y: TOP + 8, "text-anchor": mark.x > (xs[0] + xs[1]) / 2 ? "end" : "start" })]),
+      text(mark.label, { x: across(mark.x) + (mark.x > (xs[0] + xs[1]) / 2 ? -4 : 4), y: HEIGHT - BOTTOM - 5, "text-anchor": mark.x > (xs[0] + xs[1]) / 2 ? "end" : "start" })]),
     drawn.map((one, index) => line(one, index, across, up)));
   return el("figure", {}, picture, el("figcaption", {}, title, drawn.length > 1 && legend(drawn)));
 }
@@ -43,13 +43,23 @@ function line(one, index, across, up) {
   return svg("g", { class: `s${index % 3}` },
     (one.low ?? []).map((low, i) => svg("path", { class: "bar", d: `M${across(one.points[i][0])} ${up(low)}V${up(one.high[i])}` })),
     svg("polyline", { points }),
-    one.dots === false ? null : one.points.map(([a, b]) => svg("circle", { cx: across(a), cy: up(b), r: 3 })));
+    one.dots === false ? null : one.points.map(([a, b], i) => svg("circle", { cx: across(a), cy: up(b), r: radius(one.sizes, i) })));
 }
 
 function legend(drawn) {
   return el("span", { class: "keys" }, drawn.map((one, index) =>
     el("span", {}, svg("svg", { class: `chart key s${index % 3}`, viewBox: "0 0 24 8", "aria-hidden": "true" },
       svg("polyline", { points: "0,4 24,4" }), svg("circle", { cx: 12, cy: 4, r: 3 })), one.name)));
+}
+
+/** A dot's radius: its area goes with its size, the largest at 6. */
+function radius(sizes, index) {
+  return sizes ? Math.max(1.5, Math.round(60 * Math.sqrt(sizes[index] / Math.max(...sizes))) / 10) : 3;
+}
+
+/** Shares end at 1: no axis goes beyond what its values can be. */
+function within([low, high], points) {
+  return [low, points.every(([, b]) => b <= 1) && high > 1 ? 1 : high];
 }
 
 function place(value, [low, high], from, to) {

@@ -4,7 +4,7 @@ import { card } from "./cards.js";
 import { el, number, probability, visible } from "./dom.js";
 import { doubtful, notes, plain } from "./doubt.js";
 import { shareOf, state, source, trustOf, trustShown } from "./state.js";
-import { steeredNodes } from "./steer.js";
+import { steeredNodes } from "./steered.js";
 import { stillStrip } from "./tokens.js";
 
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'";
@@ -44,20 +44,20 @@ export async function asPage(run, steered) {
   page.head.prepend(el("meta", { charset: "utf-8" }), policy, view);
   page.title = visible(`Legible: ${run.source}, layer ${run.layer}`);
   page.body.append(el("main", {},
-    el("h1", {}, "What the target was thinking"),
+    el("h1", {}, "What the model had in mind"),
     el("dl", {}, about(run).map(([name, value]) => [el("dt", {}, name), el("dd", {}, typeof value === "number" && !Number.isInteger(value) ? number(value, 4) : value)])),
-    el("p", { class: "soft" }, "Each token is tinted by FVE, the share of its activation's direction that the words explain, from the token's floor on: what words that say nothing of it score there. A score says that the words carry the activation, not that they are true: that is what p_true estimates, where there is one."),
+    el("p", { class: "soft" }, "The darker a token, the more of its activation comes back from the words alone (FVE), beyond what words that say nothing of it would score there. A good score does not mean that the words are true: that is what p_true estimates, the line under each claim. Claims below one half are folded away."),
     stillStrip(run, (reading) => shareOf(reading, "fve")),
     el("h2", {}, "Readings"),
-    el("div", { class: "cards" }, sorted(run).map((reading) => card(reading, { sift: false }))),
-    steered ? [el("h2", {}, "Steering"), steeredNodes(steered)] : null));
+    el("div", { class: "cards" }, sorted(run).map((reading) => card(reading, { run, sift: false }))),
+    steered ? [steeredNodes(steered, true)] : null));
   const whole = page.documentElement.outerHTML.replace("</head>", () => `<style>\n${style}</style></head>`); // this page's policy allows no style element
   return `<!doctype html>\n${whole}`;
 }
 
 /** Markdown: one section a reading. Model-written text is escaped, so that it formats nothing. */
 export function asMarkdown(run, steered) {
-  const lines = ["# What the target was thinking", ""];
+  const lines = ["# What the model had in mind", ""];
   for (const [name, value] of about(run)) lines.push(`- ${name}: ${md(value)}`);
   lines.push("", "## Text", "", fenced(run.rendered ?? run.text), "", "## Readings", "");
   for (const reading of sorted(run)) lines.push(...section(reading));
@@ -75,7 +75,7 @@ function section(reading) {
 function steering(found) {
   const said = (one) => md(one.continuations.map(({ text }) => text).join(" / "));
   return ["## Steering", "", `At token ${found.pos}: ${md(found.explanation)} → ${md(found.edited)}`, "",
-    "| strength | nats a token | continuation |", "|---|---|---|", `| untouched | ${number(found.untouched.nats)} | ${said(found.untouched)} |`,
+    "| strength | nats per token | continuation |", "|---|---|---|", `| untouched | ${number(found.untouched.nats)} | ${said(found.untouched)} |`,
     ...found.steered.map((one) => `| ${number(one.strength)}${one.strength === found.proposal?.strength ? " (proposed)" : ""} | ${number(one.nats)} | ${said(one)} |`),
     ...Object.entries(found.controls ?? {}).flatMap(([name, tries]) => tries.map((one) => `| ${number(one.strength)} (control: ${md(name)}) | ${number(one.nats)} | ${said(one)} |`)), ""];
 }

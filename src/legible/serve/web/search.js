@@ -1,6 +1,7 @@
 // Searching and filtering the readings of a text, claim by claim.
 
 import { byId, el } from "./dom.js";
+import { relationName } from "./claims.js";
 import { emit, on, state } from "./state.js";
 
 const LATE = 120; // milliseconds after the last key
@@ -59,6 +60,7 @@ export function setUpSearch() {
   bind("unflagged", "change", (box) => (filter.unflagged = box.checked));
   on("run", () => { show(); offerKinds(); });
   on("reading", offerKinds);
+  on("filter-reset", () => { show(); emit("filter"); });
 }
 
 function showTrust() {
@@ -81,7 +83,7 @@ function offerKinds() {
   const kinds = new Set(state.filter.kind ? [state.filter.kind] : []);
   for (const reading of state.run?.readings.values() ?? []) for (const claim of reading.claims) if (claim.relation) kinds.add(claim.relation);
   if ([...box.options].slice(1).map((one) => one.value).join() !== [...kinds].sort().join()) {
-    box.replaceChildren(el("option", { value: "" }, "any"), ...[...kinds].sort().map((kind) => el("option", { value: kind }, kind)));
+    box.replaceChildren(el("option", { value: "" }, "anything"), ...[...kinds].sort().map((kind) => el("option", { value: kind }, relationName(kind))));
   }
   box.value = state.filter.kind;
 }

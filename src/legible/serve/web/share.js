@@ -21,7 +21,7 @@ export function setUpShare() {
   buttons = KINDS.map(([suffix, type, name, make]) => el("button", { type: "button", id: `save-${suffix}`, on: { click: () => save(suffix, type, make) } }, name));
   byId("view-share").append(
     el("h2", {}, "Link"),
-    el("p", { class: "soft" }, "It holds the text, which tokens are read and selected, and the sampling; not the token. It opens where this server runs, for those who have the token."),
+    el("p", { class: "soft" }, "It reopens these readings: the same text or chat, tokens, selection, sampling and search, read again with the same result. It works where this server runs, for those who have its token; the token is not part of it."),
     link,
     el("div", { class: "row" }, el("button", { type: "button", id: "copy", class: "main", on: { click: copy } }, "Copy"), said),
     el("h2", {}, "Files"),

@@ -1,7 +1,7 @@
 // What the page knows, and what a link holds of it. No drawing here.
 
 import { number, probability } from "./dom.js";
-import { aboveFloor } from "./doubt.js";
+import { aboveFloor, DOUBTFUL, littleToSay } from "./doubt.js";
 
 export const state = {
   sources: [],
@@ -14,9 +14,11 @@ export const state = {
   samples: 1,
   temperature: null,
   seed: 0,
-  newTokens: 40,
+  newTokens: 60,
   tint: "fve",
   run: null,
+  reading: false, // readings are streaming in
+  listing: false, // all readings are listed
   selection: new Set(),
   filter: { words: "", kind: "", verdict: "", trust: 0, unflagged: false },
   steered: null,
@@ -49,12 +51,20 @@ export function trustOf(reading) {
   return reading?.trust ?? null;
 }
 
-/** The reading that says most: most claims to be expected true; tokens with a warning come last. */
+/** The richest reading: most kinds of claims to be expected true, half where there is little to say; tokens with a warning come last. */
 export function fullest(readings) {
-  const weight = ({ flags, claims, explanation }) =>
-    [flags.length ? 0 : 1, claims.reduce((sum, claim) => sum + (claim.p_true ?? 0), 0), claims.length, explanation?.length ?? 0];
+  const standing = ({ claims }) => [...new Map(claims.filter((claim) => claim.p_true >= DOUBTFUL).map((claim) => [claim.relation ?? claim.text, claim.p_true])).values()];
+  const weight = (reading) =>
+    [reading.flags.length ? 0 : 1, standing(reading).reduce((sum, p) => sum + p, 0) / (littleToSay(reading) ? 2 : 1), reading.claims.length, reading.explanation?.length ?? 0];
   const more = (a, b) => { const at = a.findIndex((value, index) => value !== b[index]); return at >= 0 && a[at] > b[at]; };
   return [...readings].reduce((best, one) => (best && !more(weight(one), weight(best)) ? best : one), null);
+}
+
+/** The positions in view: those selected, else the richest reading's, else the first that is being written. */
+export function inView(run = state.run) {
+  if (state.selection.size) return [...state.selection].sort((a, b) => a - b);
+  const pos = run && (fullest(run.readings.values())?.pos ?? run.drafts.keys().next().value);
+  return typeof pos === "number" ? [pos] : [];
 }
 
 /** What the strip is tinted by: the mean trust, or the score from its floor on. */
@@ -104,10 +114,12 @@ export function toLink() {
   else if (read?.text ?? state.text) link.set("text", read?.text ?? state.text);
   if (read?.readings.size) link.set("read", read.readings.size === read.tokens.length ? "all" : packed(read.readings.keys()));
   if (state.selection.size) link.set("selected", packed(state.selection));
-  if (state.samples !== 1) link.set("samples", state.samples);
-  if (state.temperature !== null) link.set("temperature", state.temperature);
-  if (state.seed) link.set("seed", state.seed);
+  const { samples, temperature, seed } = read?.sampling ?? state; // of the readings, whatever the form says by now
+  if (samples !== 1) link.set("samples", samples);
+  if (temperature !== null && temperature !== undefined) link.set("temperature", temperature);
+  if (seed) link.set("seed", seed);
   if (state.tint !== "fve") link.set("tint", state.tint);
+  if (state.listing) link.set("listing", "all");
   for (const [key, value] of Object.entries(state.filter)) if (value) link.set(key, value);
   return `#${link}`;
 }
@@ -136,6 +148,7 @@ export function fromLink(fragment) {
   state.temperature = within("temperature", 0, 2, state.temperature);
   state.seed = Math.round(within("seed", 0, 2 ** 32 - 1, state.seed));
   if (link.get("tint") === "trust") state.tint = "trust";
+  state.listing = link.has("listing");
   const filter = { words: link.get("words") ?? "", kind: link.get("kind") ?? "", verdict: link.get("verdict") ?? "" };
   Object.assign(state.filter, filter, { trust: within("trust", 0, 1, 0), unflagged: link.has("unflagged") });
   if (!link.has("text") && !link.has("chat")) return null;

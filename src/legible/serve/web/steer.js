@@ -1,11 +1,11 @@
 // Steering: edit the words of an explanation, see what the target says then.
 
 import { post } from "./api.js";
-import { byId, el, field, interval, number, visible } from "./dom.js";
-import { chart } from "./plot.js";
+import { byId, el, field, number, visible } from "./dom.js";
 import { read } from "./runs.js";
-import { emit, on, state } from "./state.js";
-import { changes, marked } from "./words.js";
+import { emit, inView, on, state } from "./state.js";
+import { steeredNodes } from "./steered.js";
+import { marked } from "./words.js";
 import { showError, work } from "./working.js";
 
 const parts = {};
@@ -24,11 +24,11 @@ function build() {
     before: el("p", { class: "words", id: "steer-before" }),
     edited: el("textarea", { rows: 3, id: "steer-edited", spellcheck: "false", maxlength: 4000 }),
     preview: el("p", { class: "words preview", "aria-label": "The edit" }),
-    strengths: el("input", { type: "text", id: "steer-strengths", placeholder: "proposed, with a sweep", size: 22 }),
+    strengths: el("input", { type: "text", id: "steer-strengths", placeholder: "automatic", size: 22 }),
     mode: el("select", { id: "steer-mode" },
-      el("option", { value: "later" }, "add at this token and all later ones"),
-      el("option", { value: "one" }, "add at this token alone"),
-      el("option", { value: "patch" }, "patch this token in whole")),
+      el("option", { value: "later" }, "from this token on"),
+      el("option", { value: "one" }, "at this token alone"),
+      el("option", { value: "patch" }, "replace this token's activation")),
     samples: el("input", { type: "number", min: 1, max: 16, value: 1 }),
     tokens: el("input", { type: "number", min: 1, max: 256, value: 60 }),
     temperature: el("input", { type: "number", min: 0, max: 2, step: 0.1, value: 0 }),
@@ -42,28 +42,29 @@ function build() {
   byId("view-steer").append(
     el("form", { class: "steer", id: "steer-form", on: { submit: (event) => { event.preventDefault(); steer(); } } },
       parts.text,
-      el("div", { class: "row" }, field("Token", parts.pos), el("button", { type: "button", id: "steer-read", on: { click: readHere } }, "Read it")),
+      el("div", { class: "row" }, field("Token number", parts.pos), el("button", { type: "button", id: "steer-read", on: { click: readHere } }, "Read it")),
       el("p", { class: "soft small", id: "steer-before-label" }, "It reads"), parts.before,
       el("label", { for: "steer-edited" }, "Change the words"), parts.edited, parts.preview,
-      el("div", { class: "row" },
-        field("How", parts.mode), field("Strengths", parts.strengths), field("New tokens", parts.tokens),
-        field("Continuations", parts.samples), field("Temperature", parts.temperature),
-        el("label", {}, parts.controls, " controls: random and unrelated edit")),
-      el("div", { class: "row" }, parts.button,
-        el("span", { class: "soft small" }, "Strengths are lengths of the added vector in units of the activation's norm (shares of the way, when patching)."))),
+      el("div", { class: "row" }, parts.button),
+      el("details", { class: "settings" }, el("summary", {}, "Options"),
+        el("div", { class: "row" },
+          field("Where", parts.mode), field("Strengths", parts.strengths), field("New tokens", parts.tokens),
+          field("Continuations", parts.samples), field("Temperature", parts.temperature),
+          el("label", {}, parts.controls, " controls: a random change and an unrelated edit")),
+        el("p", { class: "soft small" }, "A strength is the length of what is added, in lengths of the activation itself; when the activation is replaced, how far it moves towards the new one. Left empty, several are tried and one is proposed."))),
     parts.results);
 }
 
 function shown() {
   const { run } = state;
   parts.text.textContent = run?.tokens.length
-    ? "The text of the Read view is continued behind its last token; the stream is changed from the chosen token on."
+    ? "Change what the reading says, and see how the model then goes on with the text of the Read view: its activation is moved the way your edit points."
     : "Read a text first, in the Read view.";
   parts.button.disabled = !run?.tokens.length;
   if (run && parts.of !== run) {
     parts.of = run;
     parts.pos.max = run.tokens.length - 1;
-    parts.pos.value = Math.max(...(state.selection.size ? state.selection : [run.tokens.length - 1]));
+    parts.pos.value = inView(run).at(-1) ?? run.tokens.length - 1;
     fill();
   }
 }
@@ -74,7 +75,7 @@ function fill() {
   const reading = run?.readings.get(pos);
   parts.of = run;
   const token = run?.tokens[pos];
-  byId("steer-before-label").textContent = token ? `Token ${pos}, “${visible(token.token.trim() || token.token)}”, reads` : "No such token";
+  byId("steer-before-label").textContent = token ? `At token ${pos}, “${visible(token.token.trim() || token.token)}”, the reading says` : "No such token";
   parts.before.replaceChildren(visible(reading?.explanation ?? (token ? "not read yet" : ""), "\n"));
   byId("steer-read").hidden = Boolean(reading) || !token;
   parts.edited.value = reading?.explanation ?? "";
@@ -133,77 +134,5 @@ async function steer() {
     parts.results.focus({ preventScroll: true });
     parts.results.scrollIntoView({ block: "nearest" });
     return `Steered at ${state.steered.steered.length} strengths. ${state.steered.proposal ? `Proposed: ${number(state.steered.proposal.strength)}.` : ""}`;
-  });
-}
-
-/** What a steering found, for the page and for reports. */
-export function steeredNodes(found) {
-  const proposed = found.proposal?.strength;
-  const plain = found.untouched.continuations[0]?.text ?? "";
-  const names = Object.keys(found.controls ?? {});
-  const head = el("tr", {}, ["strength", "steered", "nats a token (cost)", "then reads", ...names.map((name) => `control: ${name}`)].map((name) => el("th", { scope: "col" }, name)));
-  const rows = found.steered.map((one, index) => el("tr", { class: one.strength === proposed ? "proposed" : "" },
-    el("th", { scope: "row" }, number(one.strength), one.strength === proposed && el("b", {}, " proposed")),
-    cell("steered", said(one, plain)),
-    cell("nats a token (cost)", `${interval(one.nats)} (${one.cost > 0 ? "+" : ""}${number(one.cost)})`),
-    cell("then reads", [one.read ?? "–", one.read_back === undefined ? null : el("span", { class: `small ${one.read_back ? "yes" : "soft"}` }, one.read_back ? " the edit is read back" : " the edit is not read back")]),
-    names.map((name) => cell(`control: ${name}`, control(found.controls[name][index], plain)))));
-  return [
-    el("h2", {}, `Token ${found.pos}, layer ${found.layer}`),
-    el("p", { class: "words" }, marked(found.explanation, found.edited)),
-    found.proposal && el("p", {}, el("b", {}, `Proposed strength ${number(found.proposal.strength)}`), `: ${found.proposal.reason}`),
-    el("p", { class: "effect" }, effect(found)),
-    found.unrelated && el("p", { class: "soft small" }, `The unrelated edit: ${found.unrelated}`),
-    el("div", { class: "steer-out" },
-      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Continuations" }, el("table", { class: "steered stack" },
-        el("caption", {}, "New words are marked against the untouched continuation."),
-        el("thead", {}, head),
-        el("tbody", {}, el("tr", { class: "untouched" }, el("th", { scope: "row" }, "untouched"),
-          cell("continuation", said(found.untouched, null)), cell("nats a token (cost)", number(found.untouched.nats)), el("td", {}), names.map(() => el("td", {}))), rows))),
-      fluency(found, names)),
-  ].filter(Boolean);
-}
-
-/** What the edit did to the continuation, in a sentence. */
-function effect(found) {
-  const said = (one) => one.continuations.map(({ text }) => text).join("\n");
-  const plain = said(found.untouched);
-  if (found.steered.every((one) => said(one) === plain)) {
-    return "Nothing changed: at every strength tried the continuation is the untouched one. Larger strengths, more new tokens or another token may show an effect.";
-  }
-  const wordsOf = (text) => text.match(/[\p{L}\p{N}'-]+/gu) ?? [];
-  const edited = changes(found.explanation, found.edited).filter(([kind]) => kind === "new").flatMap(([, text]) => wordsOf(text));
-  const fresh = edited.filter((word) => !wordsOf(plain).includes(word));
-  const told = fresh.filter((word) => found.steered.some((one) => wordsOf(said(one)).includes(word)));
-  const quoted = (words) => words.map((word) => `“${word}”`).join(", ");
-  if (told.length) {
-    const at = found.steered.filter((one) => wordsOf(said(one)).some((word) => told.includes(word)));
-    return `The edit shows: at ${at.length} of ${found.steered.length} strengths the continuation says ${quoted(told)}; untouched it does not.`;
-  }
-  return fresh.length
-    ? `The continuation changed, and does not say ${quoted(fresh)} within its length: more new tokens may.`
-    : "The continuation changed; what the edit says, it says untouched as well.";
-}
-
-function cell(label, content) {
-  return el("td", { "data-label": label }, content);
-}
-
-function said(one, plain) {
-  return one.continuations.map(({ text, cut }) => el("p", { class: "said" }, plain === null ? text : marked(plain, text, { gone: false }), cut && el("span", { class: "soft" }, " …")));
-}
-
-function control(one, plain) {
-  return one ? [said(one, plain), el("span", { class: "soft small" }, `cost ${number(one.cost)}`)] : "–";
-}
-
-function fluency(found, names) {
-  const points = (tries) => tries.filter((one) => typeof one.nats === "number").map((one) => [one.strength, one.nats]);
-  return chart({
-    title: "Loss of fluency: what the untouched target pays for the words.",
-    x: { label: "strength" }, y: { label: "nats a token" },
-    series: [{ name: "steered", points: points(found.steered) }, ...names.map((name) => ({ name, points: points(found.controls[name]) }))],
-    levels: typeof found.untouched.nats === "number" ? [{ y: found.untouched.nats, label: "untouched" }] : [],
-    marks: found.proposal ? [{ x: found.proposal.strength, label: "proposed" }] : [],
   });
 }

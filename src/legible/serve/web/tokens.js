@@ -2,7 +2,7 @@
 
 import { arrange, byId, el, number, tint, visible } from "./dom.js";
 import { littleToSay } from "./doubt.js";
-import { emit, on, scoreShown, select, shareOf, state, trustOf, trustShown } from "./state.js";
+import { emit, inView, on, scoreShown, select, shareOf, state, trustOf, trustShown } from "./state.js";
 import { passes } from "./search.js";
 
 let cursor = 0;
@@ -22,10 +22,10 @@ export function setUpStrip() {
   for (const radio of document.querySelectorAll("input[name=tint]")) {
     radio.addEventListener("change", () => { state.tint = radio.value; paint(); emit("tint"); });
   }
-  byId("legend").append("0 ", ...[0, 2, 4, 6, 8, 10].map((step) => el("span", { class: `t${step}` })), " 1");
-  on("run", build);
-  on("reading", (pos) => paintOne(pos));
-  on("selection", mark);
+  byId("legend").append("little ", ...[0, 2, 4, 6, 8, 10].map((step) => el("span", { class: `t${step}` })), " much");
+  on("run", () => { build(); uncover(); });
+  on("reading", (pos) => { paintOne(pos); mark(); });
+  on("selection", () => { mark(); uncover(); });
   on("filter", paint);
 }
 
@@ -70,8 +70,10 @@ function paintOne(index) {
   const by = state.tint === "trust" ? "trust" : "FVE";
   const share = shareOf(reading);
   const flags = reading?.flags ?? [...(token.special ? ["special_token"] : []), ...(token.template ? ["template_token"] : [])];
-  option.className = ["token", reading ? tint(share) : "unread", state.tint, flags.length && "warned",
-    run.drafts.has(index) && "draft", reading && !passes(reading) && "dim"].filter(Boolean).join(" ");
+  const warned = flags.some((flag) => flag !== "template_token" && !(token.template && flag === "special_token"));
+  const inside = option.classList.contains("shown");
+  option.className = ["token", reading ? tint(share) : "unread", state.tint, warned && "warned", token.template && "template",
+    run.drafts.has(index) && "draft", reading && !passes(reading) && "dim", inside && "shown"].filter(Boolean).join(" ");
   const score = !reading ? "not read" : share === null ? `no ${by}` : `${by} ${scoreShown(reading)}`;
   const floor = reading && state.tint === "fve" && typeof reading.floor_fve === "number" ? ` · floor ${number(reading.floor_fve)}` : "";
   const little = reading ? littleToSay(reading) : "";
@@ -80,10 +82,23 @@ function paintOne(index) {
 }
 
 function mark() {
-  options.forEach((option, index) => option.setAttribute("aria-selected", state.selection.has(index)));
+  const shown = new Set(inView());
+  options.forEach((option, index) => {
+    option.setAttribute("aria-selected", state.selection.has(index));
+    option.classList.toggle("shown", shown.has(index));
+  });
   const n = state.selection.size;
-  byId("selected").textContent = n ? `${n} selected` : "";
+  byId("selected").textContent = n > 1 ? `${n} selected` : "";
   byId("clear").hidden = n === 0;
+}
+
+/** Scrolls the strip, and nothing else, to the token in view. */
+function uncover() {
+  const [strip, option] = [byId("strip"), options[inView()[0]]];
+  if (!option) return;
+  const [box, own] = [strip.getBoundingClientRect(), option.getBoundingClientRect()];
+  if (own.top < box.top) strip.scrollTop -= box.top - own.top + 8;
+  else if (own.bottom > box.bottom) strip.scrollTop += own.bottom - box.bottom + 8;
 }
 
 function focusOn(index) {

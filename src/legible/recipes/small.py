@@ -24,7 +24,7 @@ def small(
     target: str | None = None,
     corpus: str | None = None,
     layer: int = 2,
-    teacher: str = "facts",
+    teacher: str = "text",
     seed: int = 0,
 ) -> RunConfig:
     """Capture a model's activations on a corpus and train a pair that reads them.
@@ -33,7 +33,7 @@ def small(
         target: directory or hub name of a causal LM.
         corpus: file of documents, see `legible.documents.read_corpus`.
         layer: layer K that is read.
-        teacher: `facts` and `text` need no other model; `text` reads the corpus's labels.
+        teacher: `text` needs no other model; it reads the corpus's labels where there are any.
         seed: of every stage.
     """
     return RunConfig(
@@ -50,7 +50,7 @@ def small(
             sentence_end_share=0.2,
             max_tokens=256,
             seed=seed,
-            **({"predictions": 5} | captured_for(teacher)),
+            **captured_for(teacher),
         ),
         teach=TeachConfig(teacher=teacher, limit="probes" if teacher in languages.names() else "none", seed=seed),
         sft=SFTConfig(

@@ -1,5 +1,6 @@
 """A scan as lines for the terminal and as a self-contained page; computes nothing."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ def scan_lines(report: Mapping[str, Any]) -> list[str]:
         f"{report['rows']} tokens of {report['documents']} documents, seed {report['seed']}; fits are judged on",
     ]
     lines[-1] += " documents they have not seen, so a share may be below 0."
-    lines += [line for found in (worse_than_the_mean(report), not_read(report)) if found for line in ("", found)]
+    if worse := worse_than_the_mean(report):
+        lines += ["", worse]
+    if left_out := not_read(report):
+        lines += ["", *textwrap.wrap(left_out, 120)]
     proposal = report["proposal"]
     lines += ["", f"train at layer {proposal['layer']}: {proposal['reason']}"]
     return lines + ([f"  {visible(proposal['command'])}"] if proposal.get("command") else [])
@@ -68,7 +72,7 @@ def not_read(report: Mapping[str, Any]) -> str | None:
             f"Undecided, for want of labels (`legible.labels` of a document) or of continuations (a scan writes none): "
             f"{', '.join(kinds['undecided'])}."
         )
-    return "\n".join(said)
+    return " ".join(said)
 
 
 def write_scan(path: Path, report: Mapping[str, Any]) -> None:

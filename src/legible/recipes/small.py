@@ -14,6 +14,8 @@ from legible.config import (
     TeachConfig,
 )
 
+TOKENS = 112  # longest explanation: in a vocabulary of 512 tokens, one in two hundred of the text language's is longer
+
 
 def captured_for(teacher: str) -> dict[str, Any]:
     """The capture settings without which a teacher's language leaves some of its kinds undecided."""
@@ -57,18 +59,19 @@ def small(
             steps=1500,
             verbalizer=OptimizerConfig(lr=1e-3, muon_lr=1e-2),
             reconstructor=OptimizerConfig(lr=1e-3, muon_lr=1e-2),
-            max_explanation_tokens=96,
+            max_explanation_tokens=TOKENS,
             seed=seed,
         ),
         rl=RLConfig(
             steps=60,
             prompts=24,
             length_cost=2e-4,
+            max_tokens=TOKENS,
             verbalizer=OptimizerConfig(lr=2e-4, schedule="linear", warmup=5),
             reconstructor=OptimizerConfig(lr=5e-4, schedule="linear", warmup=5),
             seed=seed,
         ),
-        calibrate=CalibrateConfig(seed=seed),
-        evaluate=EvalConfig(documents=100),
+        calibrate=CalibrateConfig(max_tokens=TOKENS, seed=seed),
+        evaluate=EvalConfig(documents=100, max_tokens=TOKENS),
         seed=seed,
     )

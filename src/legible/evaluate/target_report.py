@@ -62,8 +62,8 @@ def readable_report(train: Sample, test: Sample, language: Language, *, seed: in
     """What the activations hold.
 
     Returns:
-        `kinds` (per kind `accuracy`, `chance`, `corrected` with its interval, `form`), `mean_corrected` and `lowest` (the
-        kind read worst and its corrected accuracy), both of the kinds that rows differ in, else null, `variance`,
+        `kinds` (per kind `accuracy`, `chance`, `corrected` with its interval, `form`), `mean_corrected` and `lowest`
+        (the kind read worst and its corrected accuracy), both of the kinds that rows differ in, else null, `variance`,
         `lookup_fve`, `lookup_and_facts_fve`, `facts_add` (stated facts), `known_facts_add` (implied ones too),
         `facts_fve` (known facts alone), the lookup's chosen `ridge` and `shrink`, and `rows`.
     """

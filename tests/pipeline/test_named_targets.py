@@ -216,7 +216,7 @@ def test_a_pair_is_trained_on_a_named_target_and_names_it_in_its_contract(tiny, 
     (tmp_path / "texts.txt").write_text((TEXT * 2 + "\n") * 240, encoding="utf-8")
     skipped = ("pretrain.", "evaluate.foresight", "evaluate.continuations")
     settings = [word for one in MICRO if not one.startswith(skipped) for word in ("--set", one)]
-    given = ("--target", "tiny", "--corpus", "texts.txt", "--layer", "0", "--teacher", "facts", "--out", "run")
+    given = ("--target", "tiny", "--corpus", "texts.txt", "--layer", "0", "--out", "run")
     done = legible("train", "small", *given, *settings, "--set", "capture.min_pos=4", "--set", "evaluate.documents=24")
     assert done.code == 0, done.err
     contract = (tmp_path / "run" / "checkpoint" / "av" / "nla_meta.yaml").read_text()

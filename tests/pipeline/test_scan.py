@@ -1,8 +1,10 @@
 """Scans of the built-in target, whose facts are known, and of a small corpus through the program."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from legible.errors import UsageError
 from legible.evaluate.sample import Sample
 from legible.evaluate.scan import FOLDS, NEXT_TOKENS, SCAN_CAPTURE, LayerScan, propose, scan, scan_layer
 from legible.evaluate.scan_report import scan_lines, write_scan
+from legible.languages.base import Fact
+from legible.languages.text import TextLanguage
 from legible.languages.world import story_document
 from legible.probes import fit as probe_fit
 from legible.probes.lookup import TokenLookup
@@ -166,24 +170,48 @@ def corpus(tmp_path, stories) -> Path:
     return path
 
 
-def test_a_corpus_is_scanned_with_the_facts_of_english_and_the_next_command_printed(legible, corpus, tmp_path):
+def test_a_corpus_is_scanned_with_what_is_true_of_any_text_and_the_next_command_printed(legible, corpus, tmp_path):
     page = tmp_path / "deep" / "scan.html"
     quick = ["--positions", "8", "--layers", "1", "--threads", "1"]
     done = legible("scan", "builtin", "--corpus", str(corpus), *quick, "--html", str(page), "--json")
     report = json.loads(done.out)
     assert done.code == 0
-    assert report["labels"] == "facts"
+    assert report["labels"] == "text"
+    assert {"certainty"} <= set(report["kinds"]["decided"])
+    assert set(report["kinds"]["decided"]) == set(report["layers"][0]["probes"]["kinds"])
+    assert {"in_code", "speaker"} <= set(report["kinds"]["alike"])
+    assert {"topic", "will_ask"} <= set(report["kinds"]["undecided"])
     command = report["proposal"]["command"]
     assert command.startswith("legible train small --target /")
     assert f"builtin/target --corpus {corpus}" in command
-    assert command.endswith("--layer 1 --teacher facts --out runs/mine")
+    assert command.endswith("--layer 1 --teacher text --out runs/mine")
     assert "scan: layers" in done.err
     html = page.read_text(encoding="utf-8")
     assert command in html
+    assert "The same at every token: speaker, " in html
     assert "<script" not in html
     lines = "\n".join(scan_lines(report))
     assert "train at layer 1" in lines
     assert command in lines
+    assert "Undecided, for want of labels" in lines
+
+
+def test_texts_of_which_nothing_differs_are_scanned_by_the_next_tokens_alone(stories):
+    class Dull(TextLanguage):
+        """Decides the same at every token."""
+
+        captured: ClassVar[Mapping[str, int | bool]] = {}
+
+        def facts(self, row):
+            return {"speaker": Fact("speaker", "stated", ("nobody",), "text")}
+
+    target, _ = open_model("builtin")
+    report = scan(target, stories[:20], Dull(), layers=(3,), config=CONFIG)
+    layer = report["layers"][0]
+    assert (layer["facts_add"], layer["named_add"], layer["probes"]) == (None, None, None)
+    assert (report["kinds"]["decided"], report["kinds"]["alike"]) == ([], ["speaker"])
+    lines = "\n".join(scan_lines({**report, "proposal": {**report["proposal"], "command": "x"}}))
+    assert "No kind of fact differs from token to token here, so no facts are added and no probes fitted." in lines
 
 
 def test_help_shows_commands_that_run(legible):

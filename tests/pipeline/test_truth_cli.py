@@ -314,7 +314,7 @@ def test_bad_input_is_refused_before_any_work(legible, tmp_path):
         ),
         (("truth", "no-such-run"), "no checkpoint 'no-such-run'"),
         (("truth", "builtin", "--samples", "0"), "samples = 0"),
-        (("truth", "builtin", "--judge", "facts"), "unknown judge 'facts', expected "),
+        (("truth", "builtin", "--judge", "text"), "unknown judge 'text', expected "),
         (("truth", "builtin", "--corpus", str(tmp_path / "none")), "no corpus at"),
     ):
         done = legible(*arguments)

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from legible.documents import Document
+from legible.labels import Label, Mark
 from legible.languages.base import Row
 from legible.teachers.http import LARGEST_ANSWER
 
@@ -31,9 +32,10 @@ class Handler(BaseHTTPRequestHandler):
 Behaviour = Callable[[Handler], None]
 
 
-def row_of(text: str) -> Row:
-    """A row whose text is all that a teacher sees."""
-    return Row(Document(f"doc {text}", text), 3, len(text), max(0, len(text) - 8), 5, 4)
+def row_of(text: str, **labels: str) -> Row:
+    """A row whose text, with labels by kind, is all that a teacher sees."""
+    known = {kind: Label((Mark(value),)) for kind, value in labels.items()}
+    return Row(Document(f"doc {text}", text, labels=known), 3, len(text), max(0, len(text) - 8), 5, 4)
 
 
 def reply(status: int, body: Any, **headers: str) -> Behaviour:

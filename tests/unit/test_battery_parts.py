@@ -8,16 +8,15 @@ import torch
 
 from legible.documents import Document
 from legible.evaluate.battery.neighbours import nearest_rows, same_endings
+from legible.evaluate.battery.paraphrase import quote_stripped
 from legible.evaluate.battery.parts import Case, Control, Over, scored
 from legible.evaluate.battery.table import control_lines
 from legible.evaluate.battery.words import bag
 from legible.evaluate.bench import Bench
 from legible.evaluate.reconstruction import Explained
 from legible.evaluate.sample import Sample
-from legible.languages.base import Claim, Row
-from legible.languages.facts.english import scan
-from legible.languages.facts.held_out import CLOSED, OPEN
-from legible.languages.facts.language import FactsLanguage
+from legible.languages.base import Claim, Row, unquoted
+from legible.languages.text import TextLanguage
 from legible.languages.world import VALUES, WorldLanguage, story_document
 from legible.probes.lookup import TokenLookup
 from legible.vectors import unit, variance
@@ -118,28 +117,6 @@ def test_a_bag_has_no_order_no_case_and_no_repeats():
     assert bag(None) == []
 
 
-def test_held_out_wordings_of_the_facts_state_every_kind_and_no_scanner_reads_them():
-    language = FactsLanguage()
-    kinds = {**{kind: "Tom" for kind in OPEN}, **{kind: next(iter(CLOSED[kind])) for kind in CLOSED}}
-    claims = [Claim("", kind, kinds.get(kind, "down")) for kind in language.kinds]
-    for seed in range(8):
-        text = language.write(claims, row("d", 3), seed, held_out=True)
-        assert scan(text).claims == []
-        assert text.count("Tom") == len(OPEN)
-        assert text.endswith("down down down")
-    assert {kind: set(values) for kind, values in CLOSED.items()} == {
-        kind: {value for _, claim_kind, value in _closed() if claim_kind == kind} for kind in CLOSED
-    }
-
-
-def _closed() -> list[tuple[str, str, str]]:
-    from legible.languages.facts.english import CLOSED_WORDINGS
-
-    return [
-        (wordings[0], kind, value) for kind, values in CLOSED_WORDINGS.items() for value, wordings in values.items()
-    ]
-
-
 def test_a_world_paraphrase_makes_the_same_claims_in_other_words():
     claims = [Claim("", kind, VALUES[kind][0]) for kind in ("name", "species", "mood", "spot", "belief")]
     place = row("world-train-0-000001", 20, text=story_document("train", 0, 1).text)
@@ -154,28 +131,21 @@ def test_a_world_paraphrase_makes_the_same_claims_in_other_words():
 def test_a_rewriting_states_the_first_value_of_a_kind_and_nothing_of_nothing():
     said: list[Sequence[Claim]] = []
 
-    class Saying(FactsLanguage):
+    class Saying(TextLanguage):
         def write(self, claims: Sequence[Claim], row: Row, seed: int, *, held_out: bool = False) -> str:
             said.append(claims)
             return "text"
 
-    claims = [Claim("", "mood", "sad"), Claim("", "mood", "shy"), Claim("", "topic", "a"), Claim("", "topic", "b")]
+    claims = [Claim("", "topic", "arts"), Claim("", "topic", "law"), Claim("", "say", "a"), Claim("", "say", "b")]
     assert Saying().rewritten([*claims, Claim("free words")], row("d", 3), 0) == "text"
-    assert [claim.value for claim in said[0]] == ["sad", "a", "b"]
+    assert [claim.value for claim in said[0]] == ["arts", "a", "b"]
     assert Saying().rewritten([Claim("free words")], row("d", 3), 0) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "stripped"),
-    [
-        ("Now said he. No talk. So it ends: had good fuel.", "Now said he. No talk."),
-        ('They say "the end is: near" and “go” now.', "They say and now."),
-        ("Ends: the sun", None),
-        ("Sentence ends: no.", "Sentence ends: no."),
-    ],
-)
-def test_quotes_and_the_statement_of_the_last_words_are_stripped(text, stripped):
-    assert FactsLanguage().without_copied(text, row("d", 3), 0) == stripped
+def test_of_free_text_what_it_quotes_is_stripped(case):
+    assert unquoted('They say "the end is: near" and  “go” now.') == "They say and now."
+    found = quote_stripped(case)
+    assert found.note == "n/a: no reading quotes anything"
 
 
 def test_the_table_names_what_each_row_rules_out_and_spells_out_hidden_characters(case):

@@ -124,7 +124,7 @@ def one(**changes) -> ClaimEvidence:
 @pytest.mark.parametrize(
     ("evidence", "language", "reason"),
     [
-        (one(), languages.get("facts"), "of the language world"),
+        (one(), languages.get("text"), "of the language world"),
         (one(), None, "of the language world"),
         (one(relation=None, value=None), WORLD, "has not seen claims of this relation"),
         (one(relation="shoes"), WORLD, "has not seen claims of this relation"),

@@ -6,18 +6,13 @@ each what it states and, from the story's state, whether that is true. Nothing h
 
 import random
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legible.documents import Document
 from legible.languages.base import Fact, Row, judge
-from legible.languages.facts import LANGUAGE as FACTS
-from legible.languages.facts.english import CLOSED_WORDINGS, OPEN_WORDINGS
-from legible.languages.facts.held_out import HELD_OUT
 from legible.languages.world import LANGUAGE as WORLD
 from legible.languages.world import lexicon, story, story_document
 from legible.languages.world.english import EDGES, FRAGMENTS, NAMED, SUBJECTS
@@ -370,78 +365,3 @@ def test_the_claims_that_once_were_judged_true_by_their_value_are_false(text, re
     [claim] = [claim for claim in WORLD.parse(text).claims if claim.relation != "name"]
     assert (claim.relation, claim.value, judge(claim, facts)) == (relation, value, "false")
     assert WORLD.unusual(claim) == f"gives {relation} a value that it never has"
-
-
-STORY = "Lily was a happy girl. She went to the park with Tom. Tom was sad because the dog ran away with her ball."
-
-
-def facts_wordings() -> Iterator[tuple[str, str, str]]:
-    """(relation, value, sentence) of every wording of the facts language; true ones where the value is the text's."""
-    facts = FACTS.facts(facts_row())
-    for relation, wordings in OPEN_WORDINGS.items():
-        for value in (*facts[relation].values[:1], "xyz", "Lily", "park", "sad", "dog"):
-            yield from ((relation, value, wording.format(value)) for wording in wordings)
-    for relation, by_value in CLOSED_WORDINGS.items():
-        yield from ((relation, value, wording) for value, wordings in by_value.items() for wording in wordings)
-
-
-def facts_row() -> Row:
-    end = len(STORY)
-    return Row(Document("d", STORY), 24, end, end - 30, 5, 4, predictions=("▁and", "▁He"), surprise=0.2)
-
-
-def lowered(text: str, value: str) -> str:
-    """A sentence as it stands behind other words."""
-    return text if text.startswith(value) else text[0].lower() + text[1:]
-
-
-def facts_verdict(relation: str, value: str, denied: bool) -> str:
-    fact = FACTS.facts(facts_row())[relation]
-    return "open" if not fact.values else "true" if (value in fact.values) is not denied else "false"
-
-
-def facts_read(text: str) -> list[tuple[str | None, str | None, bool, str]]:
-    facts = FACTS.facts(facts_row())
-    claims = FACTS.parse(text).claims
-    return [(c.relation, c.value, c.polarity == "negative", judge(c, facts)) for c in claims]
-
-
-def test_the_facts_language_reads_statements_and_denials_as_they_are_meant():
-    for relation, value, text in facts_wordings():
-        assert facts_read(text) == [(relation, value, False, facts_verdict(relation, value, False))], text
-        lower = lowered(text, value)
-        denials = [f"{no} {lower}" for no in ("Not", "Never", "No longer")]
-        denials += [
-            text.replace(f" {verb} ", f" {verb} not ", 1) for verb in ("is", "was", "had") if f" {verb} " in text
-        ]
-        for denial in denials:
-            if denial not in {
-                wording for values in CLOSED_WORDINGS.values() for ws in values.values() for wording in ws
-            }:
-                assert facts_read(denial) == [(relation, value, True, facts_verdict(relation, value, True))], denial
-
-
-def test_the_facts_language_reads_nothing_that_is_not_a_statement():
-    draws = random.Random(3)
-    for _, value, text in facts_wordings():
-        lower = lowered(text, value)
-        for hiding in (f"If {lower}", f"They say that {lower}", f"Tom thinks: {lower}", f"{text[:-1]} or not."):
-            parsed = FACTS.parse(hiding)
-            assert (parsed.claims, parsed.unparsed) == ([], [hiding])
-    for relation, wordings in HELD_OUT.open.items():
-        for wording in wordings:
-            assert FACTS.parse(wording.format("Tom")).claims == [], relation
-    words = ["The", "mood", "is", "sad."]
-    for _ in range(20):
-        shuffled = draws.sample(words, len(words))
-        assert shuffled == words or not FACTS.parse(" ".join(shuffled)).claims
-
-
-def test_of_a_list_each_value_is_a_claim_and_of_two_single_values_one_at_most_is_true():
-    assert [(r, v, d) for r, v, d, _ in facts_read("Then and, He, ball. Not with Tom, Sam.")] == [
-        ("next", "and", False), ("next", "He", False), ("next", "ball", False),
-        ("cast", "Tom", True), ("cast", "Sam", True),
-    ]  # fmt: skip
-    two = facts_read("Mood sad. The mood is happy.")
-    assert [each[3] for each in two] == ["true", "false"]
-    assert facts_read("Mood sad, happy.") == []

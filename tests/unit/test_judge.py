@@ -160,7 +160,7 @@ def test_claims_cannot_leave_their_line_and_a_cut_passage_says_so() -> None:
     assert "left out" not in judge_request("short", ["a"]).shown()
 
 
-@pytest.mark.parametrize("name", ["facts", "world", "local:", "openai:", "magic:m"])
+@pytest.mark.parametrize("name", ["text", "world", "local:", "openai:", "magic:m"])
 def test_no_such_judge(name: str) -> None:
     with pytest.raises(UsageError, match=rf"unknown judge {name!r}, expected .*local:PATH.* or openai"):
         make_judge(name)

@@ -12,23 +12,20 @@ from legible.evaluate.llm_judge import agreement_on_readings, agreement_on_state
 from legible.evaluate.sample import Sample
 from legible.languages.base import Claim, Row
 from legible.languages.base import judge as decide
-from legible.languages.facts.language import FactsLanguage
+from legible.languages.text import LANGUAGE as TEXT
 from legible.languages.world import WorldLanguage, story_document
 from legible.teachers import Explanation, Refusal
 from legible.teachers.judge import Judge, known_statements
 from legible.teachers.prompt import Request
 
-FACTS = FactsLanguage()
-
 
 def story_rows(count: int) -> list[Row]:
     texts = [
-        f"One day {name} the {animal} went to the {place}. {name} was {mood} and saw {friend} there, who said hello to"
-        for name, animal, place, mood, friend in zip(
-            ("Tom", "Lily", "Ben", "Mia"), ("dog", "cat", "bird", "fish"), ("park", "house", "forest", "beach"),
-            ("sad", "happy", "angry", "scared"), ("Sam", "Max", "Zoe", "Amy"), strict=True,
-        )
-    ]  # fmt: skip
+        "One day Tom went to the park with his dog",
+        'Lily went home to her mom. She said, "I am so happy',
+        "Ben had two toys (a small red ball and a boat",
+        "Mia saw Amy. Do you know where they",
+    ]
     return [
         Row(Document(f"doc{n}", texts[n % 4]), 20, len(texts[n % 4]), len(texts[n % 4]) - 20, 5, 4)
         for n in range(count)
@@ -36,32 +33,37 @@ def story_rows(count: int) -> list[Row]:
 
 
 def sample_of(rows: list[Row]) -> Sample:
-    return Sample(torch.zeros(len(rows), 4), rows, [dict(FACTS.facts(row)) for row in rows])
+    return Sample(torch.zeros(len(rows), 4), rows, [dict(TEXT.facts(row)) for row in rows])
 
 
 def test_known_statements_are_half_true_and_known_rightly() -> None:
     rows = story_rows(12)
-    statements = known_statements(rows, FACTS, FACTS.text_kinds)
+    statements = known_statements(rows, TEXT, TEXT.text_kinds)
     assert len(statements) == 24
     assert sum(one.true for one in statements) == 12
-    assert all((decide(one.claim, FACTS.facts(rows[one.row])) == "true") == one.true for one in statements)
+    assert all((decide(one.claim, TEXT.facts(rows[one.row])) == "true") == one.true for one in statements)
     assert len({one.claim.relation for one in statements}) > 2
-    assert statements == known_statements(rows, FACTS, FACTS.text_kinds)
+    assert statements == known_statements(rows, TEXT, TEXT.text_kinds)
 
 
-def test_facts_are_spelled_out_and_other_languages_named() -> None:
-    assert FACTS.in_plain_words(Claim("Last named Tom.", "named", "Tom")) == "The last name in the passage is Tom."
-    assert FACTS.in_plain_words(Claim("No talk.", "quote", "outside")) == "The passage ends outside of any quotation."
+def test_claims_are_spelled_out_so_that_a_text_can_be_asked_about_them() -> None:
+    for kind in set(TEXT.text_kinds) - {"last_word"}:
+        value = TEXT.values.get(kind, ("xyz",))[0]
+        said = TEXT.parse(TEXT.in_plain_words(Claim("", kind, value))).claims
+        assert [(claim.relation, claim.value) for claim in said] == [(kind, value)]
+    assert TEXT.in_plain_words(Claim("", "last_word", "xyz")) == 'The last word is "xyz".'
+    assert TEXT.in_plain_words(Claim("", "in_quote", "no")) == "This is wrong: A quote is open."
+    assert TEXT.in_plain_words(Claim("It is about a dog.")) == "It is about a dog."
     assert WorldLanguage().in_plain_words(Claim("is sad", "mood", "sad")) == "is sad (mood: sad)"
-    assert FACTS.in_plain_words(Claim("It is about a dog.")) == "It is about a dog."
-    for kind in FACTS.text_kinds:
-        assert "xyz" in FACTS.in_plain_words(Claim("", kind, "xyz"))
 
 
 def read_claims(rows: list[Row]) -> list[Judged]:
-    made = [Claim("", "named", "Sam"), Claim("", "place", "park"), Claim("", "next", "-ing"), Claim("", "mood", None)]
+    made = [
+        Claim("", "last_word", "happy"), Claim("", "in_quote", "yes"), Claim("", "next_token", "-ing"),
+        Claim("", "topic", None),
+    ]  # fmt: skip
     return [
-        Judged(n, claim, decide(claim, FACTS.facts(row)), True) for n, row in enumerate(rows) for claim in made
+        Judged(n, claim, decide(claim, TEXT.facts(row)), True) for n, row in enumerate(rows) for claim in made
     ]  # fmt: skip
 
 
@@ -70,27 +72,27 @@ def test_the_judge_is_asked_only_what_a_text_can_decide() -> None:
     known = read_claims(list(sample.rows))
     backend = Scripted(lines(lambda claim: "false"))
     judge = Judge(backend)
-    judged = judge_claims(judge, sample, known, FACTS)
+    judged = judge_claims(judge, sample, known, TEXT)
     assert judge.counts.claims == 8
     for before, after in zip(known, judged, strict=True):
-        assert after.verdict == ("false" if is_asked(before, FACTS) else before.verdict)
+        assert after.verdict == ("false" if is_asked(before, TEXT) else before.verdict)
     assert [request.passage for request in backend.requests] == [row.prefix for row in sample.rows]
 
 
 def test_the_judges_agreement_counts_both_errors() -> None:
-    """4 texts, of which one names Sam last and one ends at the park: a judge that always agrees accepts all."""
+    """4 texts, of which one ends with that word inside a quotation: a judge that always agrees accepts all."""
     sample = sample_of(story_rows(4))
     known = read_claims(list(sample.rows))
-    yes = judge_claims(Judge(Scripted(lines(lambda claim: "true"))), sample, known, FACTS)
-    found = agreement_on_readings(known, yes, sample, FACTS)
+    yes = judge_claims(Judge(Scripted(lines(lambda claim: "true"))), sample, known, TEXT)
+    found = agreement_on_readings(known, yes, sample, TEXT)
     assert (found["value"], found["n"], found["documents"]) == (2 / 8, 8, 4)
     assert (found["true_accepted"], found["wrong_accepted"], found["kappa"]) == (1.0, 1.0, 0.0)
 
     def oracle(claims: list[str]) -> str:
-        return f"1: {'true' if 'Sam' in claims[0] else 'open'} 2: none"
+        return f"1: {'true' if 'happy' in claims[0] else 'open'} 2: none"
 
-    half = judge_claims(Judge(Scripted(oracle)), sample, known, FACTS)
-    found = agreement_on_readings(known, half, sample, FACTS)
+    half = judge_claims(Judge(Scripted(oracle)), sample, known, TEXT)
+    found = agreement_on_readings(known, half, sample, TEXT)
     assert (found["n"], found["undecided"]) == (4, 4)
 
 
@@ -98,7 +100,7 @@ def test_a_judge_of_nonsense_scores_nothing() -> None:
     sample = sample_of(story_rows(4))
     known = read_claims(list(sample.rows))
     judge = Judge(Scripted(lambda claims: "As a fish, I cannot read."))
-    judged = [one for one in judge_claims(judge, sample, known, FACTS) if is_asked(one, FACTS)]
+    judged = [one for one in judge_claims(judge, sample, known, TEXT) if is_asked(one, TEXT)]
     assert np.isnan(precision(judged, sample.doc_ids, context=True).value)
     assert judge.counts.failed == {"no verdict": 8}
     found = agreement_on_statements(judge, sample)
@@ -113,8 +115,8 @@ class Oracle(Scripted):
                 for request in requests]  # fmt: skip
 
     def word(self, claim: str, request: Request) -> str:
-        facts = FACTS.facts(Row(Document("", request.passage), 20, len(request.passage), 0, 5, 4))
-        true = [FACTS.in_plain_words(Claim("", kind, v)) for kind in facts for v in facts[kind].values]
+        facts = TEXT.facts(Row(Document("", request.passage), 20, len(request.passage), 0, 5, 4))
+        true = [TEXT.in_plain_words(Claim("", kind, v)) for kind in facts for v in facts[kind].values]
         return "true" if claim in true else "open"
 
 

@@ -138,6 +138,15 @@ def test_the_same_seed_fits_the_same_probes(planted):
     assert all(torch.equal(weight, two.weights[name]) for name, weight in one.weights.items())
 
 
+def test_a_kind_of_one_value_does_not_count_in_the_mean(planted):
+    vectors, labels, docs = planted
+    alone = ProbeSet.fit(vectors, {"shown": labels["shown"]}, docs, seed=1)
+    beside = ProbeSet.fit(vectors, {"shown": labels["shown"], "same": ["no"] * ROWS}, docs, seed=1)
+    assert beside.telling().keys() == alone.telling().keys() == {"shown"}
+    assert beside.mean_corrected() == beside.scores["shown"].corrected.value
+    assert ProbeSet.fit(vectors, {"same": ["no"] * ROWS}, docs, seed=1).mean_corrected() is None
+
+
 def test_a_kind_that_nobody_knows_is_an_error(planted):
     vectors, _, docs = planted
     with pytest.raises(UsageError, match="no row knows 'mood'"):

@@ -60,8 +60,19 @@ def test_the_small_recipe_asks_for_target_and_corpus():
 
 
 def test_the_worlds_teacher_is_refused_for_other_texts():
-    with pytest.raises(ConfigError, match="--teacher facts"):
+    with pytest.raises(ConfigError, match="--teacher text"):
         resolve("tiny", corpus="texts.jsonl")
+
+
+@pytest.mark.parametrize("recipe", ["small", "laptop"])
+def test_another_teacher_brings_its_own_captures_and_free_text_no_limit(recipe):
+    given = {"target": "model", "corpus": "texts.jsonl"}
+    plain, free = resolve(recipe, **given), resolve(recipe, **given, teacher="openai:m@http://localhost:1/v1")
+    wanted = lambda capture: (capture.predictions, capture.certainty, capture.continuations)
+    assert (plain.teach.teacher, plain.teach.limit, wanted(plain.capture)) == ("text", "probes", (5, True, 1))
+    assert (free.teach.limit, wanted(free.capture)) == ("none", (0, False, 0))
+    back = resolve("tiny", corpus="texts.jsonl", teacher="text")
+    assert wanted(back.capture) == (5, True, 1)
 
 
 def test_a_layer_that_is_not_captured_is_refused():

@@ -4,16 +4,15 @@ from collections import Counter
 
 import pytest
 
-from legible import languages
 from legible.documents import Document
+from legible.labels import Label, Mark
 from legible.languages.base import Claim, Row, parsed_by
-from legible.languages.facts.language import FactsLanguage
+from legible.languages.text import LANGUAGE as TEXT
 from legible.languages.world import WorldLanguage, build_tokenizer, story_document
 from legible.reading.spans import claim_spans, token_spans, without
 
-WORLD, FACTS = WorldLanguage(), FactsLanguage()
+WORLD = WorldLanguage()
 STORY = "Hero Bruno is a fox, is at the harbor, it is noon. The hero feels sad, wants the crown. Inside a sentence."
-NOTES = "About Tom. Also Ann, Bob. Now he. Next the, a, ,. So it ends: the big cat"
 
 
 def pieces(language, text: str) -> dict[tuple[str, str], str | None]:
@@ -59,20 +58,6 @@ def test_a_clause_goes_with_its_comma_and_leaves_the_subject(text, value, left):
     assert deleted(WORLD, text, value) == left
 
 
-@pytest.mark.parametrize(
-    ("value", "left"),
-    [
-        ("Tom", "Also Ann, Bob. Now he. Next the, a, ,. So it ends: the big cat"),
-        ("Ann", "About Tom. Also Bob. Now he. Next the, a, ,. So it ends: the big cat"),
-        (",", "About Tom. Also Ann, Bob. Now he. Next the, a. So it ends: the big cat"),
-        ("cat", "About Tom. Also Ann, Bob. Now he. Next the, a, ,. So it ends: the big _"),
-        ("big", "About Tom. Also Ann, Bob. Now he. Next the, a, ,. So it ends: the _ cat"),
-    ],
-)
-def test_facts_lose_a_statement_an_item_or_leave_a_gap(value, left):
-    assert deleted(FACTS, NOTES, value) == left
-
-
 def test_free_text_loses_a_sentence():
     text = "He is here; he runs. A cat!"
     claims = parsed_by(None, text).claims
@@ -104,17 +89,26 @@ def test_deleting_a_claim_of_the_world_leaves_exactly_the_others(held_out):
         check_deletions(WORLD, text)
 
 
-def test_deleting_a_claim_of_the_facts_language_leaves_exactly_the_others():
-    words = 'Tom and Sue went to the house. Tom said: "No, dear Sue!" The sad dog and the old cat were there, too'
-    row = Row(Document("d", words), 30, len(words), len(words) - 20, 5, 6, (" the", "a", "'", "ing"), 1.0)
+def test_deleting_a_claim_of_the_text_language_leaves_exactly_the_others():
+    words = 'Tom and Sue of Rome went to the house. Tom said: "Do you see the sad dog (and the old cat'
+    labels = {
+        "person": Label((Mark("Tom"), Mark("Sue"))),
+        "place": Label((Mark("Rome"),)),
+        "topic": Label((Mark("arts"),)),
+    }
+    row = Row(
+        Document("d", words, labels=labels), 30, len(words), len(words) - 20, 5, 6,
+        predictions=(" the", "a", "'", "ing"), top_probability=0.9,
+        continuations=(' there?" she asked', ' there?" Tom asked'),
+    )  # fmt: skip
     for seed in range(30):
-        facts = FACTS.facts(row).values()
         claims = [
-            Claim("", f.relation, value)
-            for f in facts
-            for value in f.values[: 3 if f.relation in ("next", "topic") else 1]
+            Claim("", kind, value)
+            for kind, fact in TEXT.facts(row).items()
+            for value in (fact.values[:3] if kind in TEXT.list_kinds else fact.values[:1])
+            if value != "no"
         ]
-        check_deletions(FACTS, FACTS.write(claims, row, seed))
+        check_deletions(TEXT, TEXT.write(claims, row, seed))
 
 
 def check_deletions(language, text: str) -> None:
@@ -157,7 +151,7 @@ TEXTUAL = 'The topic is history. It names "A", "B, C" and "D" as people. The las
 
 
 def test_quoted_values_that_share_a_sentence_have_each_their_place() -> None:
-    claims = languages.get("text").parse(TEXTUAL).claims
+    claims = TEXT.parse(TEXTUAL).claims
     spans = claim_spans(TEXTUAL, claims)
     said = [TEXTUAL[slice(*span)] for span in spans if span is not None]
     assert said == ["The topic is history.", '"A"', '"B, C"', '"D"', "A", "of", "D"]
@@ -174,8 +168,7 @@ def test_quoted_values_that_share_a_sentence_have_each_their_place() -> None:
     ],
 )
 def test_without_one_of_them_the_others_stay_claims(index: int, left: str) -> None:
-    language = languages.get("text")
-    claims = language.parse(TEXTUAL).claims
+    claims = TEXT.parse(TEXTUAL).claims
     assert without(TEXTUAL, claims, index) == left
     kept = [claim.key for at, claim in enumerate(claims) if at != index]
-    assert [claim.key for claim in language.parse(left).claims] == kept
+    assert [claim.key for claim in TEXT.parse(left).claims] == kept

@@ -15,7 +15,7 @@ import legible
 from legible import languages, teachers
 from legible.config import RunConfig, TeachConfig
 from legible.documents import Document
-from legible.errors import ConfigError, UsageError
+from legible.errors import ConfigError, ContractError, UsageError
 from legible.evaluate.claims import judge_texts
 from legible.evaluate.llm_judge import is_asked
 from legible.evaluate.sample import Sample
@@ -126,7 +126,7 @@ class Rows:
 
 
 def test_a_language_is_a_folder_of_its_own_name() -> None:
-    assert {"facts", "world"} <= set(languages.names())
+    assert {"text", "world"} <= set(languages.names())
     for name in languages.names():
         assert languages.get(name).name == name
     assert legible.languages.get("world").parse("The hero is a fox.").claims[0].value == "fox"
@@ -173,19 +173,19 @@ def test_a_run_takes_its_language_from_its_teacher_and_its_texts() -> None:
     assert language_of("counting", None) == "counting"
     assert language_of("counting", "texts.jsonl") is None
     assert (language_of("world", None), language_of("world", "texts.jsonl")) == ("world", None)
-    assert (language_of("facts", None), language_of("facts", "texts.jsonl")) == ("world", "facts")
+    assert (language_of("text", None), language_of("text", "texts.jsonl")) == ("world", "text")
     assert (language_of("echo", None), language_of("echo", "texts.jsonl")) == ("world", None)
     with pytest.raises(ConfigError, match="the counting's teacher knows only the counting's stories"):
         resolve("tiny", corpus="texts.jsonl", teacher="counting")
-    with pytest.raises(UsageError, match="the language 'facts' cannot write texts"):
-        DocumentSource(None, 0, "facts").documents("train", 1)
+    with pytest.raises(UsageError, match="the language 'text' cannot write texts"):
+        DocumentSource(None, 0, "text").documents("train", 1)
 
 
 @pytest.mark.usefixtures("stranger")
 def test_a_strangers_teacher_is_found_by_its_files_name() -> None:
     teacher = make_teacher(TeachConfig(teacher="echo"))
     assert teacher.write(rows_of([Document("d", "1 2 3")])) == [Explanation("It said 3.")]
-    with pytest.raises(UsageError, match=r"expected .*counting, .*facts, .*local:PATH, .*or echo\."):
+    with pytest.raises(UsageError, match=r"expected .*counting, .*text, .*local:PATH, .*or echo\."):
         make_teacher(TeachConfig(teacher="nobody"))
     with pytest.raises(UsageError, match="unknown judge 'echo:x'"):
         make_judge("echo:x")
@@ -194,12 +194,17 @@ def test_a_strangers_teacher_is_found_by_its_files_name() -> None:
 def test_a_checkpoint_of_an_unknown_language_says_which_there_are(tmp_path: Path) -> None:
     shutil.copytree(locate("builtin").folder, tmp_path / "pair")
     contract = tmp_path / "pair" / "av" / "nla_meta.yaml"
-    changed = contract.read_text(encoding="utf-8").replace("language: world", "language: latin")
-    contract.write_text(changed, encoding="utf-8")
-    with pytest.raises(
-        UsageError, match=r"unknown language 'latin', expected .*facts.*world.* or none.\n.*nla_meta.yaml"
-    ):
+    known = contract.read_text(encoding="utf-8")
+    contract.write_text(known.replace("language: world", "language: latin"), encoding="utf-8")
+    said = (
+        r"nla_meta.yaml: the claims .* of the language 'latin', expected text, world or none\.\n(.|\n)*language: null"
+    )
+    with pytest.raises(ContractError, match=said):
         load_checkpoint(tmp_path / "pair")
+    contract.write_text(known.replace("language: world", "language: null"), encoding="utf-8")
+    reading = legible.load(tmp_path / "pair").read("The fox sat by the sea.", positions="-1")[0]
+    assert reading.claims
+    assert {(claim.relation, claim.p_true) for claim in reading.claims} == {(None, None)}
 
 
 def test_only_its_own_stories_are_known_to_the_world() -> None:
@@ -219,7 +224,7 @@ def test_only_its_own_stories_are_known_to_the_world() -> None:
 def test_no_name_of_a_language_or_teacher_is_compared_with() -> None:
     root = Path(legible.__file__).parent
     known = {*languages.names(), *teachers.offers()}
-    assert {"world", "facts", "openai", "anthropic", "local"} <= known
+    assert {"world", "text", "openai", "anthropic", "local"} <= known
     found = [
         f"{path.relative_to(root)}:{node.lineno}"
         for path in sorted(root.rglob("*.py"))

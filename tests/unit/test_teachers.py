@@ -1,6 +1,7 @@
 """Which teachers there are: settings that cannot be, languages, what activations show, and a local model."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from legible import languages
 from legible.config import TeachConfig
 from legible.errors import TeacherError, UsageError
+from legible.labels import Label, Mark
 from legible.languages.base import Row
-from legible.languages.facts.language import FactsLanguage
+from legible.languages.text import LANGUAGE as TEXT
 from legible.languages.world import build_tokenizer, story_document
 from legible.probes.probes import ProbeSet, known_labels
 from legible.teachers import Explanation, Refusal, Teacher, make_teacher
@@ -24,7 +26,7 @@ from legible.teachers.prompt import ask
 @pytest.mark.parametrize(
     ("teacher", "match"),
     [
-        ("magic", "unknown teacher 'magic', expected .*facts, .*world, anthropic:.*, .*local:PATH.*openai"),
+        ("magic", "unknown teacher 'magic', expected .*text, .*world, anthropic:.*, .*local:PATH.*openai"),
         ("openai:", "unknown teacher 'openai:'"),
         ("local:", "unknown teacher 'local:'"),
         ("openai:m", "OPENAI_API_KEY is not set"),
@@ -47,11 +49,12 @@ def test_a_file_that_is_no_cache_is_named(server: Server, tmp_path: Path) -> Non
         make_teacher(TeachConfig(teacher=f"openai:m@{server.url}"), cache=tmp_path / "answers.sqlite")
 
 
-@pytest.mark.parametrize("name", ["facts", "world"])
+@pytest.mark.parametrize("name", ["text", "world"])
 def test_a_language_teacher_states_only_what_it_may(name: str) -> None:
     teacher: Teacher = make_teacher(TeachConfig(teacher=name))
     language = languages.get(name)
-    document = story_document("train", 0, 1)
+    labels = {kind: Label((Mark(value),)) for kind, value in (("topic", "history"), ("tense", "past"))}
+    document = replace(story_document("train", 0, 1), labels=labels)
     end = document.text.rindex(" ")
     row = Row(document, 40, end, end - 12, 5, 4, (), None)
     (free,) = teacher.write([row])
@@ -65,28 +68,28 @@ def test_a_language_teacher_states_only_what_it_may(name: str) -> None:
 
 
 def test_an_unknown_language_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"unknown language 'latin', expected .*facts.*world.* or none"):
+    with pytest.raises(UsageError, match=r"unknown language 'latin', expected .*text.*world.* or none"):
         languages.get("latin")
 
 
 def test_a_limited_teacher_keeps_what_the_activation_shows() -> None:
     generator = torch.Generator().manual_seed(0)
-    language = FactsLanguage()
-    places = ("park", "house", "forest")
+    topics = ("history", "geography", "technology")
     rows = [
-        row_of(f"Number {i} met a dog or cat at the {places[i % 3]} and {'he' if i % 2 else 'she'} was")
+        row_of(f"Number {i} met a dog and {'said' if i % 2 else 'thought'}{', “Yes' if i % 2 else ''}",
+               topic=topics[i % 3])
         for i in range(300)
-    ]
+    ]  # fmt: skip
     vectors = torch.randn(300, 16, generator=generator)
     for i in range(300):
-        vectors[i, i % 3] += 12.0  # the place is in the vector, the pronoun is not
-    facts = [language.facts(row) for row in rows]
-    probes = ProbeSet.fit(vectors, known_labels(facts, ("place", "pronoun")), [row.document.doc_id for row in rows])
-    keep = Counter(kind for kinds in keep_from_probes(probes, vectors, rows, language, threshold=0.8) for kind in kinds)
-    assert keep["place"] > 270
-    assert keep["pronoun"] < 60
+        vectors[i, i % 3] += 12.0  # the topic is in the vector, the quotation is not
+    facts = [TEXT.facts(row) for row in rows]
+    probes = ProbeSet.fit(vectors, known_labels(facts, ("topic", "in_quote")), [row.document.doc_id for row in rows])
+    keep = Counter(kind for kinds in keep_from_probes(probes, vectors, rows, TEXT, threshold=0.8) for kind in kinds)
+    assert keep["topic"] > 270
+    assert keep["in_quote"] < 60
     with pytest.raises(UsageError, match="threshold is 2, expected a probability"):
-        keep_from_probes(probes, vectors, rows, language, threshold=2)
+        keep_from_probes(probes, vectors, rows, TEXT, threshold=2)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from legible.documents import Document
 from legible.labels import Label, Mark
 from legible.languages.base import ENDED, Claim, Row, judge
+from legible.languages.surface import piece_value
 from legible.languages.text import LANGUAGE
 from legible.languages.text.ahead import agreed, words
 from legible.languages.text.english import FAMILIES, KINDS, WORDINGS
@@ -172,6 +173,15 @@ def test_a_question_is_known_by_its_beginning(text: str) -> None:
                                   "How to cook", "Where the river is", "Is it? No", "I know what is"])  # fmt: skip
 def test_other_sentences_are_no_questions(text: str) -> None:
     assert not in_question(text)
+
+
+@pytest.mark.parametrize(
+    ("piece", "value"),
+    [("▁the", "the"), ("Ġthe", "the"), (" the", "the"), ("ing", "-ing"), (".", "."), ("<0x0A>", "/"), ("Ċ", "/"),
+     ("▁", "")],
+)  # fmt: skip
+def test_tokenizer_pieces_are_shown_as_words(piece: str, value: str) -> None:
+    assert piece_value(piece) == value
 
 
 CHATML = "<|im_start|>system\nYou help.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHel"

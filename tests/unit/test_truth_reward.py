@@ -8,8 +8,9 @@ import torch
 
 from legible.config import RLConfig
 from legible.errors import ConfigError
+from legible.labels import Label, Mark
 from legible.languages.base import Claim, Fact, Row
-from legible.languages.facts.language import FactsLanguage
+from legible.languages.text import LANGUAGE as TEXT
 from legible.languages.world import WorldLanguage, build_tokenizer, english, story_document
 from legible.teachers.language import LanguageTeacher
 from legible.teachers.leverage import keep_from_leverage
@@ -129,16 +130,15 @@ def test_other_words_state_the_same_claims_in_training_wordings_alone():
     assert different > 60
 
 
-def test_facts_can_be_put_in_other_words_too():
-    words = "Tom and Sue went to the house. Tom said hello. The sad dog and the old cat were there, too"
-    where = Row(DOCUMENT.__class__("d", words), 30, len(words), len(words) - 20, 5, 6, (" the", "a"), 1.0)
-    language = FactsLanguage()
-    text = language.write(
-        [Claim("", f.relation, f.values[0]) for f in language.facts(where).values() if f.values], where, 0
-    )
-    others = {rewrite(text, language, where, seed) for seed in range(8)}
+def test_what_is_said_of_any_text_can_be_put_in_other_words_too():
+    words = 'Tom and Sue went to the house. Tom said, "Do you see the sad dog and the old cat that were'
+    labels = {"person": Label((Mark("Tom"), Mark("Sue"))), "topic": Label((Mark("everyday life"),))}
+    document = DOCUMENT.__class__("d", words, labels=labels)
+    where = Row(document, 30, len(words), len(words) - 20, 5, 6, (" the", "a"), continuations=(' there?" Sue said',))
+    text = TEXT.write(TEXT.taught(where), where, 0)
+    others = {rewrite(text, TEXT, where, seed) for seed in range(8)}
     assert len(others) > 4
-    assert all(stated(language, other) == stated(language, text) for other in others)
+    assert all(stated(TEXT, other) == stated(TEXT, text) for other in others)
 
 
 def test_a_teacher_limited_by_leverage_keeps_what_the_reconstructor_needs():

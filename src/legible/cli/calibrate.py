@@ -44,7 +44,7 @@ def calibrate(
     """Fit the probability that a claim is true (p_true) on held-out documents, and store it with CHECKPOINT.
 
     Reads documents that no training and no evaluation uses and whose truth is known: stories of the built-in world and
-    texts of one to three of its sentences, or the corpus's split `calibrate` for the facts language. Fits two
+    texts of one to three of its sentences, or the corpus's split `calibrate` for the text language. Fits two
     calibrators, one for a single explanation and one for several sampled ones, and writes calibrator.json into the
     checkpoint's folder and its name into the contract.
 

@@ -24,7 +24,7 @@ def probe(
         Path, typer.Argument(metavar="HELD_OUT", help="Store of other documents, on which they are judged.")
     ],
     layer: Annotated[int, typer.Option(help="Layer K, one of the stores'.")],
-    language: Annotated[str, typer.Option(metavar="world|facts", help="Where facts of the text come from.")] = "world",
+    language: Annotated[str, typer.Option(metavar="world|text", help="Where facts of the text come from.")] = "world",
     seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
@@ -37,7 +37,7 @@ def probe(
 
     \b
       legible probe targets/world stores/train stores/dev --layer 2
-      legible probe MODEL stores/mine stores/dev --layer 3 --language facts --json
+      legible probe MODEL stores/mine stores/dev --layer 3 --language text --json
     """
     from legible.evaluate.report import target_lines
     from legible.recipes.inputs import open_store, open_target, use_threads

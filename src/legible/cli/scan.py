@@ -31,8 +31,8 @@ def scan(
     labels: Annotated[
         str | None,
         typer.Option(
-            metavar="facts|world|none",
-            help="Where facts of the text come from.  [default: facts; world for the world's stories]",
+            metavar="text|world|none",
+            help="Where facts of the text come from.  [default: text; world for the world's stories]",
         ),
     ] = None,
     positions: Annotated[int, typer.Option(help="Tokens read of each document.")] = 24,

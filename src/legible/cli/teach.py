@@ -26,13 +26,13 @@ def teach(
 ) -> None:
     """Let a teacher write an explanation for every row of STORE.
 
-    world, facts and text write from facts that are known to be true and need nothing else. Endpoints are queried
+    world and text write from facts that are known to be true and need nothing else. Endpoints are queried
     concurrently, with retries; every answer is cached, so no question is sent twice. Refusals are counted. With
     --limit probes the teacher may only say what probes find in the activation at --layer.
 
     \b
       legible teach stores/train --teacher world --limit probes --layer 2 --out teach/train.jsonl
-      legible teach stores/mine --teacher facts --out teach/mine.jsonl
+      legible teach stores/mine --teacher text --out teach/mine.jsonl
       OPENAI_API_KEY=... legible teach stores/mine --teacher openai:MODEL@https://HOST/v1 --out teach/mine.jsonl
     """
     from legible.recipes.inputs import open_store, use_threads

@@ -22,7 +22,7 @@ def train(
     corpus: Annotated[str | None, typer.Option(help="Documents: .jsonl, .json (field text) or .txt, also .gz.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer K: the stream after block K, from 0.")] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="world, facts, text, openai:MODEL@URL, anthropic:MODEL or local:PATH.")
+        str | None, typer.Option(help="world, text, openai:MODEL@URL, anthropic:MODEL or local:PATH.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every stage.")] = None,
     set_: Annotated[
@@ -38,7 +38,7 @@ def train(
 
     \b
       legible train tiny --out runs/tiny
-      legible train small --target MODEL --corpus texts.jsonl --layer 2 --teacher facts --out runs/mine
+      legible train small --target MODEL --corpus texts.jsonl --layer 2 --teacher text --out runs/mine
       legible train laptop --target smollm2 --yes --out runs/laptop
       legible train tiny --out runs/no-rl --set rl.steps=0
       legible train runs/tiny/config.json --out runs/again

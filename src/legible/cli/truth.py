@@ -45,9 +45,9 @@ def truth(
     calibration error, Brier skill and AUROC, the reliability diagram and precision against coverage; all per kind of
     fact and per position, with 95 % intervals over fresh held-out documents.
 
-    Truth is exact in the built-in world and by construction in the facts language. With --judge a language model
-    decides instead: refused, unreadable and contradictory answers are asked again, then counted and never scored, and
-    its agreement with what is known by construction is reported too.
+    Truth is exact in the built-in world; in other texts labels decide, rules on the text, and what the target itself
+    goes on to say. With --judge a language model decides instead: refused, unreadable and contradictory answers are
+    asked again, then counted and never scored, and its agreement with what is known otherwise is reported too.
 
     \b
       legible truth builtin

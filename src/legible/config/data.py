@@ -94,7 +94,7 @@ class CaptureConfig(Section):
 class TeachConfig(Section):
     """Who writes the warm-start text, and how much it may say."""
 
-    teacher: str = Field("world", description="world | facts | text | openai:MODEL@URL | anthropic:MODEL | local:PATH")
+    teacher: str = Field("world", description="world | text | openai:MODEL@URL | anthropic:MODEL | local:PATH")
     limit: Literal["none", "probes", "leverage"] = Field(
         "none",
         description="'probes': only claims that probes find in the activation; 'leverage': only claims whose deletion "

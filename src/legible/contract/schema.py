@@ -97,7 +97,7 @@ class LegibleExtra(_Ours):
     blocks: BlocksRecord | None = None
     output_ids: int | None = None  # how many the verbalizer's own head writes; absent: the whole vocabulary
     teacher: str | None = None
-    language: str | None = None  # unknown ones are refused by `legible.languages.get`
+    language: str | None = None  # unknown ones are refused when the pair is opened
     corpus: str | None = None
     prompt: PromptRecord | None = None
     bos: bool | None = None  # absent in a released checkpoint: its template is read with special tokens

@@ -9,7 +9,7 @@ import numpy as np
 from legible.evaluate.claims import Judged
 from legible.evaluate.sample import Sample
 from legible.languages.base import Language, Verdict
-from legible.languages.facts import LANGUAGE as FACTS
+from legible.languages.text import LANGUAGE as TEXT
 from legible.stats import share_interval
 from legible.teachers.judge import Judge, Question, known_statements
 
@@ -52,7 +52,7 @@ def judge_claims(
 
 def is_asked(item: Judged, language: Language | None) -> bool:
     """Whether a judge can decide this claim from the text."""
-    return item.verdict != "abstain" and not (language is not None and item.claim.relation in language.target_kinds)
+    return not item.claim.abstains and not (language is not None and item.claim.relation in language.target_kinds)
 
 
 def agreement_on_readings(
@@ -75,14 +75,14 @@ def agreement_on_readings(
 def agreement_on_statements(
     judge: Judge, sample: Sample, *, seed: int = 0, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """The same on statements of the facts language about the rows' texts, as many true as false.
+    """The same on statements of the text language about the rows' texts, as many true as false.
 
     For checkpoints whose claims no language decides. Only kinds that a reader can decide without counting words.
     """
     order = np.random.default_rng([seed, 5]).permutation(len(sample))[:CHECKED_ROWS].tolist()
     rows = [sample.rows[row] for row in order]
-    statements = known_statements(rows, FACTS, FACTS.text_kinds, seed=seed)
-    questions = [Question(rows[one.row].prefix, (FACTS.in_plain_words(one.claim),)) for one in statements]
+    statements = known_statements(rows, TEXT, TEXT.text_kinds, seed=seed)
+    questions = [Question(rows[one.row].prefix, (TEXT.in_plain_words(one.claim),)) for one in statements]
     verdicts = judge.verdicts(questions, progress)
     pairs: list[tuple[Verdict, Verdict, str]] = [
         ("true" if one.true else "false", verdict, rows[one.row].document.doc_id)

@@ -5,6 +5,9 @@ next tokens add to it (ridges beside the tokens); how well probes read each kind
 are. Everything fitted is judged on documents it has not seen (cross-fitted by document), so a figure may fall below
 zero, and all of them rise with the number of rows: compare layers, not models. Where a lookup fitted on few documents
 is worse than the mean of the activations, the mean takes its place: so no share is above 1. Nothing is trained.
+
+Kinds of fact that these texts do not decide, or decide alike at every token, have nothing to read and are left out; the
+result lists them. The target writes no continuations here, so what these decide is undecided.
 """
 
 import tempfile
@@ -27,20 +30,20 @@ from legible.evaluate.sample import Sample
 from legible.languages.base import Language
 from legible.models.target import Target
 from legible.probes.lookup import FactRidge, TokenLookup, fact_names
-from legible.probes.probes import ProbeSet
+from legible.probes.probes import UNDECIDED, Labels, ProbeSet
 from legible.stats import Interval, fold_of
 from legible.vectors import direction_mse, norm_outliers, variance
 
 FOLDS = 3
 NEXT_TOKENS = 5
-OWN_KINDS = ("surprise",)  # a fact of the target, not of the text
 SCAN_CAPTURE = CaptureConfig(positions_per_doc=24, min_pos=24, max_tokens=256, sentence_end_share=0.2)
 """Which tokens a scan reads by default: many of few documents, since one forward pass costs more than the fits."""
 
 
 @dataclass(frozen=True)
 class LayerScan:
-    """What one layer holds. Shares are of V; `facts_add`, `named_add` and `probes` are None without labels.
+    """What one layer holds. Shares are of V; `facts_add`, `named_add` and `probes` are None where no labels tell rows
+    apart.
 
     What is added is added to the lookup, or to the mean (FVE 0) where the lookup is worse.
     """
@@ -108,14 +111,16 @@ def scan(
         progress: makes a callback of (done, total) from a label and a total.
 
     Returns:
-        `layers` (see `LayerScan.as_dict`), `rows`, `documents`, `labels` (the language's name), `positions`, `seed`,
-        `folds`, and `proposal` {`layer`, `reason`, `ranking`: all layers, the best first}.
+        `layers` (see `LayerScan.as_dict`), `rows`, `documents`, `labels` (the language's name), `kinds` (its kinds that
+        probes could read: `decided`, `alike` at every token, and `undecided`; null without a language), `positions`,
+        `seed`, `folds`, and `proposal` {`layer`, `reason`, `ranking`: all layers, the best first}.
 
     Raises:
         UsageError: a layer out of range, too few or too short documents, or labels that know no fact of this text.
     """
     chosen = tuple(range(target.n_layers)) if layers is None else tuple(layers)
     settings = {"layers": chosen, "predictions": NEXT_TOKENS, "dtype": "bfloat16"}  # float16 may overflow
+    settings["certainty"] = language is not None and bool(language.captured.get("certainty"))
     config = config.model_copy(update=settings)
     report = progress or (lambda _label, _total: lambda _done, _other: None)
     with tempfile.TemporaryDirectory(prefix="legible-scan-") as folder:
@@ -134,6 +139,7 @@ def scan(
         "rows": len(sample),
         "documents": len(set(sample.doc_ids)),
         "labels": language.name if language is not None else None,
+        "kinds": decided_kinds(sample, language) if language is not None else None,
         "positions": config.positions_text(),
         "seed": config.seed,
         "folds": FOLDS,
@@ -157,16 +163,14 @@ def scan_layer(sample: Sample, layer: int, fold: np.ndarray, language: Language 
     named: dict[str, list[list[str]]] = {"next": [[f"next={token}" for token in r.predictions] for r in sample.rows]}
     probes = None
     if language is not None:
-        labels = sample.labels(language)
-        if not labels:
-            raise UsageError(
-                f"the language {language.name!r} knows no fact of these texts.\n"
-                "  --labels facts knows any English text, world the built-in world's stories only; or --labels none."
+        labels = _telling(sample, language)
+        if kinds := set(labels) - set(language.target_kinds):  # facts of the text; the target's are its next tokens
+            named["facts"] = fact_names(sample.facts, kinds=kinds)
+            named["both"] = [a + b for a, b in zip(named["facts"], named["next"], strict=True)]
+        if labels:
+            probes = ProbeSet.fit(
+                sample.vectors, labels, sample.doc_ids, seed=seed, folds=FOLDS, most_values=language.most_values
             )
-        kinds = [kind for kind in language.probe_kinds if kind not in OWN_KINDS]
-        named["facts"] = fact_names(sample.facts, kinds=kinds)
-        named["both"] = [a + b for a, b in zip(named["facts"], named["next"], strict=True)]
-        probes = ProbeSet.fit(sample.vectors, labels, sample.doc_ids, seed=seed, folds=FOLDS)
     v = variance(sample.vectors)
     lookup, missed = _cross_fitted(sample, named, fold, seed)
     lookup_fve = fve_of(lookup, v, sample.doc_ids)
@@ -185,6 +189,31 @@ def scan_layer(sample: Sample, layer: int, fold: np.ndarray, language: Language 
         norm_max=float(norms.max() / norms.median()),
         outliers=float(norm_outliers(norms).float().mean()),
     )
+
+
+def decided_kinds(sample: Sample, language: Language) -> dict[str, list[str]]:
+    """The kinds that probes could read: `decided`, `alike` at every row that decides them, and `undecided`."""
+    known, telling = sample.labels(language), _telling(sample, language)
+    return {
+        "decided": [kind for kind in language.probe_kinds if kind in telling],
+        "alike": [kind for kind in language.probe_kinds if kind in known and kind not in telling],
+        "undecided": [kind for kind in language.probe_kinds if kind not in known],
+    }
+
+
+def _telling(sample: Sample, language: Language) -> Labels:
+    """The labels of the kinds in which rows differ.
+
+    Raises:
+        UsageError: nothing at all is decided.
+    """
+    known = sample.labels(language)
+    if not known:
+        raise UsageError(
+            f"the language {language.name!r} knows no fact of these texts.\n"
+            "  --labels text knows any text, world the built-in world's stories only; or --labels none."
+        )
+    return {kind: column for kind, column in known.items() if len(set(column) - {None, UNDECIDED}) > 1}
 
 
 def _cross_fitted(

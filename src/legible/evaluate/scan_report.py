@@ -1,5 +1,6 @@
 """A scan as lines for the terminal and as a self-contained page; computes nothing."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def scan_lines(report: Mapping[str, Any]) -> list[str]:
     lines[-1] += " documents they have not seen, so a share may be below 0."
     if worse := worse_than_the_mean(report):
         lines += ["", worse]
+    if left_out := not_read(report):
+        lines += ["", *textwrap.wrap(left_out, 120)]
     proposal = report["proposal"]
     lines += ["", f"train at layer {proposal['layer']}: {proposal['reason']}"]
     return lines + ([f"  {visible(proposal['command'])}"] if proposal.get("command") else [])
@@ -52,6 +55,26 @@ def worse_than_the_mean(report: Mapping[str, Any]) -> str | None:
     )
 
 
+def not_read(report: Mapping[str, Any]) -> str | None:
+    """What to say of the kinds of fact that these texts leave nothing to read of; None where there are none."""
+    kinds = report.get("kinds")
+    if kinds is None or not kinds["alike"] + kinds["undecided"]:
+        return None
+    said = (
+        []
+        if kinds["decided"]
+        else ["No kind of fact differs from token to token here, so no facts are added and no probes fitted."]
+    )
+    if kinds["alike"]:
+        said.append(f"The same at every token: {', '.join(kinds['alike'])}.")
+    if kinds["undecided"]:
+        said.append(
+            f"Undecided, for want of labels (`legible.labels` of a document) or of continuations (a scan writes none): "
+            f"{', '.join(kinds['undecided'])}."
+        )
+    return " ".join(said)
+
+
 def write_scan(path: Path, report: Mapping[str, Any]) -> None:
     """Write the page, atomically."""
     write_page(
@@ -59,6 +82,7 @@ def write_scan(path: Path, report: Mapping[str, Any]) -> None:
         "scan.html.j2",
         report=report,
         worse=worse_than_the_mean(report),
+        not_read=not_read(report),
         columns=COLUMNS,
         table=[_cells(layer) for layer in report["layers"]],
         kinds=_kinds(report["layers"]),

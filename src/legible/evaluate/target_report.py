@@ -62,10 +62,10 @@ def readable_report(train: Sample, test: Sample, language: Language, *, seed: in
     """What the activations hold.
 
     Returns:
-        `kinds` (per kind `accuracy`, `chance`, `corrected` with its interval, `form`), `mean_corrected`, `lowest`
-        (the kind read worst and its corrected accuracy), `variance`, `lookup_fve`, `lookup_and_facts_fve`,
-        `facts_add` (stated facts), `known_facts_add` (implied ones too), `facts_fve` (known facts alone), the
-        lookup's chosen `ridge` and `shrink`, and `rows`.
+        `kinds` (per kind `accuracy`, `chance`, `corrected` with its interval, `form`), `mean_corrected` and `lowest`
+        (the kind read worst and its corrected accuracy), both of the kinds that rows differ in, else null, `variance`,
+        `lookup_fve`, `lookup_and_facts_fve`, `facts_add` (stated facts), `known_facts_add` (implied ones too),
+        `facts_fve` (known facts alone), the lookup's chosen `ridge` and `shrink`, and `rows`.
     """
     probes = ProbeSet.fit(
         train.vectors, train.labels(language), train.doc_ids, seed=seed, most_values=language.most_values
@@ -76,7 +76,8 @@ def readable_report(train: Sample, test: Sample, language: Language, *, seed: in
     stated = _facts_miss(train, test, language, ("stated",), lookup, seed)
     known = _facts_miss(train, test, language, ("stated", "implied"), lookup, seed)
     alone = _facts_miss(train, test, language, ("stated", "implied"), None, seed)
-    worst = min(probes.scores, key=lambda kind: probes.scores[kind].corrected.value)
+    telling = probes.telling()
+    worst = min(telling, key=lambda kind: telling[kind]) if telling else None
 
     def share(values: Misses, offset: float, scale: float) -> dict[str, float | int]:
         return ratio_interval(values, np.full_like(values, v), test.doc_ids, offset=offset, scale=scale).as_dict()
@@ -84,7 +85,7 @@ def readable_report(train: Sample, test: Sample, language: Language, *, seed: in
     return {
         "kinds": probes.report(),
         "mean_corrected": probes.mean_corrected(),
-        "lowest": {"kind": worst, "corrected": probes.scores[worst].corrected.value},
+        "lowest": {"kind": worst, "corrected": telling[worst]} if worst is not None else None,
         "variance": v,
         "lookup_fve": share(miss, 1.0, -1.0),
         "lookup_and_facts_fve": share(stated, 1.0, -1.0),

@@ -1,7 +1,8 @@
 """How true the readings of a checkpoint are and how far its p_true can be trusted, on fresh held-out documents.
 
-Truth is exact in the world, by construction in the facts language, and a judge's word elsewhere. The scores of p_true
-are on context claims; coverage is over all claims. What is undefined is null, and `reasons` says why.
+Truth is exact in the world; of other texts it is decided by labels, rules on the text and the target's continuations
+(the text language), or is a judge's word. The scores of p_true are on context claims; coverage is over all claims. What
+is undefined is null, and `reasons` says why.
 """
 
 from collections import Counter

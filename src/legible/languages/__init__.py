@@ -29,7 +29,7 @@ def get(name: str) -> Language:
     if name not in names():
         raise UsageError(
             f"unknown language {name!r}, expected {', '.join(names())} or none.\n"
-            "  It was given as an option, or stands in the checkpoint's nla_meta.yaml under `legible: language`."
+            "  Choose one of them with --teacher, --labels or --language."
         )
     language: Language = import_module(f"{__name__}.{name}").LANGUAGE
     return language

@@ -294,12 +294,12 @@ class Language(ABC):
 
     def without_copied(self, text: str, row: Row, seed: int) -> str | None:
         """An explanation of `row` without what it copies from the last words of the text; None where nothing stays."""
-        return " ".join(unquoted(text).split()) or None
+        return unquoted(text) or None
 
 
 def unquoted(text: str) -> str:
-    """A text without its quoted spans."""
-    return _QUOTED.sub("", text)
+    """A text without its quoted spans, its words one space apart."""
+    return " ".join(_QUOTED.sub("", text).split())
 
 
 def judge(claim: Claim, facts: Mapping[str, Fact]) -> Verdict:

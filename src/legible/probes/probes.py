@@ -187,9 +187,14 @@ class ProbeSet:
         """The score of every kind as plain JSON."""
         return {kind: score.as_dict() for kind, score in self.scores.items()}
 
-    def mean_corrected(self) -> float:
-        """Mean chance-corrected accuracy over the kinds."""
-        return float(np.mean([score.corrected.value for score in self.scores.values()]))
+    def telling(self) -> dict[str, float]:
+        """Chance-corrected accuracy of the kinds that rows differ in: one of a single value has nothing to read."""
+        return {kind: score.corrected.value for kind, score in self.scores.items() if score.values > 1}
+
+    def mean_corrected(self) -> float | None:
+        """Mean chance-corrected accuracy over the `telling` kinds; None where there are none."""
+        found = self.telling().values()
+        return float(np.mean(list(found))) if found else None
 
     def save(self, path: Path) -> None:
         """Write one safetensors file: of each kind the form that speaks for it, as float16."""

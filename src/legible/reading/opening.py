@@ -11,11 +11,13 @@ from legible.contract import (
     ModelContract,
     VarianceRecord,
     ensure_contract,
+    sidecar_path,
 )
 from legible.display import visible
 from legible.errors import ContractError
 from legible.fileio import file_sha256
 from legible.injection import Injection
+from legible.languages.base import Language
 from legible.models.differences import holds_differences
 from legible.models.loading import blocks_in, end_ids, load_tokenizer
 from legible.models.memory import check_loading
@@ -65,12 +67,14 @@ def load_checkpoint(
     Raises:
         UsageError: nothing of that name, or pickle weights only.
         NotEnoughMemoryError: target and roles together do not fit.
-        ContractError: a contract that is broken or was made for another tokenizer or model.
+        ContractError: a contract that is broken, was made for another tokenizer or model, or names a language that is
+            not there.
     """
     found = locate(name, reconstructor)
     path = found.folder
     av = contract_in(found.av, "av")
     ar = contract_in(found.ar, "ar") if found.ar is not None else None
+    language = _language(found, av)
     layer = _layer(found, av, ar)
     here = (target.model.name_or_path or target.name) if isinstance(target, Target) else target
     base, revision = target_name(found, av, ar, here)
@@ -111,7 +115,7 @@ def load_checkpoint(
         layer=layer,
         variance=extra.variance.value if extra and extra.variance else None,
         lookup=lookup or (measured.lookup if measured is not None else None),
-        language=languages.get(extra.language) if extra and extra.language else None,
+        language=language,
         calibrator=load_calibrator(path, av, writer, reader, probes, place),
         probes=probes,
         given=found,
@@ -123,6 +127,23 @@ def load_checkpoint(
 
 def _with_variance(contract: ModelContract, variance: VarianceRecord) -> LegibleExtra:
     return (contract.legible or LegibleExtra()).model_copy(update={"variance": variance})
+
+
+def _language(found: Located, av: ModelContract) -> Language | None:
+    """Who knows the claims of the pair's explanations; None for free text.
+
+    Raises:
+        ContractError: nobody here does.
+    """
+    named = av.legible.language if av.legible is not None else None
+    if named is not None and named not in languages.names():
+        raise ContractError(
+            f"{sidecar_path(found.av)}: the claims of this pair are of the language {named!r}, "
+            f"expected {', '.join(languages.names())} or none.\n"
+            "  The usual cause is a pair that another version of Legible trained; its weights are as good as ever.\n"
+            "  Write `language: null` in its place, and its explanations are read as free text, without verdicts."
+        )
+    return languages.get(named) if named is not None else None
 
 
 def _layer(found: Located, av: ModelContract, ar: ModelContract | None) -> int:

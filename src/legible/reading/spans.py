@@ -1,10 +1,9 @@
 """Where the claims of an explanation stand: their characters, their tokens, and the explanation without one of them.
 
 The rules follow the claim, not its language: a clause of the world ("The hero is a fox, is at the desert.") goes with
-its comma and leaves its sentence the subject; of a list of quoted values one goes, and the list is mended (`quoted`); a
-statement of the facts language goes whole, one item of its lists ("Next a, b, c.") alone, a word of its closing
-statement leaves a gap; free text loses the sentence. Every rule is a function of the text and its claims: nothing here
-loads a model or knows what is true.
+its comma and leaves its sentence the subject; of a list of quoted values one goes, and the list is mended (`quoted`);
+free text loses the sentence. Every rule is a function of the text and its claims: nothing here loads a model or knows
+what is true.
 """
 
 import re
@@ -16,8 +15,6 @@ from itertools import groupby
 from transformers import PreTrainedTokenizerBase
 
 from legible.languages.base import Claim
-from legible.languages.facts.english import LIST_KINDS, TAIL_KINDS, TAIL_WORDINGS
-from legible.languages.surface import GAP
 from legible.languages.world import english
 from legible.languages.world.clauses import leading_subject, pieces
 from legible.reading.quoted import quoted_places, without_quoted
@@ -29,7 +26,6 @@ Places = tuple[str, list[Span]]
 _MARKS = ".!?"
 _BEFORE = " ,;.!?\n"  # what may stand before a clause
 _AFTER = ",;.!?\n"
-_TAILS = tuple(wording.removesuffix("{}") for wording in TAIL_WORDINGS)
 _SENTENCE = re.compile(r"[^.!?\n]*[.!?\n]*")
 _SUBJECTLESS = frozenset(english.GROUPS[2])  # sentences of these kinds have no subject that all clauses share
 _AFTER_COLON = frozenset(("time", "weather"))  # what is around, not what the subject does
@@ -57,12 +53,9 @@ def _spans(explanation: str, claims: tuple[Claim, ...]) -> tuple[Span | None, ..
     at = 0
     for text, same in groupby(claims, key=lambda claim: claim.text):
         group = list(same)
-        if group[0].relation in TAIL_KINDS:
-            found += [_tail_word(explanation, claim) for claim in group]
-            continue
         whole = _occurrence(explanation, text, at)
         if whole is None:
-            found += [_list_item(explanation, claim, at) for claim in group]
+            found += [None] * len(group)
             continue
         at = whole[1]
         found += _divided(explanation, whole, group)
@@ -83,16 +76,12 @@ def without(explanation: str, claims: Sequence[Claim], index: int) -> str:
     span, claim = spans[index], claims[index]
     if span is None:
         return explanation
-    if claim.relation in TAIL_KINDS:
-        return _without_tail_word(explanation, claim, span)
     start = explanation.rfind(claim.text, 0, span[0] + len(claim.text))
     if 0 <= start < span[0] and '"' in claim.text and claim.text[-1] in _MARKS:
         changed = without_quoted(claim.text, (span[0] - start, span[1] - start))
         return _joined(_joined(explanation[:start], changed), explanation[start + len(claim.text) :])
     if not claim.parsed or claim.text[-1:] in (*_MARKS, ";"):
-        if explanation[span[0] : span[1]] == claim.text or claim.relation not in LIST_KINDS:
-            return _joined(explanation[: span[0]], explanation[span[1] :])
-        return _without_item(explanation, span)
+        return _joined(explanation[: span[0]], explanation[span[1] :])
     return _without_clause(explanation, claims, spans, index)
 
 
@@ -175,47 +164,6 @@ def _divided(text: str, whole: Span, claims: Sequence[Claim]) -> list[Span | Non
 def _anchor(claim: Claim) -> str:
     """The words of a clause that state one claim: its value, or that it is unknown."""
     return english.UNKNOWN.replace("{kind}", str(claim.relation)) if claim.value is None else claim.value
-
-
-def _list_item(text: str, claim: Claim, at: int) -> Span | None:
-    """One item of a facts statement that lists several values: "b" of "Next a, b, c."."""
-    opening = claim.text.removesuffix(f"{claim.value}.")
-    if claim.relation not in LIST_KINDS or opening == claim.text:
-        return None
-    for match in re.compile(rf"(?:^|(?<=\s)){re.escape(opening)}(\S+(?:, \S+)*)\.(?=\s|$)").finditer(text, at):
-        start = match.start(1)
-        for item in match[1].split(", "):
-            if item == claim.value:
-                return start, start + len(item)
-            start += len(item) + 2
-    return None
-
-
-def _tail_word(text: str, claim: Claim) -> Span | None:
-    """A word of the closing statement "Ends: the big cat", counted from the end."""
-    words = list(re.finditer(r"\S+", text))
-    depth = 1 + TAIL_KINDS.index(str(claim.relation))
-    if depth >= len(words) or words[-depth][0] != claim.value:
-        return None
-    return words[-depth].span()
-
-
-def _without_tail_word(text: str, claim: Claim, span: Span) -> str:
-    """A gap in the word's place; the first word of the closing statement leaves none, its last claim takes it along."""
-    opening = max(_TAILS, key=lambda tail: text.rfind(tail, 0, span[0]))
-    start = text.rfind(opening, 0, span[0])
-    if start < 0:
-        return text
-    before, after = text[start + len(opening) : span[0]].split(), text[span[1] :].split()
-    kept = after if after and not before else [*before, GAP, *after]
-    if all(word == GAP for word in kept):
-        return text[:start].rstrip()
-    return f"{text[:start]}{opening}{' '.join(kept)}"
-
-
-def _without_item(text: str, span: Span) -> str:
-    before, after = text[: span[0]], text[span[1] :]
-    return before + after[2:] if after.startswith(", ") else before.removesuffix(", ") + after
 
 
 def _joined(before: str, after: str) -> str:

@@ -38,7 +38,8 @@ def resolve(
         target: reads this model instead of the recipe's.
         corpus: captures these documents instead of the recipe's.
         layer: reads this layer K; the capture and the future bag follow.
-        teacher: who writes the warm-start text; what its language needs besides is captured.
+        teacher: who writes the warm-start text in place of the recipe's; what its language needs is captured, what the
+            former one's needed is not, and one without a language is not limited by probes.
         seed: replaces the seed of every stage.
         settings: `section.key=value`, applied last.
 
@@ -57,14 +58,14 @@ def resolve(
             "  See legible train --help"
         )
     tree = config.model_dump()
-    changes = {"target": target, "corpus": corpus, "layer": layer, "teach.teacher": teacher}
+    changes = {"target": target, "corpus": corpus, "layer": layer}
     for key, value in changes.items():
         if value is not None:
             _set(tree, key, value)
     if corpus is not None:
         tree.pop("texts", None)
     if teacher is not None:
-        tree["capture"] |= captured_for(teacher)
+        _taught_by(tree, teacher)
     if layer is not None:
         tree["capture"]["layers"] = [layer]
         tree["pretrain"]["bag_layer"] = layer
@@ -99,6 +100,15 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     branch[leaf] = value
 
 
+def _taught_by(tree: dict[str, Any], teacher: str) -> None:
+    former = captured_for(tree["teach"]["teacher"])
+    tree["capture"] = {key: value for key, value in tree["capture"].items() if key not in former}
+    tree["capture"] |= captured_for(teacher)
+    tree["teach"]["teacher"] = teacher
+    if teacher not in languages.names() and tree["teach"]["limit"] == "probes":
+        tree["teach"]["limit"] = "none"
+
+
 def _seed(tree: dict[str, Any], seed: int) -> None:
     tree["seed"] = seed
     for section in ("pretrain", "capture", "teach", "sft", "rl", "calibrate"):
@@ -120,11 +130,11 @@ def _consistent(config: RunConfig) -> RunConfig:
     if (config.corpus or config.texts) is not None and teacher in languages.names() and languages.get(teacher).bounded:
         raise ConfigError(
             f"the {teacher}'s teacher knows only the {teacher}'s stories, and a corpus was given.\n"
-            "  Choose another: --teacher facts needs no other model."
+            "  Choose another: --teacher text needs no other model."
         )
     if config.recipe == "small" and (config.target is None or config.corpus is None):
         raise ConfigError(
             "the recipe small reads a model and texts of yours: give --target and --corpus.\n"
-            "  legible train small --target MODEL --corpus texts.jsonl --layer 2 --teacher facts --out runs/mine"
+            "  legible train small --target MODEL --corpus texts.jsonl --layer 2 --teacher text --out runs/mine"
         )
     return config

@@ -126,7 +126,7 @@ def check(checkpoint: Checkpoint) -> None:
     if checkpoint.language is None:
         raise UsageError(
             f"no language decides what is true in the explanations of {checkpoint.path}: nothing can be calibrated.\n"
-            "  The usual cause is a teacher other than world and facts. p_true stays null."
+            "  The usual cause is a teacher other than world and text. p_true stays null."
         )
     if checkpoint.reconstructor is None:
         raise UsageError(f"{checkpoint.path} has no reconstructor (ar/): leverage needs one.")

@@ -46,7 +46,7 @@ def keep_by_leverage(
 
     Args:
         store: the rows, of the layer that the reconstructor returns.
-        teacher: world or facts.
+        teacher: a language's.
         reconstructor: see `limiting_reconstructor`.
         config: `least_leverage`.
         parts: folder of the finished chunks of exactly these inputs; unfinished work resumes from them.
@@ -75,5 +75,5 @@ def keep_by_leverage(
 def _lacking() -> UsageError:
     return UsageError(
         "a teacher limited by leverage needs claims that can be deleted one by one, a layer and a reconstructor.\n"
-        "  Give --teacher world or facts, --layer, and --limit-by CHECKPOINT of an earlier run on this target."
+        "  Give --teacher world or text, --layer, and --limit-by CHECKPOINT of an earlier run on this target."
     )

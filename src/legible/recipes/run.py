@@ -77,7 +77,7 @@ class Run:
 
     @property
     def language(self) -> str | None:
-        """Who knows the facts of the texts: the world of its stories, `facts` of any English text it was taught in."""
+        """Who knows the facts of the texts: the world of its stories, `text` of any text it was taught in."""
         return language_of(self.config.teach.teacher, self.corpus)
 
     def source(self, seed: int) -> DocumentSource:

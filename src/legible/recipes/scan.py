@@ -36,7 +36,7 @@ def scan_model(
         corpus: see `legible.documents.read_corpus`; absent: the world's stories, for `builtin` only.
         layers: `all`, or numbers separated by commas.
         documents: at most this many.
-        labels: `facts`, `world` or `none`; absent: `world` for the world's stories, `facts` for a corpus.
+        labels: `text`, `world` or `none`; absent: `world` for the world's stories, `text` for a corpus.
         config: which positions, and the seed.
         place: the device, and how the weights are held.
 
@@ -52,7 +52,7 @@ def scan_model(
             f"no corpus to scan {name} on: only the built-in target comes with texts.\n"
             "  Give some, one document per line: --corpus texts.jsonl (field text) or --corpus texts.txt"
         )
-    labels = labels or ("facts" if corpus is not None else "world")
+    labels = labels or ("text" if corpus is not None else "world")
     language = None if labels == "none" else languages.get(labels)
     chosen = DocumentSource(corpus, config.seed).documents("train", documents)
     target, _ = open_model(name, place)
@@ -89,7 +89,7 @@ def _command(name: str, corpus: str | None, layer: int) -> str:
     target = str(shipped_target(name) or name)
     return (
         f"legible train small --target {shlex.quote(target)} --corpus {shlex.quote(corpus)} --layer {layer} "
-        "--teacher facts --out runs/mine"
+        "--teacher text --out runs/mine"
     )
 
 

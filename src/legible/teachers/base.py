@@ -78,7 +78,7 @@ def refuse_limit(name: str, keep: Sequence[set[str]] | None) -> None:
     if keep is not None:
         raise UsageError(
             f"teacher {name} writes free text and cannot be limited by probes.\n"
-            "  Use `--limit none`, or the world or facts teacher."
+            "  Use `--limit none`, or the world or text teacher."
         )
 
 

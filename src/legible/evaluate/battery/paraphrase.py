@@ -7,7 +7,7 @@ same rewriting in the teacher's own wordings stands beside it: what that loses, 
 from collections.abc import Sequence
 
 from legible.evaluate.battery.parts import Case, Control, texts_control
-from legible.languages.facts import LANGUAGE as FACTS
+from legible.languages.base import Language, unquoted
 
 PARAPHRASE = "that the score lives on wordings: the same claims in words that neither role has seen"
 REWRITTEN = "that rewriting as such costs the score: the same claims in the teacher's wordings"
@@ -35,14 +35,18 @@ def paraphrase_controls(case: Case) -> list[Control]:
 
 
 def quote_stripped(case: Case) -> Control:
-    """The readings without what they copy from the last words, as their language says; free text as the facts'."""
-    language = case.bench.language or FACTS
+    """The readings without what they copy from the last words, as their language says; free text without quotations."""
+    language = case.bench.language
     texts = [
-        None if text is None else language.without_copied(text, row, case.seed)
+        None
+        if text is None
+        else language.without_copied(text, row, case.seed)
+        if language is not None
+        else unquoted(text) or None
         for text, row in zip(case.explained.texts, case.bench.sample.rows, strict=True)
     ]
     changed = sum(new != old for new, old in zip(texts, case.explained.texts, strict=True))
-    note = f"{language.copied}; {changed} of {len(texts)} readings changed"
+    note = f"{(language or Language).copied}; {changed} of {len(texts)} readings changed"
     if not changed:
         return Control("quote_stripped", STRIPPED, "n/a: no reading quotes anything")
     return _retaining(case, "quote_stripped", STRIPPED, texts, note)

@@ -41,7 +41,7 @@ class TextLanguage(Language):
     subjects = SUBJECTS
     families = FAMILIES
     list_kinds = LISTS
-    text_kinds = ("kind", "language", "topic", "about", "person", "place", "sentiment", "tense", "speaker")
+    text_kinds = (*CONTEXT, *NOW, LAST[0])
     target_kinds = (*AHEAD, *NEXT)
     values: ClassVar[Mapping[str, tuple[str, ...]]] = {**CLOSED, **YES}
     stated: ClassVar[Mapping[str, int]] = {"person": 2, "place": 2, "say": 2, "next_token": 3}
@@ -89,14 +89,15 @@ class TextLanguage(Language):
         return claim.relation in KINDS and claim.value is not None and not given_away(claim.relation, claim.value, row)
 
     def in_plain_words(self, claim: Claim) -> str:
-        """The claim as the one statement of its kind."""
+        """The claim as the one statement of its kind; a "no", like a denial, as the statement called wrong."""
         if claim.relation not in KINDS or claim.value is None:
             return claim.text
         if claim.relation in LAST:
             said = f'The last word but {LAST.index(claim.relation)} is "{claim.value}".'.replace(" but 0", "")
         else:
             said = _sentence(claim.relation, [claim.value], WORDINGS[claim.relation].seen[0])
-        return f"This is wrong: {said}" if claim.polarity == "negative" else said
+        denied = (claim.polarity == "negative") != (claim.relation in YES and claim.value == "no")
+        return f"This is wrong: {said}" if denied else said
 
     def without_copied(self, text: str, row: Row, seed: int) -> str | None:
         """The statements that quote nothing."""

@@ -157,7 +157,7 @@ class Teach:
         if self.layer is None or named is None:
             raise UsageError(
                 "a teacher limited by probes needs the layer they read and a language whose facts they name.\n"
-                "  Give --layer, and --teacher world or facts."
+                "  Give --layer, and --teacher world or text."
             )
         return languages.get(named)
 

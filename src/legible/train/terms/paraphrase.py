@@ -51,7 +51,7 @@ def check_rewording(share: float, language: Language | None, option: str) -> Non
     if share > 0 and language is None:
         raise UsageError(
             f"{option} needs a language that writes claims in other words, and this text has none.\n"
-            "  Teach with world or facts, or leave it at 0."
+            "  Teach with world or text, or leave it at 0."
         )
 
 

@@ -90,7 +90,7 @@ def term(context: Context) -> Truth | None:
     if context.language is None:
         raise UsageError(
             "rl.truth_reward and rl.truth_credit need a language that decides what is true; this text has none.\n"
-            "  Teach with world or facts, or use rl.claim_credit, which needs none."
+            "  Teach with world or text, or use rl.claim_credit, which needs none."
         )
     return Truth(context.store, context.language, prices, config.truth_reward, config.truth_credit)
 

@@ -26,11 +26,11 @@ from legible.reading.reading import ReadClaim, Reading
 from legible.reading.rows import rows_of
 from legible.reading.shipped import shipped_target
 
-NO_CALIBRATOR = "read without training: only a checkpoint's calibrator says how likely a claim is true"
+NO_CALIBRATOR = "read by an instrument: only a checkpoint's calibrator says how likely a claim is true"
 
 
 def open_model(name: str, place: Placement = AUTO) -> tuple[Target, int]:
-    """A model to read without training, and the layer read when none is named.
+    """A model to read by an instrument, and the layer read when none is named.
 
     Args:
         name: a model's name (see `legible.models.local`), or a shipped pair's where its target ships with it

@@ -18,12 +18,16 @@ from legible.engines.base import Completion
 from legible.engines.endings import ids_until
 from legible.evaluate import retrieval as retrievals
 from legible.evaluate.report import summary_lines, write_report
-from legible.evaluate.run import evaluate_checkpoint
+from legible.evaluate.rivals.court import Court
+from legible.evaluate.rivals.pair import pair_offers
+from legible.evaluate.run import bench_of, evaluate_checkpoint
 from legible.evaluate.sample import Sample
 from legible.evaluate.twins import drawn_pairs, spliced, twins
 from legible.fileio import finite
 from legible.injection import Injection
+from legible.instruments import INSTRUMENTS, Setting
 from legible.labels import Label, Mark
+from legible.languages.base import Claim
 from legible.languages.text.language import TextLanguage
 from legible.models.reconstructor import Reconstructor
 from legible.models.target import Target
@@ -116,7 +120,13 @@ Reads = Callable[[torch.Tensor], Sequence[str | None]]
 @pytest.fixture(scope="module")
 def told(target: Target, sample: Sample, probes: ProbeSet) -> Callable[[Reads], dict]:
     """What twins of 10 pairs make of a reader of activations."""
-    return lambda reads: twins(target, LAYER, sample, probes, TEXT, reads, pairs=10, seed=0)
+
+    def claims(reads: Reads, vectors: torch.Tensor) -> list[list[Claim]]:
+        return [TEXT.parse(text).claims if text is not None else [] for text in reads(vectors)]
+
+    return lambda reads: twins(
+        target, LAYER, sample, probes, TEXT, lambda vectors, rows: claims(reads, vectors), pairs=10, seed=0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +280,25 @@ def test_without_a_language_retrieval_is_measured_where_it_is_asked_for(checkpoi
 def test_settings_that_are_not_given_leave_no_trace_in_a_configuration():
     assert {"families", "retrieval_rows", "twins"}.isdisjoint(EvalConfig().model_dump())
     assert EvalConfig(twins=0).model_dump()["twins"] == 0
+
+
+def test_instruments_are_judged_by_family_and_by_twins(checkpoint):
+    config = EvalConfig(documents=20, positions_per_doc=3, max_tokens=8, twins=5)
+    bench = bench_of(checkpoint, config, CAPTURE, texts("read", 20), texts("pool", 60), lambda stage: None)
+    court = Court(checkpoint.target, LAYER, bench, config)
+    setting = Setting(
+        checkpoint.target, LAYER, TEXT, others=bench.pool, probes=bench.probes, lookup=bench.lookup, seed=1
+    )  # fmt: skip
+    pair, named = court.measured(pair_offers(checkpoint, bench, max_tokens=8, seed=1)["pair"], setting, None)
+    rows = {name: court.measured(INSTRUMENTS[name], setting, named)[0] for name in INSTRUMENTS if name != "tuned-lens"}
+    for row in (pair, *rows.values()):
+        assert row["note"] == ""
+        assert list(row["families"]) == ["next", "ahead", "now", "context"]
+    assert pair["families"]["context"]["reasons"]["auroc"] == "it gives no scores"
+    assert pair["families"]["context"]["n"] == 60
+    assert rows["probes"]["twins"]["topic"]["told_apart"]["value"] > 0.5  # twins are those that a probe tells apart
+    assert rows["token-lookup"]["twins"]["topic"]["told_apart"]["value"] == 0.0  # it sees the shared last tokens alone
+    assert rows["logit-lens"]["families"]["next"]["reasons"]["precision_at_equal_recall"] != ""
+    lacking, _ = court.measured(INSTRUMENTS["tuned-lens"], setting, named)
+    assert lacking["note"].startswith("n/a: tuned-lens needs a trained file")
+    assert lacking["fve"] is None

@@ -10,12 +10,16 @@ from torch import Tensor
 from transformers import GPT2Config, LlamaConfig, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
+from legible import instruments
 from legible.errors import InjectionError, UsageError
-from legible.instruments import INSTRUMENTS, LogitLens, Patchscopes, SelfIE, make_instrument
-from legible.instruments.base import PLACE, as_chat, embedding_norm, placed_prompt
+from legible.instruments import INSTRUMENTS, LogitLens, Patchscopes, SelfIE, Setting, make_instrument
+from legible.instruments.writing import PLACE, as_chat, embedding_norm, placed_prompt
+from legible.languages.world import WorldLanguage
 from legible.models import Arch, Target
+from legible.probes import files
 from legible.reading import zero_shot
 
+UNTRAINED = [one.name for one in INSTRUMENTS.values() if one.alone and not one.trained]
 VOCAB, WIDTH, DEPTH = 260, 32, 3
 IDS = {"bos_token_id": 256, "eos_token_id": 257}
 CONFIGS = {
@@ -63,6 +67,10 @@ def target(request) -> Target:
 @pytest.fixture
 def vectors() -> Tensor:
     return torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(0)) * 4
+
+
+def texts_of(instrument, vectors: Tensor) -> list[str | None]:
+    return [said.text for said in instrument.read(vectors)]
 
 
 def plain_greedy(target: Target, ids: list[int], places: list[int], vector: Tensor, block: int | None, n: int) -> str:
@@ -114,7 +122,7 @@ def test_patchscopes_write_what_a_plain_patched_forward_writes(target, vectors, 
     scope = Patchscopes(target, 1, at=block, prompt=f"a -> a\nbc -> bc\n{PLACE}", max_tokens=6)
     ids, places = list(scope.prompt.ids), list(scope.prompt.places)
     assert places == [len(ids) - 1]
-    for vector, found in zip(vectors, scope.read(vectors), strict=True):
+    for vector, found in zip(vectors, texts_of(scope, vectors), strict=True):
         written = plain_greedy(target, ids, places, vector, block, 6)
         assert found == (written.strip().removeprefix("->").strip().partition("\n")[0].strip() or None)
 
@@ -124,17 +132,17 @@ def test_selfie_writes_what_a_plain_forward_with_soft_tokens_writes(target, vect
     asker = SelfIE(target, 1, after=after, copies=3, max_tokens=6)
     ids, places = list(asker.prompt.ids), list(asker.prompt.places)
     assert places == list(range(places[0], places[0] + 3))
-    for vector, found in zip(vectors, asker.read(vectors), strict=True):
+    for vector, found in zip(vectors, texts_of(asker, vectors), strict=True):
         written = plain_greedy(target, ids, places, vector, None if after == -1 else after, 6)
         assert found == (" ".join(written.split()) or None)
 
 
-@pytest.mark.parametrize("method", sorted(INSTRUMENTS))
+@pytest.mark.parametrize("method", UNTRAINED)
 def test_a_text_depends_on_its_own_vector_alone(target, vectors, method):
-    instrument = make_instrument(method, target, 1)
+    instrument = make_instrument(method, Setting(target, 1))
     together = instrument.read(vectors)
     assert [instrument.read(vector[None])[0] for vector in vectors] == together
-    assert len(set(together)) > 1
+    assert len({said.text for said in together}) > 1
     assert not any(module._forward_hooks for module in target.model.modules())
 
 
@@ -169,15 +177,22 @@ def test_a_prompt_without_its_one_place_is_refused(target):
 
 
 def test_impossible_instruments_are_refused(target, vectors):
-    with pytest.raises(UsageError, match="no method 'tuned-lens': expected logit-lens, patchscopes, selfie"):
-        make_instrument("tuned-lens", target, 0)
-    for method in INSTRUMENTS:
+    with pytest.raises(UsageError, match="no instrument 'tuned': expected token-lookup, logit-lens, "):
+        make_instrument("tuned", Setting(target, 0))
+    for method in UNTRAINED:
         with pytest.raises(UsageError, match="layer 3 is out of range"):
-            make_instrument(method, target, 3)
+            make_instrument(method, Setting(target, 3))
         with pytest.raises(UsageError, match=r"shape \(3, 8\), expected \[n, 32\]"):
-            make_instrument(method, target, 0).read(vectors[:, :8])
+            make_instrument(method, Setting(target, 0)).read(vectors[:, :8])
     with pytest.raises(UsageError, match="do not fit the context"):
         SelfIE(target, 0, max_tokens=180).read(vectors)
+
+
+def test_an_instrument_that_nobody_registered_fails_the_import():
+    with pytest.raises(ImportError, match=r"the register and the modules differ in selfie\."):
+        instruments._registered(tuple(name for name in INSTRUMENTS if name != "selfie"))
+    with pytest.raises(ImportError, match=r"the register and the modules differ in crystal-ball\."):
+        instruments._registered((*INSTRUMENTS, "crystal-ball"))
 
 
 @pytest.fixture
@@ -190,7 +205,7 @@ def model_dir(tmp_path, target):
 TEXT = "The cat sat on the mat."
 
 
-@pytest.mark.parametrize("method", sorted(INSTRUMENTS))
+@pytest.mark.parametrize("method", UNTRAINED)
 def test_a_model_directory_is_read_without_training(legible, model_dir, method):
     done = legible("read", str(model_dir), TEXT, "--method", method, "--layer", "1", "--positions", "0,1:4", "--json")
     rows = [json.loads(line) for line in done.out.splitlines()]
@@ -201,7 +216,9 @@ def test_a_model_directory_is_read_without_training(legible, model_dir, method):
     target = Target.load(str(model_dir))
     ids = torch.tensor([target.encode(TEXT).ids])
     stream = target.streams(ids, torch.ones_like(ids), (1,))[1][0]
-    assert [row["explanation"] for row in rows] == make_instrument(method, target, 1).read(stream[[0, 1, 2, 3]])
+    assert [row["explanation"] for row in rows] == texts_of(
+        make_instrument(method, Setting(target, 1)), stream[[0, 1, 2, 3]]
+    )
     for row in rows:
         assert (row["layer"], row["direction_mse"], row["fve_token"]) == (1, None, None)
         assert row["norm"] == pytest.approx(float(stream[row["pos"]].norm()), rel=1e-4)
@@ -227,8 +244,7 @@ def test_the_target_of_the_built_in_pair_is_read_at_its_layer(legible, tmp_path)
     assert zero_shot.load("builtin", "logit-lens").about() == {"method": "logit-lens", "model": "builtin", "layer": 2}
 
 
-def test_options_of_a_checkpoint_and_of_a_method_do_not_mix(legible, tmp_path):
-    (tmp_path / "run" / "checkpoint" / "av").mkdir(parents=True)
+def test_options_of_a_checkpoint_and_of_a_method_do_not_mix(legible):
     cases = {
         "--samples and --method selfie do not go together": ["builtin", "Hi", "--method", "selfie", "--samples", "2"],
         "--layer goes with --method": ["builtin", "Hi", "--layer", "1"],
@@ -241,10 +257,60 @@ def test_options_of_a_checkpoint_and_of_a_method_do_not_mix(legible, tmp_path):
             "--trust",
             "0.8",
         ],
-        "is a checkpoint, expected a model": [str(tmp_path / "run"), "Hi", "--method", "logit-lens"],
         "layer 9 is out of range": ["builtin", "Hi", "--method", "logit-lens", "--layer", "9"],
     }
     for message, arguments in cases.items():
         done = legible("read", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert message in done.err
+
+
+@pytest.mark.parametrize("method", ["probes", "token-lookup", "nearest-neighbours", "tuned-lens", "jacobian-lens"])
+def test_a_checkpoint_is_read_by_what_it_holds_or_what_a_store_taught(legible, micro_run, method, tmp_path):
+    store, file = micro_run / "store" / "train", tmp_path / f"{method}.safetensors"
+    weights: tuple[str, ...] = ()
+    if INSTRUMENTS[method].trained:
+        command = (
+            "instrument",
+            method,
+            str(micro_run),
+            str(store),
+            "--rows",
+            "200",
+            "--out",
+            str(file),
+            "--threads",
+            "1",
+        )
+        made = legible(*command, "--json")
+        assert (made.code, json.loads(made.out)["layer"]) == (0, 1), made.err
+        written = file.stat().st_mtime_ns
+        assert legible(*command).code == 0
+        assert file.stat().st_mtime_ns == written
+        refused = legible("read", str(micro_run), TEXT, "--method", method)
+        assert (refused.code, f"{method} needs" in refused.err, "--weights" in refused.err) == (2, True, True)
+        weights = ("--weights", str(file))
+    elif method != "probes":
+        weights = ("--weights", str(store))
+    text = "Our hero Pavel rested beside the desert. Pavel felt sad."
+    done = legible("read", str(micro_run), text, "--method", method, "--positions", "-1", "--json", *weights)
+    assert done.code == 0, done.err
+    row = json.loads(done.out)
+    assert row["layer"] == 1
+    assert method != "probes" or row["claims"]
+    assert all(claim["relation"] in WorldLanguage.kinds for claim in row["claims"])
+
+
+def test_weights_of_another_model_or_kind_are_refused(legible, micro_run, tmp_path):
+    files.save(
+        tmp_path / "lens", "tuned_lens", {"layer": 1, "texts": 1}, {"bias": torch.zeros(3), "weight": torch.eye(3)}
+    )
+    cases = {
+        "of layer 1 and width 3, expected layer 1 and width": ["--method", "tuned-lens"],
+        "holds 'tuned_lens', expected 'jacobian_lens'": ["--method", "jacobian-lens"],
+        "--weights is of an instrument": [],
+    }
+    for message, arguments in cases.items():
+        done = legible("read", str(micro_run), TEXT, "--weights", str(tmp_path / "lens"), *arguments)
         assert (done.code, done.out) == (2, "")
         assert message in done.err

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from legible.cli.main import PANELS, app
-from legible.config.choices import UNTRAINED
+from legible.config.choices import INSTRUMENTS as NAMES
 
 REFUSED = {
     "read buildin text": "Did you mean builtin?",
@@ -119,4 +119,4 @@ def test_the_verbs_are_few_and_stand_under_what_they_are_for(legible):
 def test_the_names_of_methods_are_those_that_there_are():
     from legible.instruments import INSTRUMENTS
 
-    assert tuple(INSTRUMENTS) == UNTRAINED
+    assert tuple(INSTRUMENTS) == NAMES

@@ -30,11 +30,19 @@ def evaluate(
     ] = False,
     controls: Annotated[
         Path | None,
-        typer.Option(help="Folder of the trained controls.  [default: controls/ of the run, or a cache folder]"),
+        typer.Option(help="Folder of what is trained for it and kept.  [default: one of the run, or a cache folder]"),
     ] = None,
     control_steps: Annotated[
         int | None,
         typer.Option(help="Steps of the controls' training; 0 trains none.  [default: the warm start's]"),
+    ] = None,
+    instruments: Annotated[
+        str | None,
+        typer.Option(metavar="all|NAME,…", help="Measure these rival instruments on the rows of the pair instead."),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="A trained instrument's file, in place of training one; repeatable."),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report to this file.")] = None,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
@@ -56,30 +64,56 @@ def evaluate(
     rules out. It trains a text-only writer and a second reconstructor for as many steps as the warm start; that takes
     longer than the warm start did, and resumes if stopped. The families are then compared with that writer too.
 
+    --instruments puts readers of the same activations side by side on the same rows under the same judge: lenses,
+    probes, nearest neighbours, what the untrained target writes, and the pair under its doubts. Of each: claims by
+    family, with precision at the pair's recall; what comes back of the activation, and what that is worth to the
+    target's next token; retrieval and twins; CPU seconds, labels and texts. What needs training is trained on the
+    documents that fit the probes.
+    Every row is kept: after a stop the same command measures the rest alone.
+
     \b
       legible evaluate builtin
       legible evaluate runs/tiny --seed 5 --documents 50 --json | jq .context_fve
       legible evaluate runs/mine --corpus texts.jsonl --html report.html
       legible evaluate runs/tiny --full --html report.html
+      legible evaluate builtin --instruments all --html rivals.html
+      legible evaluate builtin --instruments logit-lens,probes --json | jq '.instruments[].families'
       legible evaluate runs/chat --json | jq '.families.ahead, .retrieval.context, .twins.topic'
     """
     check_name(checkpoint)
     check_corpus(corpus)
     from legible.evaluate.report import summary_lines, write_report
+    from legible.evaluate.rivals.table import rival_lines, write_rivals
     from legible.reading.opening import load_checkpoint
     from legible.recipes.controls import evaluate_fully
     from legible.recipes.inputs import use_threads
+    from legible.recipes.rivals import chosen, evaluate_instruments, weights_given
     from legible.recipes.stages.measuring import Evaluate
 
-    if not full and (controls is not None or control_steps is not None):
+    if (not full and control_steps is not None) or (controls is not None and not full and instruments is None):
         raise UsageError("--controls and --control-steps belong to the control battery.\n  Add --full.")
-    plain = corpus is None and target is None and not full and config == EvalConfig()
+    if full and instruments is not None:
+        raise UsageError("--full and --instruments are two reports.\n  Ask for one after the other.")
+    if weights and instruments is None:
+        raise UsageError("--weights is of an instrument.\n  Add --instruments NAME.")
+    if instruments is not None:
+        chosen(instruments)
+    plain = corpus is None and target is None and not full and instruments is None and config == EvalConfig()
     if plain and answer_shipped(checkpoint, "evaluation", html, write_report, summary_lines, json=json):
         return
     use_threads(threads)
     loaded = load_checkpoint(
         checkpoint, target=target, reconstructor=reconstructor, other_target=other_target, place=place
     )
+    if instruments is not None:
+        rivals = evaluate_instruments(
+            loaded, checkpoint, config, corpus, instruments, folder=controls, weights=weights_given(weights or [])
+        )
+        if html is not None:
+            write_rivals(html, rivals)
+            note(f"report: {html}")
+        answer(rivals, "\n".join(rival_lines(rivals)), json=json)
+        return
     if full:
         report = evaluate_fully(loaded, checkpoint, config, corpus, folder=controls, steps=control_steps)
     else:

@@ -96,6 +96,7 @@ PANELS: dict[str, dict[str, str]] = {
         "pretrain": "a small target on the built-in world",
         "capture": "store activations of a model",
         "probe": "report what activations hold",
+        "instrument": "train a rival reader on a store",
         "teach": "write an explanation for every row",
         "sft": "warm-start both roles on the teacher's text",
         "rl": "train both roles together",

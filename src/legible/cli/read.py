@@ -17,7 +17,7 @@ from legible.cli.options import (
 )
 from legible.cli.ways import way_of
 from legible.config import Placement
-from legible.config.choices import SEARCHES, UNTRAINED
+from legible.config.choices import INSTRUMENTS, SEARCHES
 from legible.documents import check_corpus
 from legible.reading.checkpoint_name import check_name
 
@@ -82,14 +82,18 @@ def read(
     method: Annotated[
         str,
         typer.Option(
-            metavar="nla|logit-lens|patchscopes|selfie",
-            help="Who reads: a checkpoint's verbalizer (nla), or the model itself, without training.",
-            callback=chosen_from("--method", ("nla", *UNTRAINED)),
+            metavar="nla|NAME",
+            help="Who reads: a checkpoint's verbalizer (nla), or an instrument such as logit-lens or probes.",
+            callback=chosen_from("--method", ("nla", *INSTRUMENTS)),
         ),
     ] = "nla",
     layer: Annotated[
         int | None,
-        typer.Option(help="Layer K read by a --method without training.  [default: about two thirds of the depth]"),
+        typer.Option(help="Layer K read by a --method.  [default: the checkpoint's, or about two thirds of the depth]"),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="What a --method learned (legible instrument), or the store that it looks things up in."),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
     other_target: OtherTarget = False,
@@ -143,10 +147,18 @@ def read(
       legible read builtin --vectors activations.npy
       legible read builtin --vectors cache.safetensors --tensor blocks.2.hook_resid_post --json
 
-    With another --method than nla, the first argument is any supported model: its directory, hub name, GGUF file or
-    own name (legible target list), or 'builtin' for the target of the built-in pair. The readings have neither scores
-    nor probabilities. logit-lens: the likeliest next words of a stream that ends here. patchscopes and selfie: what the
-    model writes when the activation is put into a prompt; small base models mostly go on with the text they know.
+    With another --method than nla an instrument reads. The first argument is then a checkpoint, whose target is read at
+    its layer, or any supported model: its directory, hub name, GGUF file or own name (legible target list). The
+    readings have neither scores nor probabilities. logit-lens, tuned-lens, jacobian-lens: the likeliest next words of a
+    stream that ends here, that an affine map carries to the last layer, or that the blocks to come carry there to first
+    order. patchscopes and selfie: what the model writes when the activation is put into a prompt; small base models
+    mostly go on with the text they know. probes: what the checkpoint's probes read. nearest-neighbours, token-lookup:
+    the facts of the most similar activations, or of the same last tokens, in a store.
+
+    \b
+      legible read runs/tiny "Pavel kept a hammer in the pocket." --method probes
+      legible read builtin "Pavel kept a hammer." --method tuned-lens --weights tuned.safetensors
+      legible read builtin "Pavel kept a hammer." --method nearest-neighbours --weights stores/train
 
     Flags: early_position (less context than in training), norm_outlier (an activation of unusual length), ood (text
     outside the world the pair was trained on), special_token, other_target (the model read is not the one that the pair
@@ -170,7 +182,8 @@ def read(
     if way == "--method":
         from legible.session.untrained import read_untrained
 
-        _show(read_untrained(checkpoint, method, text, layer, positions, chat=chat, place=place), html, json)
+        found = read_untrained(checkpoint, method, text, layer, positions, chat=chat, weights=weights, place=place)
+        _show(found, html, json)
         return
     from legible.reading.given_vectors import load_vectors
     from legible.session.opening import load

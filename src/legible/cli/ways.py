@@ -17,7 +17,7 @@ _WAYS = {  # the options that go with each, and what to do without the others
         "Leave it out: of a vector no text is known, so there are no positions and no probabilities.",
     ),
     "--method": (
-        {"TEXT", "--file", "--positions", "--seed", "--budget", "--method", "--layer", "--chat", "--html"},
+        {"TEXT", "--file", "--positions", "--seed", "--budget", "--method", "--layer", "--weights", "--chat", "--html"},
         "This method writes one text a token, greedily, and has neither scores nor probabilities.\n"
         "  Leave it out, or read a checkpoint.",
     ),
@@ -45,6 +45,8 @@ def way_of(context: typer.Context) -> str:
             "--layer goes with --method: a checkpoint reads the layer that it was trained on.\n"
             "  For example: legible read MODEL TEXT --method logit-lens --layer 3"
         )
+    if "--weights" in options:
+        raise UsageError("--weights is of an instrument.\n  Add --method NAME.")
     return "TEXT"
 
 

@@ -6,9 +6,11 @@ Search = Literal["best-of-n", "beam", "tree"]
 """Searches for the explanation that the reconstructor likes best (`legible.engines.search`)."""
 SEARCHES: tuple[Search, ...] = get_args(Search)
 
-Untrained = Literal["logit-lens", "patchscopes", "selfie"]
-"""Methods that read a model without training (`legible.instruments`)."""
-UNTRAINED: tuple[Untrained, ...] = get_args(Untrained)
+Instrument = Literal[
+    "token-lookup", "logit-lens", "tuned-lens", "jacobian-lens", "patchscopes", "selfie", "nearest-neighbours", "probes"
+]
+"""The register of instruments, in the order of reports: NAME-OF-IT is the module `legible.instruments.name_of_it`."""
+INSTRUMENTS: tuple[Instrument, ...] = get_args(Instrument)
 
 SteerMode = Literal["later", "one", "patch"]
 """Add at the token and all later ones; at it alone; or move its activation towards the edited reconstruction

@@ -4,7 +4,7 @@ On for languages that say so (`Language.apart`), and where the configuration ask
 report.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from legible.evaluate.families import family_report
 from legible.evaluate.reconstruction import Explained, explain
 from legible.evaluate.retrieval import retrieval
 from legible.evaluate.twins import twins
+from legible.languages.base import Claim, Row
 from legible.reading.checkpoint import Checkpoint
 from legible.reading.trusted import trusted_of
 
@@ -52,14 +53,15 @@ def measured_apart(
             checkpoint.target, checkpoint.layer, bench.reconstructor, bench.sample, explained.texts,
             mean_direction(bench.lookup), language=bench.language, pool=bench.pool, rows=rows, seed=config.seed,
         )  # fmt: skip
-    if bench.language is not None and pairs:
+    if (language := bench.language) is not None and pairs:
         progress("twins")
 
-        def reads(vectors: Float[Tensor, "n d_model"]) -> list[str | None]:
-            return explain(checkpoint.engine, vectors, max_tokens=config.max_tokens).texts
+        def reads(vectors: Float[Tensor, "n d_model"], rows: Sequence[Row]) -> list[list[Claim]]:
+            texts = explain(checkpoint.engine, vectors, max_tokens=config.max_tokens).texts
+            return [language.parse(text).claims if text is not None else [] for text in texts]
 
         report["twins"] = twins(
-            checkpoint.target, checkpoint.layer, bench.sample, bench.probes, bench.language, reads,
+            checkpoint.target, checkpoint.layer, bench.sample, bench.probes, language, reads,
             pairs=pairs, seed=config.seed,
         )  # fmt: skip
     return report

@@ -42,11 +42,17 @@ class Judged:
 
 def judge_texts(texts: Sequence[str | None], sample: Sample, language: Language) -> list[Judged]:
     """Every claim of every explanation, judged against the facts of its row."""
-    judged = []
-    for index, (text, row, facts) in enumerate(zip(texts, sample.rows, sample.facts, strict=True)):
-        for claim in language.parse(text).claims if text is not None else []:
-            judged.append(Judged(index, claim, judge(claim, facts), language.in_context(claim, row)))
-    return judged
+    claims = [language.parse(text).claims if text is not None else () for text in texts]
+    return judge_claims(claims, sample, language)
+
+
+def judge_claims(claims: Sequence[Sequence[Claim]], sample: Sample, language: Language) -> list[Judged]:
+    """Every claim of every row, judged against the row's facts, in their order."""
+    return [
+        Judged(index, claim, judge(claim, facts), language.in_context(claim, row))
+        for index, (own, row, facts) in enumerate(zip(claims, sample.rows, sample.facts, strict=True))
+        for claim in own
+    ]
 
 
 def tally(judged: Sequence[Judged], rows: int, *, context: bool) -> tuple[Counts, Counts]:

@@ -18,10 +18,11 @@ from legible.engines import Engine
 from legible.errors import UsageError
 from legible.evaluate.reconstruction import Explained, Misses, as_misses, explain, misses
 from legible.evaluate.sample import Sample
+from legible.instruments.probes import names_read, ridge_of_probed
 from legible.languages.base import Language, Row
 from legible.models.reconstructor import Reconstructor
 from legible.probes.lookup import FactRidge, TokenLookup, fact_names
-from legible.probes.probes import OPEN, ProbeSet
+from legible.probes.probes import ProbeSet
 from legible.teachers.base import Explanation
 from legible.teachers.language import LanguageTeacher
 from legible.vectors import direction_mse, unit
@@ -97,7 +98,7 @@ def run_controls(
         UsageError: the sample holds one document only.
     """
     guess = mean_direction(lookup)
-    no_activation, decoding = _without_activation(engine, sample, guess, max_tokens, language, seed)
+    no_activation, decoding = without_activation(engine, sample, guess, max_tokens, language, seed)
     lender = pool if pool is not None else sample
     other = explain(engine, lender.vectors[like_rows(sample, lender)], max_tokens=max_tokens)
     dealt = [explained.texts[row] for row in other_documents(sample.doc_ids, seed)]
@@ -111,7 +112,7 @@ def run_controls(
     return Controls(by_control, no_activation, decoding, other)
 
 
-def _without_activation(
+def without_activation(
     engine: Engine,
     sample: Sample,
     guess: Float[Tensor, " d_model"],
@@ -205,22 +206,10 @@ def ridge_misses(
     known, known_pool = fact_names(sample.facts), fact_names(pool.facts)
     plain = FactRidge.fit(pool.vectors, known_pool, pool.doc_ids, seed=seed)
     tokens = FactRidge.fit(pool.vectors, known_pool, pool.doc_ids, columns=pool.columns, lookup=lookup, seed=seed)
-    probed_pool = fact_names(pool.facts, kinds=tuple(probes.classes))
-    probed = FactRidge.fit(pool.vectors, probed_pool, pool.doc_ids, seed=seed)
+    probed = ridge_of_probed(probes, pool, seed=seed)
     guesses = {
         "true_facts": plain.predict(known),
         "true_facts_and_tokens": tokens.predict(known, sample.columns),
-        "probes": probed.predict(probe_names(probes, sample)),
+        "probes": probed.predict(names_read(probes, sample.vectors, sample.doc_ids)),
     }
     return {name: as_misses(direction_mse(guess, sample.vectors)) for name, guess in guesses.items()}
-
-
-def probe_names(probes: ProbeSet, sample: Sample) -> list[list[str]]:
-    """What the probes take to be known of every row, as names such as "mood=sad"."""
-    best = {
-        kind: share.argmax(-1).tolist() for kind, share in probes.probability(sample.vectors, sample.doc_ids).items()
-    }
-    read = {kind: [probes.classes[kind][place] for place in places] for kind, places in best.items()}
-    return [
-        [f"{kind}={values[row]}" for kind, values in read.items() if values[row] != OPEN] for row in range(len(sample))
-    ]

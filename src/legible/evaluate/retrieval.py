@@ -114,12 +114,12 @@ def retrieval(
             preds[f"{name}_without_next_and_now"] = read([without_families(language, text, ECHO) for text in said])
     else:
         report["reasons"] |= dict.fromkeys(names[4:], "no language knows what these words are about")
-    report |= {name: _share(pred, lineup, sample).as_dict() for name, pred in preds.items()}
+    report |= {name: found_share(pred, lineup, sample).as_dict() for name, pred in preds.items()}
     alike = same_token_lineup(sample, pool, chosen, seed)
     if alike.rows:
         place = [chosen.index(row) for row in alike.rows]
         for name, pred in (("same_token", preds["context"]), ("same_token_last8", echo)):
-            report[name] = _share(pred[place], alike, sample).as_dict()
+            report[name] = found_share(pred[place], alike, sample).as_dict()
     else:
         report["reasons"]["same_token"] = f"no token of a row stands in {CANDIDATES - 1} other documents"
     return report
@@ -205,6 +205,7 @@ def _of_others(rng: np.random.Generator, doc_ids: Sequence[str], document: int) 
     return [several[n][int(rng.integers(len(several[n])))] for n in drawn]
 
 
-def _share(pred: Float[Tensor, "n d_model"], lineup: Lineup, sample: Sample) -> Interval:
+def found_share(pred: Float[Tensor, "n d_model"], lineup: Lineup, sample: Sample) -> Interval:
+    """The share of the lineup's rows whose reconstruction is nearest to their own activation."""
     hits = own_is_nearest(pred, lineup.candidates).double().numpy()
     return share_interval(hits, np.ones_like(hits), [sample.doc_ids[row] for row in lineup.rows])

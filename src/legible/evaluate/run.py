@@ -95,7 +95,7 @@ def evaluate_checkpoint(
     Raises:
         UsageError: no documents, or a checkpoint without reconstructor, token lookup or variance.
     """
-    bench = _bench(checkpoint, config, capture, documents, pool, progress)
+    bench = bench_of(checkpoint, config, capture, documents, pool, progress)
     if writer is not None:
         progress("text-only writer")
         bench = replace(bench, text_only=writer(bench.sample.rows))
@@ -132,7 +132,7 @@ def evaluate_checkpoint(
     }
 
 
-def _bench(
+def bench_of(
     checkpoint: Checkpoint,
     config: HeldOutConfig,
     capture: CaptureConfig,
@@ -140,6 +140,7 @@ def _bench(
     pool: Sequence[Document],
     progress: Callable[[str], None],
 ) -> Bench:
+    """What a checkpoint is measured on; arguments and errors are those of `evaluate_checkpoint`."""
     reconstructor, lookup, variance = _needed(checkpoint)
     sample, lent, probes = held_out(checkpoint, config, capture, documents, pool, progress)
     return Bench(reconstructor, sample, lent, probes, lookup, variance, checkpoint.language)

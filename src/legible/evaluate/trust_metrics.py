@@ -150,6 +150,18 @@ def precision(tallied: Tally, threshold: float = NEVER) -> float:
     return float(tallied.true[shown].sum() / claims) if claims else float("nan")
 
 
+def precision_reaching(found: Tally, wanted: float) -> float:
+    """Precision of the surest claims, as many of them as it takes to have `wanted` true ones; NaN where too few are.
+
+    Equal scores are taken together, so that their order decides nothing.
+    """
+    true, mass = np.cumsum(found.true[::-1]), np.cumsum(found.mass[::-1])
+    if wanted <= 0 or not len(true) or true[-1] < wanted - 1e-9:
+        return float("nan")
+    place = int(np.searchsorted(true, wanted - 1e-9))
+    return float(true[place] / mass[place])
+
+
 def coverage(covered: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> float:
     """Recall of the decodable, counted over the claims at or above the threshold.
 

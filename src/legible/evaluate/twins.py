@@ -10,7 +10,7 @@ not hold the label. A reader that does not see what stands before the last 8 tok
 pair apart.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,15 +24,15 @@ from legible.documents import Document
 from legible.engines.endings import ids_until, streams_behind
 from legible.evaluate.retrieval import drawn_rows
 from legible.evaluate.sample import Sample
-from legible.languages.base import Language, Row
+from legible.languages.base import Claim, Language, Row
 from legible.models.target import Target
 from legible.probes.probes import ProbeSet
 from legible.stats import share_interval
 
 TRIES = 4  # pairs that the probe may see for each that is wanted
 
-Reads = Callable[[Float[Tensor, "n d_model"]], Sequence[str | None]]
-"""An explanation of every activation; None is a failed parse."""
+Reads = Callable[[Float[Tensor, "n d_model"], Sequence[Row]], Sequence[Sequence[Claim]]]
+"""What is claimed of every activation, read at these rows."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,38 @@ def twins(
         that the probe tells apart) and `probe_chosen` (of those read) as intervals over the first texts' documents,
         `values` (how many there are among the pairs) and `reason`: why nothing was read, else null.
     """
-    report = {}
+    tried = tried_twins(target, layer, sample, probes, language, pairs=pairs, seed=seed)
+    return told_apart(tried, sample, language, reads, pairs=pairs)
+
+
+def tried_twins(
+    target: Target, layer: int, sample: Sample, probes: ProbeSet | None, language: Language,
+    *, pairs: int, seed: int = 0,
+) -> dict[str, Tried | str]:  # fmt: skip
+    """The pairs of every kind with their activations, or why there are none; arguments as for `twins`."""
+    found: dict[str, Tried | str] = {}
     for place, kind in enumerate(language.twin_kinds):
         rng = np.random.default_rng([seed, 8, place])
         if probes is None or kind not in probes.classes:
-            report[kind] = _nothing("no probe of this kind: no other documents know it")
+            found[kind] = "no probe of this kind: no other documents know it"
             continue
         known = [value for value in probes.classes[kind] if value != language.unsaid.get(kind)]
         drawn = drawn_pairs(sample, language, kind, TRIES * pairs, rng, known)
         if not drawn:
-            report[kind] = _nothing("no two documents that were read differ in it before their last 8 tokens")
+            found[kind] = "no two documents that were read differ in it before their last 8 tokens"
             continue
-        tried = _tried(target, layer, sample, probes, kind, drawn, pairs)
-        report[kind] = _scores(sample, language, kind, tried, reads, pairs)
-    return report
+        found[kind] = _tried(target, layer, sample, probes, kind, drawn, pairs)
+    return found
+
+
+def told_apart(
+    tried: Mapping[str, Tried | str], sample: Sample, language: Language, reads: Reads, *, pairs: int
+) -> dict[str, dict[str, Any]]:
+    """How often a reader tells the pairs apart, by kind; see `twins`."""
+    return {
+        kind: _nothing(one) if isinstance(one, str) else _scores(sample, language, kind, one, reads, pairs)
+        for kind, one in tried.items()
+    }
 
 
 def drawn_pairs(
@@ -131,6 +149,10 @@ def spliced(beginning: Row, ending: Row) -> Row:
     }
     joined = Document(f"{document.doc_id}+{ending.document.doc_id}", text, labels=labels)
     return Row(joined, beginning.pos, len(text), cut, ending.token_id, ending.prev_token_id)
+
+
+def _spliced(sample: Sample, pair: Pair) -> Row:
+    return spliced(sample.rows[pair.other], sample.rows[pair.own])
 
 
 def _value(language: Language, beginning: Row, ending: Row, kind: str) -> str | None:
@@ -182,9 +204,10 @@ def _most_probable(probes: ProbeSet, vectors: Tensor, doc_ids: Sequence[str], ki
 
 def _scores(sample: Sample, language: Language, kind: str, tried: Tried, reads: Reads, wanted: int) -> dict[str, Any]:
     chosen = [place for place, told_apart in enumerate(tried.by_probe) if told_apart][:wanted]
-    texts = reads(tried.vectors[chosen].flatten(0, 1)) if chosen else []
-    said = [set(language.affirmed(language.parse(text).claims if text is not None else [], kind)) for text in texts]
     pairs = [tried.pairs[place] for place in chosen]
+    rows = [row for pair in pairs for row in (sample.rows[pair.own], _spliced(sample, pair))]
+    claims = reads(tried.vectors[chosen].flatten(0, 1), rows) if chosen else []
+    said = [set(language.affirmed(own, kind)) for own in claims]
     both = list(zip(pairs, said[::2], said[1::2], strict=True))
     apart = [first == {pair.values[0]} and second == {pair.values[1]} for pair, first, second in both]
     any_ = [_own_alone(first, *pair.values) or _own_alone(second, *pair.values[::-1]) for pair, first, second in both]

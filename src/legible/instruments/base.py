@@ -1,193 +1,175 @@
-"""Rival readers of the same activations: what the target's own weights make of a vector, without any training.
+"""What an instrument is: a reader of stored activations that yields claims with a score, so that all are judged alike.
 
-A verbalizer is trained to say what a vector holds; these instruments ask the untrained target. A prompt has one or
-more places for the vector; the target then writes on, greedily. Nothing here scores what is written: an instrument's
-text is no evidence that the vector holds what the text says.
+An instrument may own weights and options. It is made from an opened model and what is known of other documents
+(`Setting`), by its `Offer`: one file of this folder, one entry of the register. Its training, where it has one, is
+`legible.train.instruments.NAME`. Floors, references and rivals are all instruments; the role says which.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
 
-from legible.engines.cached import extend, shared_prefix, spread
-from legible.engines.decode import Policy, decode
-from legible.engines.direct import fastest_stepper
-from legible.errors import InjectionError, UsageError
-from legible.injection import replace_at, scale_vector
-from legible.models.arch import check_layer
+from legible.errors import UsageError
+from legible.languages.base import Claim, Fact, Language, Row
 from legible.models.target import Target
+from legible.probes.lookup import TokenLookup
+from legible.probes.probes import ProbeSet
+from legible.probes.ridge import TokenColumns
 
-PLACE = "<<VECTOR>>"
-"""Where the vector goes in an instrument's text."""
-BATCH = 64
-
-
-class Instrument(Protocol):
-    """Reads activations of one layer of one target."""
-
-    @property
-    def name(self) -> str:
-        """As `--method` spells it."""
-        ...
-
-    @property
-    def target(self) -> Target:
-        """Whose activations are read, and who reads them."""
-        ...
-
-    @property
-    def layer(self) -> int:
-        """The layer K that the vectors come from."""
-        ...
-
-    def read(self, vectors: Float[Tensor, "n d_model"]) -> list[str | None]:
-        """One text a vector; None where nothing was written.
-
-        Args:
-            vectors: raw activations of `layer`, float32.
-
-        Raises:
-            UsageError: vectors of another width, or a prompt that does not fit the target's context.
-        """
-        ...
+BATCH = 64  # vectors in one forward pass
+Role = Literal["floor", "reference", "rival"]
 
 
 @dataclass(frozen=True)
-class PlacedPrompt:
-    """Token ids with places for the vector: `places` are ascending indices into `ids`, at least one."""
+class Scored:
+    """A claim and how sure the instrument is of it: higher is surer; None where it does not say."""
 
-    ids: tuple[int, ...]
-    places: tuple[int, ...]
+    claim: Claim
+    score: float | None
 
 
-def placed_prompt(tokenizer: PreTrainedTokenizerBase, text: str, filler: str, copies: int = 1) -> PlacedPrompt:
-    """A text with `PLACE` in it, as ids.
+@dataclass(frozen=True)
+class Said:
+    """What an instrument makes of one activation.
 
-    The two halves are tokenized apart, so that no border merges with the place. A text without chat markup gets the
-    special tokens that the tokenizer puts before every text; one rendered by a chat template holds its own.
-
-    Args:
-        tokenizer: the target's.
-        text: holds `PLACE` once.
-        filler: what stands at the place in the blocks before the vector does; its last token is used.
-        copies: how many tokens the place has.
-
-    Raises:
-        InjectionError: the text has not exactly one place.
+    text: as it is shown; None where nothing came out.
+    claims: in a language; no claim twice, and of a kind that has one value at a time the surest alone.
+    words: what a reconstructor may read of it; None: there is nothing of that sort.
     """
-    if text.count(PLACE) != 1:
-        raise InjectionError(
-            f"the prompt holds {PLACE} {text.count(PLACE)} times, expected 1.\n"
-            "  The usual cause is a chat template that changes its messages. Give the text of the prompt without it."
-        )
-    before, _, after = text.partition(PLACE)
-    start = () if tokenizer.chat_template else _leading(tokenizer)
-    head = (*start, *_plain(tokenizer, before))
-    places = tuple(range(len(head), len(head) + copies))
-    return PlacedPrompt((*head, *_plain(tokenizer, filler)[-1:] * copies, *_plain(tokenizer, after)), places)
+
+    text: str | None
+    claims: tuple[Scored, ...] = ()
+    words: str | None = None
 
 
-def as_chat(tokenizer: PreTrainedTokenizerBase, request: str, answer: str) -> str | None:
-    """The request in a user's turn and the beginning of the model's answer; None without a chat template."""
-    if not tokenizer.chat_template:
+@dataclass(frozen=True)
+class Needs:
+    """What it took to make an instrument.
+
+    labels: rows whose facts were known to it (or whose text a teacher wrote).
+    texts: documents that it was fitted on.
+    train_cpu_s: CPU seconds of its training; None where nobody measured them.
+    """
+
+    labels: int = 0
+    texts: int = 0
+    train_cpu_s: float | None = 0.0
+
+
+class Rows(Protocol):
+    """Captured rows with what is known of them; `legible.evaluate.sample.Sample` is such."""
+
+    @property
+    def vectors(self) -> Float[Tensor, "n d_model"]:
+        """Raw activations, float32."""
+        ...
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Where each was read."""
+        ...
+
+    @property
+    def facts(self) -> Sequence[Mapping[str, Fact]]:
+        """What holds of each; empty where no language knows."""
+        ...
+
+    @property
+    def doc_ids(self) -> list[str]:
+        """The document of each."""
+        ...
+
+    @property
+    def columns(self) -> TokenColumns:
+        """Tokens and positions."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an instrument may be made from; one that lacks what it needs says so when it is made.
+
+    language: claims are in; None: there are no claims.
+    weights: the file that its training saved.
+    others: rows of other documents than those that will be read, with their facts.
+    probes, lookup: fitted on such rows.
+    """
+
+    target: Target
+    layer: int
+    language: Language | None = None
+    weights: Path | None = None
+    others: Rows | None = None
+    probes: ProbeSet | None = None
+    lookup: TokenLookup | None = None
+    seed: int = 0
+
+
+class Instrument(ABC):
+    """Reads activations of one layer of one target.
+
+    name: as `--method` and reports spell it.
+    calibrated: its scores estimate the probability that the claim is true.
+    """
+
+    name: str
+    calibrated: bool = False
+    target: Target
+    layer: int
+
+    @abstractmethod
+    def read(self, vectors: Float[Tensor, "n d_model"], rows: Sequence[Row] = ()) -> list[Said]:
+        """What it makes of each vector, whichever others stand beside it.
+
+        Args:
+            vectors: raw activations of `layer`, float32.
+            rows: where each was read, for instruments that look at the text.
+
+        Raises:
+            UsageError: vectors of another width, rows missing that are needed, or a prompt that does not fit the
+                target's context.
+        """
+
+    def reconstruct(
+        self, vectors: Float[Tensor, "n d_model"], rows: Sequence[Row] = ()
+    ) -> Float[Tensor, "n d_model"] | None:
+        """What it gives back of each activation, any scale; None where it gives nothing back by itself."""
         return None
-    rendered: Any = tokenizer.apply_chat_template(
-        [{"role": "user", "content": request}], tokenize=False, add_generation_prompt=True
-    )
-    return f"{rendered}{answer}"
+
+    @property
+    def needs(self) -> Needs:
+        """What it took to make it."""
+        return Needs()
 
 
-@torch.no_grad()
-def written_after(
-    target: Target,
-    prompt: PlacedPrompt,
-    vectors: Float[Tensor, "n d_model"],
-    *,
-    block: int | None,
-    max_tokens: int,
-) -> list[str]:
-    """What the target writes after a prompt that holds a vector, greedily.
+@dataclass(frozen=True)
+class Offer:
+    """How the register knows an instrument.
 
-    Args:
-        target: the model.
-        prompt: ids and the vector's places.
-        vectors: one a prompt.
-        block: the vector replaces the stream after this block, as it is; None: it replaces the embedding, scaled to
-            the mean length of the target's token embeddings.
-        max_tokens: most tokens written, the stop token counted.
-
-    Returns:
-        Decoded texts, special tokens left out.
-
-    Raises:
-        UsageError: a block or width that the target does not have, or a prompt that does not fit its context.
+    name: as `--method` and reports spell it.
+    what: what it is, for tables.
+    role: a floor to clear, a reference to compare with, or a rival.
+    rules_out: the doubt that the pair's readings rule out by doing better.
+    make: from a setting.
+    trained: it needs a file of weights that `legible.train.instruments` makes.
+    alone: a model is enough for it, with those weights; else it needs a pair, or rows of other documents.
     """
-    _check(target, prompt, vectors, block, max_tokens)
-    ids = torch.tensor(prompt.ids, device=target.device)
-    first = prompt.places[0]
-    prefix = shared_prefix(target.model, ids[:first])
-    rest = target.arch.embed(ids[None, first:])
-    places = [place - first for place in prompt.places]
-    policy = Policy(0.0, max_tokens, target.end_ids)
-    texts: list[str] = []
-    for chunk in vectors.to(target.device).split(BATCH):
-        cache = spread(prefix, len(chunk))
-        embeds = rest.expand(len(chunk), -1, -1)
-        if block is None:
-            embeds = _placed(embeds, places, scale_vector(chunk, embedding_norm(target)))
-        with _patched(target, block, places, chunk):
-            logits = extend(target.model, cache, embeds=embeds)
-        stepper = fastest_stepper(target.model, cache, torch.arange(len(chunk), device=target.device), max_tokens)
-        texts += [
-            str(target.tokenizer.decode(row.ids, skip_special_tokens=True))
-            for row in decode(stepper, logits, policy, None)
-        ]
-    return texts
 
-
-def embedding_norm(target: Target) -> float:
-    """Mean length of a token embedding as the first block reads it."""
-    return float(target.arch.embedding.weight.float().norm(dim=-1).mean()) * target.arch.embedding_scale
-
-
-@contextmanager
-def _patched(target: Target, block: int | None, places: list[int], vectors: Tensor) -> Iterator[None]:
-    """Inside the `with`, the stream after `block` is the vectors at these places of the piece that runs."""
-    if block is None:
-        yield
-        return
-
-    def hook(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
-        return _placed(output, places, vectors)
-
-    handle = target.arch.blocks[block].register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _placed(hidden: Tensor, places: list[int], vectors: Tensor) -> Tensor:
-    for place in places:
-        hidden = replace_at(hidden, torch.full((len(vectors),), place, device=hidden.device), vectors)
-    return hidden
-
-
-def _check(target: Target, prompt: PlacedPrompt, vectors: Tensor, block: int | None, max_tokens: int) -> None:
-    check_width(target, vectors)
-    if block is not None:
-        check_layer(block, target.n_layers)
-    if len(prompt.ids) + max_tokens > target.context:
-        raise UsageError(
-            f"a prompt of {len(prompt.ids)} tokens and {max_tokens} new ones do not fit the context of {target.name}, "
-            f"{target.context} tokens.\n  Use --method logit-lens, which needs no prompt."
-        )
+    name: str
+    what: str
+    role: Role
+    rules_out: str
+    make: Callable[[Setting], Instrument]
+    trained: bool = False
+    alone: bool = True
 
 
 def check_width(target: Target, vectors: Float[Tensor, "n d_model"]) -> None:
@@ -203,11 +185,46 @@ def check_width(target: Target, vectors: Float[Tensor, "n d_model"]) -> None:
         )
 
 
-def _leading(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Special tokens that the tokenizer puts before a text."""
-    whole, bare = list(tokenizer("a")["input_ids"]), _plain(tokenizer, "a")
-    return tuple(whole[: next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)])
+def lacking(name: str, what: str, how: str) -> UsageError:
+    """The refusal of an instrument that was not given what it needs."""
+    return UsageError(f"{name} needs {what}, and none was given.\n  {how}")
 
 
-def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+def listed(claims: Sequence[Scored]) -> str | None:
+    """Claims on one line, the surest first: `mood sad 0.93, place barn 0.88`; None without any."""
+    order = sorted(claims, key=lambda one: -(one.score if one.score is not None else 1.0))
+    shown = [
+        f"{one.claim.relation} {one.claim.stated}" + ("" if one.score is None else f" {one.score:.2f}") for one in order
+    ]
+    return ", ".join(shown) or None
+
+
+def value_claim(language: Language, kind: str, value: str) -> Claim:
+    """The claim that gives a kind of the language's usual subject a value."""
+    return Claim("", kind, value, language.subjects.get(kind), family=language.families.get(kind, "context"))
+
+
+def shares_of(language: Language, facts: Sequence[Mapping[str, Fact]]) -> tuple[Scored, ...]:
+    """What rows have in common: of every kind the most frequent value, with the share of the rows that hold it.
+
+    Of kinds that have several values at a time as many as its teacher states. Rows that leave a kind open count, those
+    where nobody decides it do not. Values that the teacher leaves unsaid are no claims.
+    """
+    found = []
+    for kind in language.kinds:
+        decided = [row[kind] for row in facts if kind in row]
+        counts = Counter(value for fact in decided if fact.status != "open" for value in fact.values)
+        best = counts.most_common(language.stated.get(kind, 1) if kind in language.list_kinds else 1)
+        found += [
+            Scored(value_claim(language, kind, value), count / len(decided))
+            for value, count in best
+            if value != language.unsaid.get(kind)
+        ]
+    return tuple(found)
+
+
+def claims_in(language: Language | None, text: str | None) -> tuple[Scored, ...]:
+    """The claims that a language reads in a text, each once, without scores."""
+    if language is None or text is None:
+        return ()
+    return tuple(Scored(claim, None) for claim in {claim.key: claim for claim in language.parse(text).claims}.values())

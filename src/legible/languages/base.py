@@ -227,6 +227,14 @@ class Language(ABC):
         """
         return 0, 0
 
+    def of_next(self, shares: Sequence[tuple[str, float]]) -> list[tuple[Claim, float]]:
+        """What a distribution over the next token says, each claim with a share in [0, 1]; nothing in most languages.
+
+        Args:
+            shares: the likeliest tokens as they stand in running text, best first, with their probabilities.
+        """
+        return []
+
     def alternatives(self, known: Mapping[str, str], kind: str) -> tuple[str, ...]:
         """Other values that a fact could have had, everything that does not depend on it being as it is.
 

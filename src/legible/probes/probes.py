@@ -7,9 +7,10 @@ one fold, a hash of its id: rows of a fold are judged by the probe that never sa
 Probabilities are calibrated by one temperature a kind on those unseen folds. All kinds are fitted in one batch.
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,7 @@ class ProbeSet:
     folds: int
     seed: int
     rows: int
+    cpu_s: float | None = field(default=None, compare=False)  # of fitting; of those that were loaded nobody knows
 
     @classmethod
     def fit(
@@ -100,6 +102,7 @@ class ProbeSet:
         Raises:
             UsageError: a kind that is never known, or a fold without rows.
         """
+        started = time.process_time()
         classes = {kind: [OPEN, *_values(kind, column, most_values)] for kind, column in labels.items()}
         gold = _gold(labels, classes)
         fold = _folds(doc_ids, folds, seed)
@@ -131,6 +134,7 @@ class ProbeSet:
             folds,
             seed,
             len(vectors),
+            time.process_time() - started,
         )
 
     def probability(

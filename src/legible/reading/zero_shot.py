@@ -1,9 +1,10 @@
-"""Readings without training: an instrument of `legible.instruments` reads any supported model's own activations.
+"""Readings by instruments: one of `legible.instruments` reads any supported model's own activations.
 
 The readings have the shape of `legible.reading.reader`, without scores: no reconstructor reads the text back, and no
 calibrator says how likely it is true. What an instrument writes is the target's own continuation, not a finding.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,24 @@ import torch
 from legible.config import AUTO, Placement
 from legible.contract import read_contract
 from legible.contract.schema import ModelContract
-from legible.errors import UsageError
-from legible.instruments import Instrument, LogitLens, make_instrument
+from legible.documents import Document
+from legible.instruments import Instrument, Said, Setting, offer
+from legible.instruments.base import Rows
 from legible.languages.base import parsed_by
 from legible.models.placement import circumstances_part
 from legible.models.target import Target
 from legible.reading.flags import text_flags
+from legible.reading.opening import load_checkpoint
 from legible.reading.positions import parse_positions
 from legible.reading.reading import ReadClaim, Reading
+from legible.reading.rows import rows_of
 from legible.reading.shipped import shipped_target
 
-NO_CALIBRATOR = "read without training: only a checkpoint's calibrator says how likely a claim is true"
+NO_CALIBRATOR = "read by an instrument: only a checkpoint's calibrator says how likely a claim is true"
 
 
 def open_model(name: str, place: Placement = AUTO) -> tuple[Target, int]:
-    """A model to read without training, and the layer read when none is named.
+    """A model to read by an instrument, and the layer read when none is named.
 
     Args:
         name: a model's name (see `legible.models.local`), or a shipped pair's where its target ships with it
@@ -38,7 +42,7 @@ def open_model(name: str, place: Placement = AUTO) -> tuple[Target, int]:
         published pairs read.
 
     Raises:
-        UsageError: no such model, a checkpoint instead of a model, or pickle weights only.
+        UsageError: no such model, or pickle weights only.
         UnsupportedModelError: a family that Legible does not know.
     """
     if (inside := shipped_target(name)) is not None:
@@ -48,36 +52,62 @@ def open_model(name: str, place: Placement = AUTO) -> tuple[Target, int]:
         assert isinstance(contract, ModelContract)
         assert contract.layer is not None
         return target, contract.layer
-    for folder in (Path(name), Path(name) / "checkpoint"):
-        if (folder / "av").is_dir():
-            own = f"its target: {folder / 'target'}" if (folder / "target").is_dir() else "the model it was trained on"
-            raise UsageError(
-                f"{name} is a checkpoint, expected a model's directory or hub name.\n"
-                f"  Read a checkpoint without --method, or give {own}."
-            )
     target = Target.load(name, place=place)
     return target, min(target.n_layers - 1, 2 * target.n_layers // 3)
 
 
-def load(name: str, method: str, *, layer: int | None = None, place: Placement = AUTO) -> "ZeroShotReader":
-    """A model ready to be read by an instrument.
+def setting_of(name: str, *, layer: int | None = None, pair: bool = False, place: Placement = AUTO) -> Setting:
+    """What an instrument can be made from where a model or a checkpoint is named.
 
     Args:
-        name: see `open_model`.
-        method: `logit-lens`, `patchscopes` or `selfie`.
-        layer: the layer K read; absent: see `open_model`.
+        name: see `open_model`; or a checkpoint, whose target is read at its layer, in its language.
+        layer: the layer K read; absent: the checkpoint's, or as `open_model` has it.
+        pair: the instrument needs what a pair's checkpoint holds, such as its probes.
         place: the device, and how the weights are held.
 
     Raises:
-        UsageError: no such model, method or layer.
+        UsageError: no such model or checkpoint, or a layer that it does not have.
+    """
+    held = [folder for folder in (Path(name), Path(name) / "checkpoint") if (folder / "av").is_dir()]
+    if not (pair or held or shipped_target(name) is not None):
+        target, usual = open_model(name, place)
+        return Setting(target, usual if layer is None else layer)
+    found = load_checkpoint(name, reconstructor="none", place=place)
+    found.target.name = name if shipped_target(name) is not None else found.target.name
+    if layer not in (None, found.layer):
+        return Setting(found.target, int(layer or 0), found.language)
+    return Setting(found.target, found.layer, found.language, probes=found.probes, lookup=found.lookup)
+
+
+def load(
+    name: str,
+    method: str,
+    *,
+    layer: int | None = None,
+    weights: Path | None = None,
+    others: Rows | None = None,
+    place: Placement = AUTO,
+) -> "ZeroShotReader":
+    """A model, or a checkpoint's target, ready to be read by an instrument.
+
+    Args:
+        name: see `setting_of`.
+        method: one of `legible.instruments.INSTRUMENTS`.
+        layer: the layer K read; absent: see `setting_of`.
+        weights: the file of a trained instrument.
+        others: rows of other documents, for instruments that look things up in them.
+        place: the device, and how the weights are held.
+
+    Raises:
+        UsageError: no such model, method or layer, or one that lacks what it needs.
 
     Example:
         >>> load("builtin", "logit-lens").read("Pavel kept a hammer in the pocket.")[-1].explanation  # doctest: +SKIP
     """
-    target, usual = open_model(name, place)
-    chosen = usual if layer is None else layer
-    instrument = make_instrument(method, target, chosen)
-    target.self_check(chosen)
+    asked = offer(method)
+    setting = setting_of(name, layer=layer, pair=not asked.alone and others is None, place=place)
+    instrument = asked.make(replace(setting, weights=weights, others=others))
+    setting.target.self_check(setting.layer)
     return ZeroShotReader(instrument, name)
 
 
@@ -105,7 +135,10 @@ class ZeroShotReader:
         norms = stream.norm(dim=-1)
         flags = text_flags(encoded, pieces, norms, 1)  # nothing was trained: only a first token has no context
         readings = []
-        for pos, written in zip(chosen, self.instrument.read(stream[chosen]), strict=True):
+        rows = {row.pos: row for row in rows_of(Document("text", text), encoded.ids, encoded.offsets)}
+        given = [rows[pos] for pos in chosen] if rows.keys() >= set(chosen) else []
+        for pos, said in zip(chosen, self.instrument.read(stream[chosen], given), strict=True):
+            written = said.text
             start, end = encoded.offsets[pos]
             readings.append(
                 Reading(
@@ -118,7 +151,7 @@ class ZeroShotReader:
                     explanation=written,
                     direction_mse=None,
                     fve_token=None,
-                    claims=self._claims(written),
+                    claims=_shown(said),
                     p_true_reason=None if written is None else NO_CALIBRATOR,
                 )
             )
@@ -129,8 +162,9 @@ class ZeroShotReader:
         own = circumstances_part(self.instrument.target.model)
         return {"method": self.instrument.name, "model": self.name, "layer": self.instrument.layer, **own}
 
-    def _claims(self, written: str | None) -> tuple[ReadClaim, ...]:
-        """Sentences whose truth nobody decides; the logit lens lists words and claims nothing."""
-        if written is None or isinstance(self.instrument, LogitLens):
-            return ()
-        return tuple(ReadClaim(claim.text) for claim in parsed_by(None, written).claims)
+
+def _shown(said: Said) -> tuple[ReadClaim, ...]:
+    """Its claims; of prose in no language the sentences, whose truth nobody decides."""
+    if said.claims or said.text is None or said.words != said.text:
+        return tuple(ReadClaim(**vars(one.claim)) for one in said.claims)
+    return tuple(ReadClaim(claim.text) for claim in parsed_by(None, said.text).claims)

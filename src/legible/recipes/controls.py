@@ -96,12 +96,16 @@ def evaluate_fully(
     return Evaluate(checkpoint, name, config, corpus, battery=measure, writer=writes).run()
 
 
-def controls_folder(checkpoint: Checkpoint) -> Path:
-    """Where a checkpoint's controls are kept: `controls/` of its run, or a cache folder named by its weights."""
+def controls_folder(checkpoint: Checkpoint, kind: str = FOLDER) -> Path:
+    """Where a checkpoint's controls are kept: `controls/` of its run, or a cache folder named by its weights.
+
+    Args:
+        kind: what the folder is called; another one keeps other things.
+    """
     run = run_of(checkpoint)
     if run is not None:
-        return run / FOLDER
-    return cache_dir() / FOLDER / Identity(FOLDER, checkpoint.parts).digest
+        return run / kind
+    return cache_dir() / kind / Identity(kind, checkpoint.parts).digest
 
 
 def run_of(checkpoint: Checkpoint) -> Path | None:

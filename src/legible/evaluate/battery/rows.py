@@ -10,17 +10,20 @@ from legible.evaluate.battery.words import WORDS, words_ridge
 from legible.evaluate.battery.zero_shot import zero_shot_controls
 from legible.evaluate.bench import Bench
 from legible.evaluate.claims import Judged
-from legible.evaluate.controls import FLOORS, Controls, other_documents, probe_names
+from legible.evaluate.controls import FLOORS, Controls, other_documents
 from legible.evaluate.reconstruction import Explained, Misses
 from legible.evaluate.sample import Sample
-from legible.languages.base import Claim, judge
+from legible.instruments import INSTRUMENTS
+from legible.instruments.base import value_claim
+from legible.instruments.probes import Probes, values_read
+from legible.languages.base import judge
 from legible.models.target import Target
 from legible.train.text_writer import TextWriter, WriterRecord
 
 LENDER_ROWS = 20_000
 
 WRITER = "that the text alone would give the same words: a writer like the verbalizer that sees the text, no activation"
-PROBES = "that linear probes, one per kind of fact, say as much"
+PROBES = INSTRUMENTS[Probes.name].rules_out
 SECOND = "that the score is a private code of this pair: a reconstructor that never met this verbalizer reads it"
 
 
@@ -122,10 +125,9 @@ def _probes(case: Case, references: Mapping[str, Misses]) -> Control:
     if bench.probes is None or bench.language is None or "probes" not in references:
         return Control("probes", PROBES, "n/a: no language or no documents to fit probes on")
     judged = []
-    for index, names in enumerate(probe_names(bench.probes, bench.sample)):
-        for name in names:
-            kind, _, value = name.partition("=")
-            claim = Claim(name, kind, value)
+    for index, read in enumerate(values_read(bench.probes, bench.sample.vectors, bench.sample.doc_ids)):
+        for kind, (value, _) in read.items():
+            claim = value_claim(bench.language, kind, value)
             verdict = judge(claim, bench.sample.facts[index])
             judged.append(Judged(index, claim, verdict, bench.language.in_context(claim, bench.sample.rows[index])))
     note = f"{len(bench.probes.classes)} kinds, fitted on {bench.probes.rows} rows of other documents"

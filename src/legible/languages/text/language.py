@@ -99,6 +99,19 @@ class TextLanguage(Language):
         denied = (claim.polarity == "negative") != (claim.relation in YES and claim.value == "no")
         return f"This is wrong: {said}" if denied else said
 
+    def of_next(self, shares: Sequence[tuple[str, float]]) -> list[tuple[Claim, float]]:
+        """Which token comes next, with its probability; how certain that is, with that of the likeliest."""
+        found: dict[str, float] = {}
+        for piece, share in shares:
+            value = shown(plain(piece_value(piece)))
+            if value:
+                found[value] = max(share, found.get(value, 0.0))
+        claims = [(_of_model("next_token", value), share) for value, share in found.items()]
+        if not shares:
+            return claims
+        best = shares[0][1]
+        return [*claims, (_of_model("certainty", _certainty(best)), best)]
+
     def without_copied(self, text: str, row: Row, seed: int) -> str | None:
         """The statements that quote nothing."""
         claims = [claim for claim in self.parse(text).claims if claim.relation in CLOSED or claim.relation in YES]
@@ -148,11 +161,16 @@ def _next(row: Row) -> dict[str, Fact]:
         pieces = (shown(plain(piece_value(piece))) for piece in row.predictions)
         facts["next_token"] = _decided("next_token", list(dict.fromkeys(filter(None, pieces))))
     if row.top_probability is not None:
-        share = row.top_probability
-        facts["certainty"] = _decided(
-            "certainty", ["sure" if share >= SURE else "torn" if share < TORN else "undecided"]
-        )
+        facts["certainty"] = _decided("certainty", [_certainty(row.top_probability)])
     return facts
+
+
+def _certainty(share: float) -> str:
+    return "sure" if share >= SURE else "torn" if share < TORN else "undecided"
+
+
+def _of_model(kind: str, value: str) -> Claim:
+    return Claim("", kind, value, SUBJECTS[kind], family=FAMILIES[kind])
 
 
 def _decided(kind: str, values: Iterable[str], accepted: Iterable[str] = ()) -> Fact:

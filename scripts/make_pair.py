@@ -89,6 +89,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--lookup-rank", type=int, default=128, help="of the token lookup beside them")
     parser.add_argument("--corpus", help="documents to calibrate and measure on; absent: the contract's")
     parser.add_argument("--documents", type=int, help="how many are measured; absent: as `legible evaluate`")
+    parser.add_argument("--truth-documents", type=int, help="of the truth report; absent: as many")
+    parser.add_argument("--samples", type=int, help="explanations per token of the truth report")
     parser.add_argument("--out", type=Path, help="where the pair goes; absent: into the package")
     parser.add_argument("--controls", type=Path, help="the run's trained controls: add the control battery")
     return parser.parse_args()
@@ -175,7 +177,7 @@ def finish(folder: Path, name: str, arguments: argparse.Namespace) -> None:
     config = load_config(settings).calibrate if settings.is_file() else CalibrateConfig()
     print("\n".join(summary_lines(Calibrate(load_checkpoint(folder), str(folder), config, corpus).run())))
     shipped = load_checkpoint(folder)
-    configs = measuring(run, name, arguments.documents)
+    configs = measuring(run, name, arguments)
     reports = measure(shipped, name, corpus, configs, run, arguments.controls)
     store_metrics(shipped, figures(reports["evaluation"]))
     for report, found in reports.items():
@@ -188,13 +190,16 @@ def contracts_corpus(run: Path) -> str | None:
     return extra.corpus if extra is not None else None
 
 
-def measuring(run: Path, name: str, documents: int | None) -> tuple[EvalConfig, TruthConfig]:
+def measuring(run: Path, name: str, arguments: argparse.Namespace) -> tuple[EvalConfig, TruthConfig]:
     """How much is measured: in the world as the verbs do by default, elsewhere as the run did."""
-    settings, given = run / "config.json", {} if documents is None else {"documents": documents}
+    settings, documents = run / "config.json", arguments.documents
+    given = {} if documents is None else {"documents": documents}
+    truth = {"documents": arguments.truth_documents or documents, "samples": arguments.samples}
+    asked = {key: value for key, value in truth.items() if value is not None}
     if name == WORLD or not settings.is_file():
-        return EvalConfig.model_validate(given), TruthConfig.model_validate(given)
+        return EvalConfig.model_validate(given), TruthConfig.model_validate(asked)
     own = load_config(settings).evaluate
-    kept = own.model_dump(include={"max_tokens", "probe_rows", "positions_per_doc"}) | given
+    kept = own.model_dump(include={"max_tokens", "probe_rows", "positions_per_doc"}) | asked
     return own.model_copy(update=given), TruthConfig.model_validate(kept)
 
 

@@ -288,7 +288,7 @@ def test_a_checkpoint_that_cannot_be_scored_says_what_it_lacks(checkpoint, part)
 
 def test_documents_that_fit_the_probes_are_not_read(checkpoint):
     documents = LANGUAGE.documents("test", 0, 4)
-    with pytest.raises(UsageError, match="4 documents stand both"):
+    with pytest.raises(UsageError, match="4 documents are both"):
         evaluate_checkpoint(
             checkpoint, name="tiny", config=EvalConfig(), capture=CAPTURE, documents=documents, pool=documents
         )

@@ -1,6 +1,7 @@
 """How readings are written: a deterministic lint of what nobody needs to judge.
 
-    repeats           share of readings that make one claim twice, or have one sentence twice
+    repeats           share of readings that make one claim twice, have one sentence twice, or quote one thing twice
+                      in a sentence
     unfinished        share of readings whose last sentence does not end; a failed parse is not counted here
     words_per_claim   words divided by claims, over all readings
 
@@ -18,11 +19,12 @@ from legible.languages.base import Language
 from legible.stats import ratio_interval, share_interval
 
 _SENTENCES = re.compile(r"(?<=[.!?…])[\"”’)]*\s+")
+_QUOTED = re.compile(r'"([^"]*)"')
 _ENDED = re.compile(r"[.!?…][\"”’)]*\s*$")
 
 
 def repeats(text: str, language: Language | None) -> bool:
-    """Whether a text makes one claim twice, or has one sentence twice.
+    """Whether a text makes one claim twice, has one sentence twice, or quotes one thing twice in a sentence.
 
     Example:
         >>> repeats("It rains. It rains.", None)
@@ -30,7 +32,8 @@ def repeats(text: str, language: Language | None) -> bool:
     """
     keys = [claim.key for claim in language.parse(text).claims if claim.parsed] if language is not None else []
     sentences = [sentence.strip().lower() for sentence in _SENTENCES.split(text) if sentence.strip()]
-    return len(set(keys)) < len(keys) or len(set(sentences)) < len(sentences)
+    quoted = (_QUOTED.findall(sentence) for sentence in sentences)
+    return any(len(set(several)) < len(several) for several in (keys, sentences, *quoted))
 
 
 def unfinished(text: str) -> bool:

@@ -3,7 +3,7 @@
 #   make test    set up .venv and run the tests
 SHELL := /bin/bash
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 LOWEST := .venv-lowest
 

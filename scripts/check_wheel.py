@@ -5,6 +5,7 @@
 What is built lies in a scratch folder, so that nothing left over from an earlier build gets in. Fails with the reason.
 """
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -96,14 +97,17 @@ def run(command: list[str]) -> str:
 
 def main() -> None:
     """Build, check, and keep the wheel where a folder is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", nargs="?", type=Path, help="folder that keeps the wheel; absent: it is only checked")
+    out = parser.parse_args().out
     with tempfile.TemporaryDirectory() as scratch:
         wheel = build(Path(scratch))
         check_contents(wheel)
         check_metadata(wheel)
         check_import(wheel, Path(scratch))
-        if len(sys.argv) > 1:
-            Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-            print(shutil.copy2(wheel, sys.argv[1]))
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            print(shutil.copy2(wheel, out))
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def read(
       legible read OWNER/NAME-av "A text of yours."
 
     With --corpus and --archive whole corpora are read into one file to search, compare and publish (legible search,
-    diff, report). A stopped run goes on where it stopped; an activation that this checkpoint has explained is not
+    diff, report). A stopped run resumes; an activation that this checkpoint has explained is not
     explained again. Documents longer than the target's context are cut to it, and counted.
 
     \b

@@ -48,7 +48,7 @@ class RunConfig(Section):
 
     @model_serializer(mode="wrap")
     def _without_unset(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a placement and texts that nobody chose: such runs are those of versions that had none."""
+        """Leave out a placement and texts that were not chosen: such runs equal those of versions that had neither."""
         tree: dict[str, Any] = write(self)
         unset = {"placement"} if self.placement.is_default else set()
         unset |= {"texts"} if self.texts is None else set()

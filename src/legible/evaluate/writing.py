@@ -1,4 +1,4 @@
-"""How readings are written: a deterministic lint of what nobody needs to judge.
+"""How readings are written: a deterministic lint of what needs no judge.
 
     repeats           share of readings that make one claim twice, have one sentence twice, or quote one thing twice
                       in a sentence

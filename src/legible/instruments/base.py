@@ -54,7 +54,7 @@ class Needs:
 
     labels: rows whose facts were known to it (or whose text a teacher wrote).
     texts: documents that it was fitted on.
-    train_cpu_s: CPU seconds of its training; None where nobody measured them.
+    train_cpu_s: CPU seconds of its training; None where they were not measured.
     """
 
     labels: int = 0
@@ -208,7 +208,7 @@ def shares_of(language: Language, facts: Sequence[Mapping[str, Fact]]) -> tuple[
     """What rows have in common: of every kind the most frequent value, with the share of the rows that hold it.
 
     Of kinds that have several values at a time as many as its teacher states. Rows that leave a kind open count, those
-    where nobody decides it do not. Values that the teacher leaves unsaid are no claims.
+    where it is not decided do not. Values that the teacher leaves unsaid are no claims.
     """
     found = []
     for kind in language.kinds:

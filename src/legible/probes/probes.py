@@ -1,7 +1,7 @@
 """What an activation holds: calibrated probes for every kind of fact, cross-fitted by document.
 
 For each kind a linear probe (multinomial logistic regression) and one fixed small MLP are fitted on the activation's
-direction; the better of the two on documents it has not seen speaks for the kind. `open` is a class of its own, so
+direction; the better of the two on documents it has not seen stands for the kind. `open` is a class of its own, so
 that a probe can tell unknown from known; accuracies are reported on known rows, among the values. Every document has
 one fold, a hash of its id: rows of a fold are judged by the probe that never saw the fold, whenever they come.
 Probabilities are calibrated by one temperature a kind on those unseen folds. All kinds are fitted in one batch.
@@ -27,7 +27,7 @@ from legible.vectors import unit
 
 OPEN = "(open)"
 UNDECIDED = "(undecided)"
-"""In the place of a value that nobody knows: such a row neither fits nor scores a probe of that kind."""
+"""In place of an unknown value: such a row neither fits nor scores a probe of that kind."""
 DECODABLE = 0.8  # the calibrated probability of the true value from which an instance is decodable
 
 Labels = Mapping[str, Sequence[str | None]]
@@ -36,7 +36,7 @@ Labels = Mapping[str, Sequence[str | None]]
 
 def known_labels(facts: Sequence[Mapping[str, Fact]], kinds: Sequence[str]) -> dict[str, list[str | None]]:
     """The one known value of every kind and row; None where it is open or has no value or several, `UNDECIDED` where
-    nobody knows."""
+    it is not known."""
     return {kind: [_known(row.get(kind)) for row in facts] for kind in kinds}
 
 
@@ -76,7 +76,7 @@ class ProbeSet:
     folds: int
     seed: int
     rows: int
-    cpu_s: float | None = field(default=None, compare=False)  # of fitting; of those that were loaded nobody knows
+    cpu_s: float | None = field(default=None, compare=False)  # of fitting; unknown of those that were loaded
 
     @classmethod
     def fit(
@@ -201,7 +201,7 @@ class ProbeSet:
         return float(np.mean(list(found))) if found else None
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file: of each kind the form that speaks for it, as float16."""
+        """Write one safetensors file: of each kind the form that stands for it, as float16."""
         about = {
             "classes": self.classes,
             "forms": self.forms,

@@ -1,4 +1,4 @@
-"""The probability that a claim is true, from what speaks for it: a calibrator and its refusals.
+"""The probability that a claim is true, from the evidence for it: a calibrator and its refusals.
 
 A calibrator is a ridge logistic regression on standardised features and their products (Platt, 1999), with an indicator
 for each feature that may be missing and an intercept for each kind of claim, and behind it a monotone curve: the pooled
@@ -153,7 +153,7 @@ class Calibrators:
 
     single: Calibrator | None
     sampled: Calibrator | None
-    refusal: str | None = None  # why neither may speak, e.g. fitted on other weights
+    refusal: str | None = None  # why neither applies, e.g. fitted on other weights
 
     def choose(self, samples: int, temperature: float) -> Calibrator | str:
         """The calibrator for readings made this way, or why there is none.

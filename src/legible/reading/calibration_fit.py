@@ -31,7 +31,7 @@ RIDGE = 3.0
 
 @dataclass(frozen=True)
 class Labelled:
-    """Claims with what speaks for them, whether each is true, and the document of each."""
+    """Claims with their evidence, whether each is true, and the document of each."""
 
     evidence: Sequence[ClaimEvidence]
     true: Sequence[bool]

@@ -34,7 +34,7 @@ LogProbs = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class Gathered:
-    """One row's explanations, the one that is shown, its claims and what speaks for each."""
+    """One row's explanations, the one that is shown, its claims and the evidence for each."""
 
     completions: tuple[Completion, ...]
     errors: tuple[float | None, ...]  # direction_mse of each; None without explanation or reconstructor
@@ -67,7 +67,7 @@ def gather(
     *,
     leverage: Collection[int] | None = None,
 ) -> list[Gathered]:
-    """Choose the shown explanation of every row and measure what speaks for each of its claims.
+    """Choose the shown explanation of every row and measure the evidence for each of its claims.
 
     Args:
         checkpoint: its reconstructor measures errors and leverage, its language finds claims; either may be absent.

@@ -133,7 +133,7 @@ def _language(found: Located, av: ModelContract) -> Language | None:
     """Who knows the claims of the pair's explanations; None for free text.
 
     Raises:
-        ContractError: nobody here does.
+        ContractError: none here does.
     """
     named = av.legible.language if av.legible is not None else None
     if named is not None and named not in languages.names():

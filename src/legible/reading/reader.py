@@ -2,7 +2,7 @@
 
 The scores are of the words alone: the reconstructor gets the explanation and nothing else. A score says that the
 words carry the activation, not that they are true; that is what `p_true` estimates, where the checkpoint has a
-calibrator that may speak.
+calibrator that applies.
 """
 
 from collections.abc import Callable, Collection, Sequence

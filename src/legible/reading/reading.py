@@ -15,9 +15,9 @@ from legible.reading.spans import without
 
 @dataclass(frozen=True)
 class ReadClaim(Claim):
-    """One statement of an explanation, what speaks for it, and the probability that it is true."""
+    """One statement of an explanation, the evidence for it, and the probability that it is true."""
 
-    p_true: float | None = None  # None: no calibrator may speak; the reading says why
+    p_true: float | None = None  # None: no calibrator applies; the reading says why
     verdict: Verdict = "unknown"  # where the text is known and a language decides it
     agreement: float | None = None  # share of the samples that make the same claim; None with one sample
     leverage: float | None = None  # rise of direction_mse without its words; None where it was not measured

@@ -1,4 +1,4 @@
-"""The claims of readings with what speaks for them, the probability of each being true, and the verdict beside it."""
+"""The claims of readings with the evidence for them, the probability of each being true, and the verdict beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from legible.reading.evidence import Gathered, Spot, gather, neighbours_of
 
 @dataclass(frozen=True)
 class TrustedClaim:
-    """One claim of the explanation that a reading shows, with what speaks for it."""
+    """One claim of the explanation that a reading shows, with the evidence for it."""
 
     claim: Claim
     evidence: ClaimEvidence
-    p_true: float | None  # None: no calibrator may speak; `reason` says why
+    p_true: float | None  # None: no calibrator applies; `reason` says why
     verdict: Verdict  # "unknown" where no language decides it
     context: bool  # the last 8 tokens do not give it away
     reason: str | None = None

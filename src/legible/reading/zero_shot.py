@@ -164,7 +164,7 @@ class ZeroShotReader:
 
 
 def _shown(said: Said) -> tuple[ReadClaim, ...]:
-    """Its claims; of prose in no language the sentences, whose truth nobody decides."""
+    """Its claims; of prose in no language the sentences, whose truth is not decided."""
     if said.claims or said.text is None or said.words != said.text:
         return tuple(ReadClaim(**vars(one.claim)) for one in said.claims)
     return tuple(ReadClaim(claim.text) for claim in parsed_by(None, said.text).claims)

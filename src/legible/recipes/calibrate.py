@@ -1,6 +1,6 @@
 """Fit the calibrators of a checkpoint on held-out documents whose truth is known.
 
-The documents are nobody else's: the split `calibrate` of a language's own (in the world stories of training wordings
+The documents are used for nothing else: the split `calibrate` of a language (in the world stories of training wordings
 and combinations under seeds of their own), elsewhere that of the corpus. Tokens are read in short runs, so that
 neighbours show what recurs; for half of the tokens that is hidden again, because a reading may be asked for a single
 token. Some of a language's own documents are of one to three sentences: what people type is short, so its tokens stand

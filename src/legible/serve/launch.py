@@ -147,7 +147,7 @@ async def _serve(app: FastAPI, listener: socket.socket, ready: Callable[[], None
 
 
 def configured(app: FastAPI) -> uvicorn.Config:
-    """How the application is served: no access log, since addresses are nobody's business; every wait has an end."""
+    """How the application is served: no access log, since addresses are private; every wait has a limit."""
     return uvicorn.Config(
         app,
         access_log=False,

@@ -21,7 +21,7 @@ _DONE = b"data: [DONE]\n\n"
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer."""
+    """The client has gone."""
 
 
 def answer(value: Any, status: int = 200) -> JSONResponse:

@@ -21,7 +21,7 @@ from legible.serve.work import Completions, Frame, RequestError, Rows, Work
 
 _LOG = logging.getLogger(__name__)
 _OUTBOX = 64  # frames that wait for a client before its request rests
-_IDLE = 0.5  # seconds between looks for expired requests while nobody wakes the worker
+_IDLE = 0.5  # seconds between looks for expired requests while nothing wakes the worker
 
 
 class Ticket:

@@ -6,7 +6,7 @@ import { claimPasses, highlighted } from "./search.js";
 import { trustOf } from "./state.js";
 
 const FLAGS = {
-  special_token: "a special token that nobody wrote",
+  special_token: "a special token, not written by a person",
   template_token: "written by the chat template, not by a person or the model",
   early_position: "too early in the text: the pair was not trained on so little context",
   norm_outlier: "the activation is much longer or shorter than others",

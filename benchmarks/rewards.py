@@ -193,7 +193,6 @@ class HeldOut:
         record["found"] = self._retrieved(pred)
         bare = [without_families(language, text, ECHO) for text in explained.texts]
         record["found bare"] = self._retrieved(reconstructions(found.reconstructor, bare, self.guess))
-        record["writing"] = writing(explained.texts, sample.doc_ids, language)
         record["failures"] = explained.parse_failures
         return record
 
@@ -241,7 +240,8 @@ def figures(records: Sequence[Record], bench: HeldOut) -> Record:
     made["parse_failures"] = sum(record["failures"] for record in records)
     for key in ("kl", "recall"):
         made[key] = [record[key] for record in records]
-    made["writing"] = {key: [record["writing"][key] for record in records] for key in records[0]["writing"]}
+    lint = [writing(record["texts"], docs, bench.language) for record in records]
+    made["writing"] = {key: [one[key] for one in lint] for key in lint[0]}
     return made
 
 

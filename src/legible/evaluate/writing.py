@@ -32,8 +32,8 @@ def repeats(text: str, language: Language | None) -> bool:
     """
     keys = [claim.key for claim in language.parse(text).claims if claim.parsed] if language is not None else []
     sentences = [sentence.strip().lower() for sentence in _SENTENCES.split(text) if sentence.strip()]
-    quoted = (_QUOTED.findall(sentence) for sentence in sentences)
-    return any(len(set(several)) < len(several) for several in (keys, sentences, *quoted))
+    said: list[list[Any]] = [keys, sentences, *(_QUOTED.findall(sentence) for sentence in sentences)]
+    return any(len(set(several)) < len(several) for several in said)
 
 
 def unfinished(text: str) -> bool:

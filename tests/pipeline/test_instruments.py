@@ -265,7 +265,19 @@ def test_options_of_a_checkpoint_and_of_a_method_do_not_mix(legible):
         assert message in done.err
 
 
-@pytest.mark.parametrize("method", ["probes", "token-lookup", "nearest-neighbours", "tuned-lens", "jacobian-lens"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "probes",
+        "token-lookup",
+        "nearest-neighbours",
+        "tuned-lens",
+        "jacobian-lens",
+        "reading-vectors",
+        "asked",
+        "k-shot",
+    ],
+)
 def test_a_checkpoint_is_read_by_what_it_holds_or_what_a_store_taught(legible, micro_run, method, tmp_path):
     store, file = micro_run / "store" / "train", tmp_path / f"{method}.safetensors"
     weights: tuple[str, ...] = ()

@@ -310,7 +310,8 @@ def test_a_checkpoint_is_read_by_what_it_holds_or_what_a_store_taught(legible, m
     row = json.loads(done.out)
     assert row["layer"] == 1
     assert method != "probes" or row["claims"]
-    assert all(claim["relation"] in WorldLanguage.kinds for claim in row["claims"])
+    known = {*WorldLanguage.kinds, *([None] if method == "k-shot" else [])}  # what a model writes may be no claim
+    assert {claim["relation"] for claim in row["claims"]} <= known
 
 
 def test_weights_of_another_model_or_kind_are_refused(legible, micro_run, tmp_path):

@@ -119,7 +119,7 @@ def at_equal_cost(
 def _taken(arm: Swept, budget: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Of every site the success and the cost of its strongest strength within the budget, and whether there is none."""
     within = np.nan_to_num(arm.costs, nan=np.inf) <= budget
-    none: NDArray[np.bool_] = ~within.any(axis=1)
+    none: NDArray[np.bool_] = within.sum(axis=1) == 0
     last = within.shape[1] - 1 - within[:, ::-1].argmax(1)
     rows = np.arange(len(within))
     return (

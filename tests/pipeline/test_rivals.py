@@ -7,6 +7,7 @@ import pytest
 
 from legible.evaluate.rivals.court import CARRIED, Court
 from legible.instruments import INSTRUMENTS
+from legible.instruments.k_shot import K
 
 SMALL = (
     "--documents", "18", "--positions-per-doc", "2", "--probe-rows", "160", "--max-tokens", "24", "--threads", "1",
@@ -37,6 +38,9 @@ def test_all_instruments_stand_in_one_table(legible, micro_run, kept):
     for name in ("probes", "nearest-neighbours", "token-lookup"):
         assert rows[name]["reconstructed_by"] == "itself"
         assert rows[name]["labels"] == report["probe_rows"] > 0
+    assert rows["reading-vectors"]["labels"] == report["probe_rows"]
+    assert rows["asked"]["labels"] == rows["asked"]["texts"] == 0 < rows["k-shot"]["labels"] <= K
+    assert all("it sees no activation" in rows[name]["what"] for name in ("asked", "k-shot"))
     assert rows["tuned-lens"]["labels"] == 0 < rows["tuned-lens"]["texts"]
     assert rows["logit-lens"]["families"]["context"]["ece"] is None
     page = (kept / "rivals.html").read_text(encoding="utf-8")

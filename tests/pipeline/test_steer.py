@@ -1,9 +1,11 @@
 """Steering by words: the hooks, the edit, the strength, and the verb on the built-in pair."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from legible.engines.continuations import continue_text
 from legible.engines.steered import Writing, continue_patched, continue_steered, nats_per_token
@@ -12,7 +14,9 @@ from legible.languages.base import Claim
 from legible.languages.world import WorldLanguage, story
 from legible.languages.world.counterfactual import CHANGEABLE, alternatives, counterfactual
 from legible.languages.world.grammar import accepted, accepts
+from legible.languages.world.lexicon import VALUES
 from legible.reading.reader import load
+from legible.steer.contrasts import BUDGETS
 from legible.steer.edits import (
     edit_directions,
     edit_words,
@@ -27,6 +31,7 @@ from legible.steer.strength import Trial, propose
 from legible.vectors import unit
 
 WORLD = WorldLanguage()
+PLACES = VALUES["place"]
 TEXT = (
     "Our hero Viktor rested beside the meadow. What terrible snow that was. Deep inside Viktor was greedy. "
     "Viktor kept a map in the pocket. How much he desired the melon. Viktor thought of the drawer, ready to grab."
@@ -252,6 +257,36 @@ def test_patching_the_whole_reconstruction_reads_as_the_edit(reader):
     assert found.unrelated is None
 
 
+def test_a_given_direction_steers_as_the_edit_that_it_is_of(reader, tmp_path, legible):
+    edited = SAID.replace("meadow", "harbor")
+    direction = edit_directions(reader.checkpoint.reconstructor, [(SAID, edited)])[0][0]
+    options = {"pos": -1, "explanation": SAID, "strengths": (0.2, 0.4), "max_tokens": 12}
+    by_words = steer_text(reader, TEXT, replacement=edited, **options)
+    given = steer_text(reader, TEXT, vector=7 * direction, **options)
+    assert [one.continuations for one in given.steered] == [one.continuations for one in by_words.steered]
+    assert given.controls["random"] == by_words.controls["random"]
+    assert (given.edited, given.length, given.unrelated, set(given.controls)) == (None, None, None, {"random"})
+    assert [one.read for one in given.steered] == [one.read for one in by_words.steered]
+    assert all(one.read_back is None for one in given.steered)
+    assert given.proposal.reason == "the strongest within 2 nats per token"
+    assert given.proposal.strength == max(one.strength for one in given.steered if one.cost <= 2)
+    save_file({"place=harbor": direction, "place=mill": -direction}, tmp_path / "v.safetensors")
+    words = ("steer", "builtin", TEXT, "--vector", str(tmp_path / "v.safetensors"), "--max-tokens", "4")
+    shown = legible(*words, "--tensor", "place=harbor", "--strengths", "0.4")
+    assert shown.code == 0, shown.err
+    assert "added   the vector given" in shown.out
+    for more, message in (
+        ((), "holds several tensors"),
+        (("--tensor", "place=harbor", "--replace", "meadow=harbor"), "words and a vector are two directions"),
+    ):
+        refused = legible(*words, *more)
+        assert (refused.code, message in refused.err) == (2, True), refused.err
+    assert "--tensor names a tensor" in legible("steer", "builtin", TEXT, "--tensor", "a").err
+    save_file({"rows": torch.ones(2, reader.checkpoint.target.d_model)}, tmp_path / "two.safetensors")
+    refused = legible("steer", "builtin", TEXT, "--vector", str(tmp_path / "two.safetensors"))
+    assert (refused.code, "2 vectors, expected one" in refused.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -310,8 +345,29 @@ def test_the_world_says_how_often_an_edit_becomes_the_story(reader):
     for stages in report["sites"].values():
         numbers = [stages[name] for name in ("looked_at", "known", "told_again", "read", "site")]
         assert numbers == sorted(numbers, reverse=True)
+    assert "equal_cost" not in report
     with pytest.raises(UsageError, match="cannot change name"):
         evaluate_steering(reader.checkpoint, kinds=("name",))
+
+
+def test_directions_from_a_file_stand_beside_the_edit_at_equal_cost(reader):
+    generator = torch.Generator().manual_seed(1)
+    drawn = {f"place={value}": torch.randn(reader.checkpoint.target.d_model, generator=generator) for value in PLACES}
+    report = evaluate_steering(
+        reader.checkpoint, documents=2, positions=4, kinds=("place", "weather"), strengths=(0.3, 0.5), max_tokens=40,
+        contrasts={"drawn": drawn},
+    )  # fmt: skip
+    budgets = report["equal_cost"]
+    assert [row["nats"] for row in budgets] == list(BUDGETS)
+    places = report["kinds"].get("place", {"n": 0})["n"]
+    for row in budgets:
+        arms = row["arms"]
+        assert (arms["edit"]["n"], arms["random"]["n"]) == (report["n"], report["n"])
+        assert arms.get("drawn", {"n": 0})["n"] == places
+        assert all(one["cost"] <= row["nats"] for one in arms.values())
+        assert arms["edit"]["ahead"]["value"] == 0
+    for narrow, wide in pairwise(budgets):
+        assert all(wide["arms"][name]["untouched"] <= one["untouched"] for name, one in narrow["arms"].items())
 
 
 def test_a_steering_that_changes_nothing_says_so(legible):

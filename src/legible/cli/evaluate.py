@@ -65,7 +65,8 @@ def evaluate(
     longer than the warm start did, and resumes if stopped. The families are then compared with that writer too.
 
     --instruments puts readers of the same activations side by side on the same rows under the same judge: lenses,
-    probes, nearest neighbours, what the untrained target writes, and the pair under its doubts. Of each: claims by
+    probes, reading vectors, nearest neighbours, what the untrained target writes of the activation, what it answers
+    and writes when it is given the text alone, and the pair under its doubts. Of each: claims by
     family, with precision at the pair's recall; what comes back of the activation, and what that is worth to the
     target's next token; retrieval and twins; CPU seconds, labels and texts. What needs training is trained on the
     documents that fit the probes.

@@ -13,7 +13,9 @@ from legible.config import Placement
 @placed
 def instrument(
     place: Placement,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which one: tuned-lens or jacobian-lens.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Which one: tuned-lens, jacobian-lens or reading-vectors.")
+    ],
     model: Annotated[
         str,
         typer.Argument(
@@ -28,16 +30,18 @@ def instrument(
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Train an instrument that reads MODEL's activations: no labels, the texts of STORE alone.
+    """Train an instrument that reads MODEL's activations, on the texts of STORE.
 
     tuned-lens: an affine map, trained so that the model's own head says behind it what the model says. jacobian-lens:
-    what the blocks to come make of a stream, to first order, averaged over the beginnings of some texts.
+    what the blocks to come make of a stream, to first order, averaged over the beginnings of some texts. Both without
+    labels. reading-vectors: one direction for every value that the checkpoint's language knows of the rows.
 
     \b
       legible capture targets/world --out stores/train --layers 2 --min-pos 12
       legible instrument tuned-lens builtin stores/train --out tuned.safetensors
       legible read builtin "Pavel kept a hammer." --method tuned-lens --weights tuned.safetensors
       legible evaluate builtin --instruments tuned-lens --weights tuned-lens=tuned.safetensors
+      legible instrument reading-vectors builtin stores/train --out directions.safetensors
     """
     not_negative("rows", rows)
     from legible.errors import UsageError
@@ -52,5 +56,6 @@ def instrument(
         raise UsageError(f"{store} holds layers {list(opened.layers)}.\n  Say which one: --layer K")
     chosen = opened.layers[0] if layer is None else layer
     setting = setting_of(model, layer=chosen, place=place)
-    path = TrainInstrument(name, setting.target, chosen, opened, rows, seed).run(out, line_progress(f"train {name}"))
+    stage = TrainInstrument(name, setting.target, chosen, opened, rows, seed, setting.language)
+    path = stage.run(out, line_progress(f"train {name}"))
     answer({"instrument": name, "layer": chosen, "file": str(path)}, f"{name} of layer {chosen}: {path}", json=json)

@@ -152,13 +152,16 @@ def read(
     readings have neither scores nor probabilities. logit-lens, tuned-lens, jacobian-lens: the likeliest next words of a
     stream that ends here, that an affine map carries to the last layer, or that the blocks to come carry there to first
     order. patchscopes and selfie: what the model writes when the activation is put into a prompt; small base models
-    mostly go on with the text they know. probes: what the checkpoint's probes read. nearest-neighbours, token-lookup:
-    the facts of the most similar activations, or of the same last tokens, in a store.
+    mostly go on with the text they know. probes: what the checkpoint's probes read. reading-vectors: one direction for
+    each value, found by contrast. nearest-neighbours, token-lookup: the facts of the most similar activations, or of
+    the same last tokens, in a store. asked and k-shot see the text and no activation: what the model answers when it is
+    asked about it, and what it writes of it after a few examples from a store.
 
     \b
       legible read runs/tiny "Pavel kept a hammer in the pocket." --method probes
       legible read builtin "Pavel kept a hammer." --method tuned-lens --weights tuned.safetensors
       legible read builtin "Pavel kept a hammer." --method nearest-neighbours --weights stores/train
+      legible read builtin "Pavel kept a hammer." --method asked --positions -1
 
     Flags: early_position (less context than in training), norm_outlier (an activation of unusual length), ood (text
     outside the world the pair was trained on), special_token, other_target (the model read is not the one that the pair

@@ -25,6 +25,13 @@ def steer(
         typer.Option(metavar="OLD=NEW", help="Words of the explanation and what replaces them; may be repeated."),
     ] = None,
     edit: Annotated[Path | None, typer.Option(help="File with the whole edited explanation instead.")] = None,
+    vector: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add this direction instead of an edit's: .npy or .safetensors, one row."),
+    ] = None,
+    tensor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which tensor of --vector, where it holds several.")
+    ] = None,
     strengths: Annotated[
         str,
         typer.Option(
@@ -59,6 +66,9 @@ def steer(
     checkpoint's layer while the target continues TEXT, at several strengths, and compared with the untouched
     continuation, a random direction and an unrelated edit of the same length.
 
+    With --vector the direction is given: a reading vector (legible instrument reading-vectors), a decoder row of a
+    sparse autoencoder. Nothing is edited then, and nothing is read back.
+
     One strength is proposed. The changed activations are read again to find the lowest strength from which the edited
     words are read back; the proposal is the strongest up to twice that at which the untouched target's loss on the
     continuation is at most 2 nats per token above its loss without steering. Without --replace or --edit there is an
@@ -68,6 +78,7 @@ def steer(
       legible steer builtin "Mira was a fox. Mira wanted the ring." --replace "ring=pie"
       legible steer builtin --file story.txt --pos 40 --replace "steal=win" --strengths 0.2,0.4
       legible steer builtin "Mira wanted the ring." --edit edited.txt --mode patch
+      legible steer builtin "Mira wanted the ring." --vector directions.safetensors --tensor "want=pie"
       legible steer builtin "Mira wanted the ring." --replace "ring=pie" --json | jq .proposal
     """
     whole = read_text_argument(text, file)
@@ -77,6 +88,8 @@ def steer(
     if edit is not None and not edit.is_file():
         raise UsageError(f"no file at {edit}.\n  Check the path given with --edit.")
     edited = read_text_argument(None, edit) if edit is not None else None
+    if tensor is not None and vector is None:
+        raise UsageError("--tensor names a tensor of a file of vectors.\n  Give the file: --vector FILE")
     amounts = _amounts(strengths)
     check_name(checkpoint)
 
@@ -95,6 +108,8 @@ def steer(
         edits,
         pos=pos,
         replacement=edited,
+        vector=vector,
+        tensor=tensor,
         strengths=amounts,
         mode=mode,  # type: ignore[arg-type]  # refused there with the list of modes
         controls=controls,

@@ -161,6 +161,7 @@ class Offer:
     make: from a setting.
     trained: it needs a file of weights that `legible.train.instruments` makes.
     alone: a model is enough for it, with those weights; else it needs a pair, or rows of other documents.
+    labelled: its training needs rows whose facts a language knows.
     """
 
     name: str
@@ -170,6 +171,7 @@ class Offer:
     make: Callable[[Setting], Instrument]
     trained: bool = False
     alone: bool = True
+    labelled: bool = False
 
 
 def check_width(target: Target, vectors: Float[Tensor, "n d_model"]) -> None:
@@ -183,6 +185,16 @@ def check_width(target: Target, vectors: Float[Tensor, "n d_model"]) -> None:
             f"vectors have shape {tuple(vectors.shape)}, expected [n, {target.d_model}].\n"
             f"  The usual cause is an activation of another model than {target.name}."
         )
+
+
+def check_rows(name: str, vectors: Float[Tensor, "n d_model"], rows: Sequence[Row]) -> None:
+    """Refuse vectors whose rows are not given, for an instrument that looks at the text.
+
+    Raises:
+        UsageError: another number of rows than of vectors, or none.
+    """
+    if len(rows) != len(vectors) or not len(rows):
+        raise lacking(name, "the row of every vector", "Read a text, special tokens left out, or rows of a store.")
 
 
 def lacking(name: str, what: str, how: str) -> UsageError:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from legible.data.predictions import token_texts
@@ -106,20 +106,10 @@ class Lens(Instrument):
         for kind, values in (language.values if language is not None else {}).items():
             if language is None or kind in language.target_kinds or set(values) <= {"yes", "no"}:
                 continue
-            first: dict[int, str] = {}
-            for value in values:
-                first.setdefault(self._first_token(value), value)
-            if len(first) > 1:
-                found[kind] = (list(first.values()), torch.tensor(list(first)))
+            told_apart, ids = first_tokens(self.target, values)
+            if len(told_apart) > 1:
+                found[kind] = (told_apart, ids)
         return found
-
-    def _first_token(self, word: str) -> int:
-        """The first token of a word as it stands inside running text."""
-        tokenizer = self.target.tokenizer
-        before = tokenizer.encode("a", add_special_tokens=False)
-        ids = tokenizer.encode(f"a {word}", add_special_tokens=False)[len(before) :]
-        own = [token for token in ids if str(tokenizer.decode([token])).strip()]  # some write the space apart
-        return int((own or ids)[0])
 
     @cached_property
     def _texts(self) -> list[str]:
@@ -127,6 +117,21 @@ class Lens(Instrument):
         texts = token_texts(self.target)
         rows = self.target.model.get_output_embeddings().weight.shape[0]
         return texts + [f"<{i}>" for i in range(len(texts), rows)]
+
+
+def first_tokens(target: Target, words: Sequence[str]) -> tuple[list[str], Int[Tensor, " n"]]:
+    """The words that their first tokens tell apart, and these: the token each begins with inside running text.
+
+    Of words that begin with the same token the first stands for all.
+    """
+    tokenizer = target.tokenizer
+    before = len(tokenizer.encode("a", add_special_tokens=False))
+    first: dict[int, str] = {}
+    for word in words:
+        ids = tokenizer.encode(f"a {word}", add_special_tokens=False)[before:]
+        own = [token for token in ids if str(tokenizer.decode([token])).strip()]  # some write the space apart
+        first.setdefault(int((own or ids)[0]), word)
+    return list(first.values()), torch.tensor(list(first))
 
 
 def head_logits(target: Target, stream: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:

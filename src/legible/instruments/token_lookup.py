@@ -10,7 +10,18 @@ from functools import cached_property
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.instruments.base import Instrument, Needs, Offer, Rows, Said, Setting, lacking, listed, shares_of
+from legible.instruments.base import (
+    Instrument,
+    Needs,
+    Offer,
+    Rows,
+    Said,
+    Setting,
+    check_rows,
+    lacking,
+    listed,
+    shares_of,
+)
 from legible.languages.base import Language, Row
 from legible.models.target import Target
 from legible.probes.lookup import TokenLookup
@@ -55,7 +66,7 @@ class LastTokens(Instrument):
         Raises:
             UsageError: no rows.
         """
-        self._check(vectors, rows)
+        check_rows(self.name, vectors, rows)
         if self.language is None or self.others is None or not len(self.others.facts):
             return [Said(None) for _ in rows]
         said = []
@@ -75,13 +86,9 @@ class LastTokens(Instrument):
         Raises:
             UsageError: no rows.
         """
-        self._check(vectors, rows)
+        check_rows(self.name, vectors, rows)
         columns = TokenColumns.of(*zip(*((row.token_id, row.prev_token_id, row.pos) for row in rows), strict=True))
         return self.lookup.predict(columns)
-
-    def _check(self, vectors: Tensor, rows: Sequence[Row]) -> None:
-        if len(rows) != len(vectors) or not len(rows):
-            raise lacking(self.name, "the row of every vector", "Read a text, or rows of a store.")
 
     @cached_property
     def _by_tokens(self) -> tuple[dict[tuple[int, int], list[int]], dict[int, list[int]]]:

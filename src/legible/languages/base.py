@@ -235,6 +235,18 @@ class Language(ABC):
         """
         return []
 
+    def cloze(self, kind: str, prefix: str) -> str:
+        """The beginning of a sentence about a text, in words its target knows, that a value of this kind goes on with.
+
+        Args:
+            kind: one with listed values.
+            prefix: the text so far.
+        """
+        if set(self.values[kind]) <= {"yes", "no"}:
+            claim = Claim("", kind, "yes", self.subjects.get(kind), family=self.families.get(kind, "context"))
+            return f"{self.in_plain_words(claim)} Is this right, yes or no? The answer is"
+        return f"The {kind} is"
+
     def alternatives(self, known: Mapping[str, str], kind: str) -> tuple[str, ...]:
         """Other values that a fact could have had, everything that does not depend on it being as it is.
 

@@ -40,6 +40,18 @@ def given_vectors(value: object, d_model: int, *, tensor: str | None = None) -> 
     return checked_vectors(_as_tensor(value), d_model, "the tensor given")
 
 
+def one_vector(value: object, d_model: int, *, tensor: str | None = None) -> Float[Tensor, " d_model"]:
+    """The only row of what is given, as for `given_vectors`.
+
+    Raises:
+        UsageError: as there, or several rows.
+    """
+    rows = given_vectors(value, d_model, tensor=tensor)
+    if len(rows) != 1:
+        raise UsageError(f"{len(rows)} vectors, expected one.\n  Save the row that you mean by itself.")
+    return rows[0]
+
+
 def load_vectors(path: Path, *, tensor: str | None = None) -> Tensor:
     """The array of a `.npy` or `.safetensors` file, as it is there.
 

@@ -16,9 +16,9 @@ from legible.contract.schema import ModelContract
 from legible.documents import Document
 from legible.instruments import Instrument, Said, Setting, offer
 from legible.instruments.base import Rows
-from legible.languages.base import parsed_by
+from legible.languages.base import Row, parsed_by
 from legible.models.placement import circumstances_part
-from legible.models.target import Target
+from legible.models.target import Encoded, Target
 from legible.reading.flags import text_flags
 from legible.reading.opening import load_checkpoint
 from legible.reading.positions import parse_positions
@@ -135,8 +135,7 @@ class ZeroShotReader:
         norms = stream.norm(dim=-1)
         flags = text_flags(encoded, pieces, norms, 1)  # nothing was trained: only a first token has no context
         readings = []
-        rows = {row.pos: row for row in rows_of(Document("text", text), encoded.ids, encoded.offsets)}
-        given = [rows[pos] for pos in chosen] if rows.keys() >= set(chosen) else []
+        given = _rows_at(chosen, Document("text", text), encoded)
         for pos, said in zip(chosen, self.instrument.read(stream[chosen], given), strict=True):
             written = said.text
             start, end = encoded.offsets[pos]
@@ -161,6 +160,17 @@ class ZeroShotReader:
         """What a report says of the instrument."""
         own = circumstances_part(self.instrument.target.model)
         return {"method": self.instrument.name, "model": self.name, "layer": self.instrument.layer, **own}
+
+
+def _rows_at(chosen: list[int], document: Document, encoded: Encoded) -> list[Row]:
+    """The row of every chosen token; that of a special token has the text before it."""
+    rows = {row.pos: row for row in rows_of(document, encoded.ids, encoded.offsets)}
+    found = []
+    for pos in chosen:
+        end = max((row.char_end for row in rows.values() if row.pos < pos), default=0)
+        special = Row(document, pos, end, end, encoded.ids[pos], encoded.ids[pos - 1] if pos else -1)
+        found.append(rows.get(pos, special))
+    return found
 
 
 def _shown(said: Said) -> tuple[ReadClaim, ...]:

@@ -20,7 +20,7 @@ from legible.errors import UsageError
 from legible.models.chats import chat_text
 from legible.models.target import Target
 from legible.reading.checkpoint import OTHER_TARGET, Checkpoint
-from legible.reading.given_vectors import given_vectors
+from legible.reading.given_vectors import given_vectors, one_vector
 from legible.reading.positions import Positions
 from legible.reading.prepared import planned, stream_of
 from legible.reading.reader import Reader
@@ -197,6 +197,8 @@ class Session:
         pos: int = -1,
         replacement: str | None = None,
         explanation: str | None = None,
+        vector: object | None = None,
+        tensor: str | None = None,
         strengths: Sequence[float] | None = None,
         mode: Mode = "later",
         controls: bool = True,
@@ -207,12 +209,16 @@ class Session:
     ) -> Steered:
         """Edit the explanation of one token and continue the text under the difference that the edit makes.
 
+        Or give a direction from elsewhere, such as a reading vector or a decoder row of a sparse autoencoder.
+
         Args:
             text: what the target has read; it is continued behind its last token.
             edits: words of the explanation and what replaces them, such as `{"ring": "pie"}`; or give `replacement`.
             pos: the token whose explanation is edited; negative counts from the end.
             replacement: the whole edited explanation.
             explanation: what is edited; absent: the greedy reading of the token.
+            vector: added in place of an edit's difference: [d_model], as `explain` takes it; only the direction counts.
+            tensor: which tensor of a safetensors file that holds several, such as `"mood=sad"` of reading vectors.
             strengths: lengths of the added vector in units of the activation's norm; absent: a fixed range, one of
                 which is proposed.
             mode: `later` adds at the token and all later ones, `one` at it alone, `patch` moves its activation.
@@ -224,7 +230,8 @@ class Session:
 
         Raises:
             UsageError: no reconstructor, no such token, words that are not in the explanation, an edit that the
-                reconstructor does not see, or no room in the target's context.
+                reconstructor does not see, words and a vector, a vector of several rows, or no room in the target's
+                context.
         """
         return steer_text(
             self._reader,
@@ -233,6 +240,7 @@ class Session:
             edits=_pairs(edits),
             replacement=None if replacement is None else one_text(replacement, "the replacement"),
             explanation=None if explanation is None else one_text(explanation, "the explanation"),
+            vector=None if vector is None else one_vector(vector, self.d_model, tensor=tensor),
             strengths=strengths,
             mode=mode,
             controls=controls,

@@ -9,12 +9,14 @@ the continuation states is the new one. Beside the edit, at the same tokens:
     whole_text         the edit, by the difference of the whole explanations only (see `steering_edits`)
     unrelated, random  another edit and a random direction, as long as the edit's vector
     untouched          nothing added
-The strength is proposed at every token (see `steering_strength`) before it is known what the continuation says.
+Directions from files (reading vectors, latents of a sparse autoencoder) can be tried beside them: then edit, random
+direction and each file are compared at equal cost in fluency (see `legible.steer.contrasts`). The strength is proposed
+at every token (see `steering_strength`) before it is known what the continuation says.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +30,7 @@ from legible.languages.base import Language
 from legible.models.reconstructor import Reconstructor
 from legible.reading.checkpoint import Checkpoint
 from legible.stats import ratio_interval, share_interval
+from legible.steer.contrasts import Contrasts, Swept, at_equal_cost, contrast
 from legible.steer.edits import edit_directions, random_direction
 from legible.steer.sites import Site, sites
 from legible.steer.strength import BOUND, GRID, MARGIN, Proposal, propose
@@ -52,7 +55,10 @@ class Retold:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one site. `length`: of the raw difference; `cosine`: of its direction with the true one."""
+    """What came of one site. `length`: of the raw difference; `cosine`: of its direction with the true one.
+
+    rivals: the sweeps of the directions that the edit is compared with at equal cost.
+    """
 
     site: Site
     arms: dict[str, Retold]
@@ -60,6 +66,7 @@ class Outcome:
     proposal: Proposal
     length: float
     cosine: float
+    rivals: dict[str, tuple[Retold, ...]] = field(default_factory=dict)
 
 
 def evaluate_steering(
@@ -71,6 +78,7 @@ def evaluate_steering(
     strengths: Sequence[float] = GRID,
     max_tokens: int = 60,
     seed: int = 1,
+    contrasts: Mapping[str, Contrasts] | None = None,
     progress: Callable[[int, int], None] = lambda done, sites: None,
 ) -> dict[str, Any]:
     """Steer at held-out stories and count what their continuations say.
@@ -83,12 +91,14 @@ def evaluate_steering(
         strengths: among which one is proposed.
         max_tokens: of a continuation.
         seed: of stories, tokens, values and controls.
+        contrasts: by name, directions of values that are tried beside the edit at every strength.
         progress: called with (sites done, sites done) after each.
 
     Returns:
         `arms`: success, share of accepted sentences and nats per token of each; `share_of_ceiling`, `above_unrelated`,
         `above_random`: intervals over documents; all of it in `kinds` too; `sweep`: the edit at every strength;
-        `sites`: how many were looked at, known, told again and read; `settings`.
+        with contrasts `equal_cost`, see `at_equal_cost`; `sites`: how many were looked at, known, told again and read;
+        `settings`.
 
     Raises:
         UsageError: no reconstructor, another language, a kind that cannot be changed, or no site.
@@ -110,7 +120,10 @@ def evaluate_steering(
         checkpoint, language, engine, language.documents("test", SEED + seed, documents) or (), kinds,
         positions=positions, max_tokens=max_tokens, longest=_EXPLANATION, seed=seed, counts=counts,
     ):  # fmt: skip
-        found.append(_steer(checkpoint, language, checkpoint.reconstructor, engine, site, strengths, max_tokens))
+        one, steering = _steer(checkpoint, language, checkpoint.reconstructor, engine, site, strengths, max_tokens)
+        if contrasts is not None:
+            one = replace(one, rivals=_rivals(steering, language, site, strengths, contrasts))
+        found.append(one)
         progress(len(found), len(found))
     if not found:
         raise UsageError(
@@ -119,7 +132,10 @@ def evaluate_steering(
         )
     settings = {"documents": documents, "positions": positions, "max_tokens": max_tokens, "seed": seed,
                 "strengths": list(strengths), "bound": BOUND, "margin": MARGIN}  # fmt: skip
-    return {**steering_report(found, strengths, every), "sites": _counted(counts, kinds), "settings": settings}
+    report = steering_report(found, strengths, every)
+    if contrasts is not None:
+        report["equal_cost"] = _equal_cost(found)
+    return {**report, "sites": _counted(counts, kinds), "settings": settings}
 
 
 def steering_report(found: Sequence[Outcome], strengths: Sequence[float], kinds: Sequence[str]) -> dict[str, Any]:
@@ -143,7 +159,7 @@ def _steer(
     site: Site,
     strengths: Sequence[float],
     max_tokens: int,
-) -> Outcome:
+) -> tuple[Outcome, Steering]:
     target = checkpoint.target
     steering = Steering(
         target, site.ids, site.pos, checkpoint.layer, site.activation, Writing(max_tokens, stop_ids=target.end_ids)
@@ -163,7 +179,41 @@ def _steer(
     told_by = dict(zip((*aside, "true_difference", "patch"), map(heard, groups), strict=True))
     swept = tuple(map(heard, sweep))
     told_by |= {"edit": swept[list(strengths).index(chosen.strength)], "untouched": heard(untouched)}
-    return Outcome(site, told_by, swept, chosen, length, float(edit @ unit(true)))
+    return Outcome(site, told_by, swept, chosen, length, float(edit @ unit(true))), steering
+
+
+def _rivals(
+    steering: Steering,
+    language: Language,
+    site: Site,
+    strengths: Sequence[float],
+    contrasts: Mapping[str, Contrasts],
+) -> dict[str, tuple[Retold, ...]]:
+    """The random direction and each contrast that knows the new value, at every strength."""
+    tried = {"random": random_direction(len(site.activation), site.seed)}
+    tried |= {
+        name: direction
+        for name, each in contrasts.items()
+        if (direction := contrast(each, site.kind, site.old, site.new)) is not None
+    }
+    groups = steering.continuations(torch.cat([steering.vectors(each, strengths) for each in tried.values()]))
+    heard, n = [_told(language, site, group) for group in groups], len(strengths)
+    return {name: tuple(heard[n * place : n * (place + 1)]) for place, name in enumerate(tried)}
+
+
+def _equal_cost(found: Sequence[Outcome]) -> list[dict[str, Any]]:
+    sweeps = [{"edit": one.sweep, **one.rivals} for one in found]
+    arms = {}
+    for name in dict.fromkeys(name for each in sweeps for name in each):
+        places = [place for place, each in enumerate(sweeps) if name in each]
+        hits = [[said.value == found[place].site.new for said in sweeps[place][name]] for place in places]
+        costs = [[_cost(said, found[place]) for said in sweeps[place][name]] for place in places]
+        arms[name] = Swept(places, np.array(hits), np.array(costs))
+    return at_equal_cost(arms, [one.site.doc_id for one in found], against="edit")
+
+
+def _cost(said: Retold, one: Outcome) -> float:
+    return float("nan") if said.nats is None else said.nats - (one.arms["untouched"].nats or 0.0)
 
 
 def _told(language: Language, site: Site, group: Sequence[Continuation]) -> Retold:

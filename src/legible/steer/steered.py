@@ -47,7 +47,8 @@ class Try:
 class Steered:
     """A text continued untouched, steered at several strengths, and under controls of the same length.
 
-    length: of the difference that the edit makes between the reconstructor's unit vectors.
+    edited: the explanation after the edit; None where a vector was given in its place.
+    length: of the difference that the edit makes between the reconstructor's unit vectors; None without an edit.
     unrelated: the explanation with another statement changed; None where it says nothing else, or without controls.
     """
 
@@ -58,8 +59,8 @@ class Steered:
     norm: float
     mode: Mode
     explanation: str
-    edited: str
-    length: float
+    edited: str | None
+    length: float | None
     proposal: Proposal
     untouched: Try
     steered: tuple[Try, ...]
@@ -72,7 +73,7 @@ class Steered:
             f"<steered at token {self.pos} {self.token!r}, proposed strength {chosen.strength:g}:",
             f"  {self.proposal.reason}>",
             f"  reads      {visible(self.explanation)}",
-            f"  edited     {visible(self.edited)}",
+            *([] if self.edited is None else [f"  edited     {visible(self.edited)}"]),
             *(f"  untouched  {visible(one.text)}" for one in self.untouched.continuations),
             *(f"  steered    {visible(one.text)}" for one in chosen.continuations),
         ]

@@ -18,22 +18,26 @@ BOUND = 2.0  # nats per token; a continuation that follows a changed fact costs 
 class Trial:
     """What came of one strength.
 
+    read_back: the changed activation reads as the edit; None where nothing was edited.
     nats: per token of its continuations under the untouched target, their mean; None where nothing was written.
     """
 
     strength: float
     read: str | None
-    read_back: bool
+    read_back: bool | None
     nats: float | None
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """The chosen strength, why it was chosen, and whether the edited claim is read back at it."""
+    """The chosen strength, why it was chosen, and whether the edited claim is read back at it.
+
+    read_back: None where nothing was edited.
+    """
 
     strength: float
     reason: str
-    read_back: bool
+    read_back: bool | None
     fluent: bool
 
 
@@ -63,12 +67,8 @@ def propose(
         )
     if not back:
         most = fluent[-1]
-        return Proposal(
-            most.strength,
-            f"the edited words are read back at none; the strongest within {bound:g} nats per token",
-            False,
-            True,
-        )
+        unread = "" if most.read_back is None else "the edited words are read back at none; "
+        return Proposal(most.strength, f"{unread}the strongest within {bound:g} nats per token", most.read_back, True)
     border = abs(back[0].strength)
     near = [trial for trial in fluent if abs(trial.strength) <= margin * border + 1e-9]
     if not near:

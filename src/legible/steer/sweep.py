@@ -109,7 +109,7 @@ def trials(
     vectors: Float[Tensor, "n d_model"],
     strengths: Sequence[float],
     written: Sequence[Sequence[Continuation]],
-    edit: tuple[str, str],
+    edit: tuple[str, str] | None,
     language: Language | None,
     max_tokens: int,
 ) -> list[Trial]:
@@ -119,7 +119,7 @@ def trials(
         engine: of the verbalizer; reads greedily.
         activation: of the token, raw.
         vectors, strengths, written: what is added, how much it is, and what the target wrote under it.
-        edit: the explanation before and after.
+        edit: the explanation before and after; None: nothing was edited, so nothing can be read back.
         language: decides whether a reading says the edited claim; None: words do.
         max_tokens: of a reading.
     """
@@ -127,6 +127,11 @@ def trials(
         return []
     done = engine.generate(activation + vectors, max_tokens=max_tokens)
     return [
-        Trial(strength, group[0].explanation, reads_back(group[0].explanation, *edit, language), mean_nats(said))
+        Trial(
+            strength,
+            group[0].explanation,
+            None if edit is None else reads_back(group[0].explanation, *edit, language),
+            mean_nats(said),
+        )
         for strength, group, said in zip(strengths, done, written, strict=True)
     ]

@@ -15,7 +15,7 @@ def print_steered(found: Steered, console: Console | None = None) -> None:
     console = console or Console()
     console.print(Text(f"token {found.pos} ({visible(found.token.strip())}), layer {found.layer}, {_HOW[found.mode]}"))
     console.print(Text(f"reads   {visible(found.explanation)}"))
-    console.print(Text(f"edited  {visible(found.edited)}"))
+    console.print(Text(f"edited  {visible(found.edited)}" if found.edited is not None else "added   the vector given"))
     if found.unrelated is not None:
         console.print(Text(f"unrelated edit  {visible(found.unrelated)}", style="dim"))
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
@@ -26,7 +26,7 @@ def print_steered(found: Steered, console: Console | None = None) -> None:
     table.add_column("continuation", ratio=1, overflow="fold")
     _add(table, "untouched", found.untouched, "")
     for one in found.steered:
-        _add(table, "edit", one, "bold green" if one is found.chosen else "")
+        _add(table, "edit" if found.edited is not None else "vector", one, "bold green" if one is found.chosen else "")
     for name, tries in found.controls.items():
         for one in tries:
             if one.strength == found.proposal.strength:

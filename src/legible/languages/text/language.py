@@ -28,6 +28,12 @@ from legible.languages.text.values import CLOSED, UNSAID, YES
 
 SURE, TORN = 0.7, 0.25
 """The likeliest next token's probability from which the model is sure, and below which it is torn."""
+CLOZES = {
+    "kind": "The text above is of this kind:", "language": "The text above is in", "topic": "The topic of the text is",
+    "about": "In one word, the text above is about a", "sentiment": "The tone of the text is",
+    "tense": "The tense of the text is", "speaker": "Here speaks the", "certainty": "About the next word I am",
+}  # fmt: skip
+"""How a model is asked about its text."""
 _GROUPS = (CONTEXT, NOW, (*AHEAD, *NEXT))
 
 
@@ -111,6 +117,10 @@ class TextLanguage(Language):
             return claims
         best = shares[0][1]
         return [*claims, (_of_model("certainty", _certainty(best)), best)]
+
+    def cloze(self, kind: str, prefix: str) -> str:
+        """The beginning of a sentence about the text above; of kinds that hold or do not, a question."""
+        return CLOZES.get(kind) or super().cloze(kind, prefix)
 
     def without_copied(self, text: str, row: Row, seed: int) -> str | None:
         """The statements that quote nothing."""

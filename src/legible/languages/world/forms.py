@@ -178,6 +178,14 @@ RECAP: dict[tuple[str, ...], tuple[str, ...]] = {
         "{name} thought of the {belief}, ready to {plan}."),
 }  # fmt: skip
 
+CLOZES = {
+    "name": "This is the story of", "species": "{name} was a", "place": "All this happened near the", "time": "It was",
+    "weather": "The sky brought", "mood": "{name} felt", "holds": "{name} owned a", "want": "{name} wanted the",
+    "friend": "Not far away lived", "relation": "{name} had a", "spot": "Somebody kept the {want} in the",
+    "belief": "{name} believed it was in the", "plan": "Tomorrow {he} was going to", "gear": "So {name} put on the",
+}  # fmt: skip
+"""Beginnings of sentences as stories tell them, up to the value."""
+
 FILLERS = (
     "A dog barked somewhere behind the houses.", "Two crows circled above an empty field.",
     "The river sounded louder than yesterday.", "Smoke rose slowly from many roofs.",

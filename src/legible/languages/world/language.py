@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from legible.documents import Document
 from legible.languages.base import Claim, Fact, Language, OwnSplit, Row
-from legible.languages.world import clauses, english, lexicon
+from legible.languages.world import clauses, english, forms, lexicon
 from legible.languages.world.counterfactual import CHANGEABLE, alternatives, counterfactual
 from legible.languages.world.grammar import accepted, left_at, told
 from legible.languages.world.secrets import Plant, plant_of
@@ -112,6 +112,13 @@ class WorldLanguage(Language):
     def entropy(self, document: Document) -> float | None:
         """The code length of the teller's choices; None for a few sentences, whose state says more than they do."""
         return story(document.doc_id).nats if self.knows(document) and not is_short(document.doc_id) else None
+
+    def cloze(self, kind: str, prefix: str) -> str:
+        """The beginning of a sentence as stories tell them, with the first name and wish that the text names."""
+        words = _words(prefix)
+        name = next((word for word in words if word in lexicon.VALUES["name"]), "He")
+        want = next((word for word in words if word in lexicon.VALUES["want"]), "thing")
+        return forms.CLOZES[kind].format(name=name, want=want, he="she" if name in lexicon.SHE else "he")
 
     parse = staticmethod(clauses.parse)
     told = staticmethod(told)

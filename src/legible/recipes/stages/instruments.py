@@ -8,6 +8,7 @@ from legible.data.store import Store
 from legible.evaluate.sample import Sample
 from legible.identity import Identity, once
 from legible.instruments import INSTRUMENTS, Setting
+from legible.languages.base import Language
 from legible.models.placement import precision_part
 from legible.models.target import Target
 from legible.reading import zero_shot
@@ -22,6 +23,7 @@ class TrainInstrument:
     """Train the instrument of a name for one layer of a target, on a store of its activations.
 
     rows: at most so many of the store's, drawn by `seed`.
+    language: says what holds of them, for an instrument whose training needs that.
     """
 
     name: str
@@ -30,6 +32,7 @@ class TrainInstrument:
     store: Store
     rows: int = ROWS
     seed: int = 0
+    language: Language | None = None
 
     def identity(self) -> Identity:
         """What the file depends on."""
@@ -37,6 +40,8 @@ class TrainInstrument:
             "target": self.target.sha256(), "layer": self.layer, "store": self.store.sha256, "rows": self.rows,
             "seed": self.seed, **precision_part(self.target.model),
         }  # fmt: skip
+        if self._language is not None:
+            parts["language"] = self._language.name
         return Identity(f"instrument {self.name}", parts, beside=True)
 
     def run(self, out: Path, progress: Progress = lambda done, total: None) -> Path:
@@ -48,11 +53,17 @@ class TrainInstrument:
         """
 
         def train() -> None:
-            others = Sample.of_store(self.store, self.layer, None, limit=self.rows, seed=self.seed)
-            train_instrument(self.name, Setting(self.target, self.layer, others=others, seed=self.seed), out, progress)
+            language = self._language
+            others = Sample.of_store(self.store, self.layer, language, limit=self.rows, seed=self.seed)
+            setting = Setting(self.target, self.layer, language, others=others, seed=self.seed)
+            train_instrument(self.name, setting, out, progress)
 
         once(out, self.identity(), train)
         return out
+
+    @property
+    def _language(self) -> Language | None:
+        return self.language if self.name in INSTRUMENTS and INSTRUMENTS[self.name].labelled else None
 
 
 def instrument_reader(

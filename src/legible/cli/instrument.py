@@ -6,14 +6,16 @@ from typing import Annotated
 import typer
 
 from legible.cli.common import answer, not_negative
-from legible.cli.options import placed
-from legible.config import Placement
+from legible.cli.options import placed, section_options
+from legible.config import InstrumentConfig, Placement
 
 
+@section_options(InstrumentConfig)
 @placed
 def instrument(
     place: Placement,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which one: tuned-lens or jacobian-lens.")],
+    config: InstrumentConfig,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which one: tuned-lens, jacobian-lens or sae.")],
     model: Annotated[
         str,
         typer.Argument(
@@ -21,23 +23,26 @@ def instrument(
         ),
     ],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Store of its activations (legible capture).")],
-    out: Annotated[Path, typer.Option(help="The file to write, safetensors.")],
+    out: Annotated[Path, typer.Option(help="What to write: a safetensors file; of sae a SAELens folder.")],
     layer: Annotated[int | None, typer.Option(help="Layer K, one of the store's.  [default: its only one]")] = None,
     rows: Annotated[int, typer.Option(help="At most so many rows of the store.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Seed of the rows and their order.")] = 0,
     threads: Annotated[int, typer.Option(help="Torch threads.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Train an instrument that reads MODEL's activations: no labels, the texts of STORE alone.
+    """Train an instrument that reads MODEL's activations, on the texts of STORE.
 
     tuned-lens: an affine map, trained so that the model's own head says behind it what the model says. jacobian-lens:
-    what the blocks to come make of a stream, to first order, averaged over the beginnings of some texts.
+    what the blocks to come make of a stream, to first order, averaged over the beginnings of some texts. sae: a sparse
+    autoencoder; where MODEL is a checkpoint, the claims of its language label the latents. It resumes if stopped.
 
     \b
       legible capture targets/world --out stores/train --layers 2 --min-pos 12
       legible instrument tuned-lens builtin stores/train --out tuned.safetensors
       legible read builtin "Pavel kept a hammer." --method tuned-lens --weights tuned.safetensors
       legible evaluate builtin --instruments tuned-lens --weights tuned-lens=tuned.safetensors
+      legible instrument sae builtin stores/train --sae-width 4 --sae-k 16 --out my-sae
+      legible instrument sae builtin stores/train --sae-start downloads/sae --out labelled-sae
     """
     not_negative("rows", rows)
     from legible.errors import UsageError
@@ -52,5 +57,6 @@ def instrument(
         raise UsageError(f"{store} holds layers {list(opened.layers)}.\n  Say which one: --layer K")
     chosen = opened.layers[0] if layer is None else layer
     setting = setting_of(model, layer=chosen, place=place)
-    path = TrainInstrument(name, setting.target, chosen, opened, rows, seed).run(out, line_progress(f"train {name}"))
+    stage = TrainInstrument(name, setting.target, chosen, opened, rows, seed, config, setting.language)
+    path = stage.run(out, line_progress(f"train {name}"))
     answer({"instrument": name, "layer": chosen, "file": str(path)}, f"{name} of layer {chosen}: {path}", json=json)

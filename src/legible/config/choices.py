@@ -7,8 +7,9 @@ Search = Literal["best-of-n", "beam", "tree"]
 SEARCHES: tuple[Search, ...] = get_args(Search)
 
 Instrument = Literal[
-    "token-lookup", "logit-lens", "tuned-lens", "jacobian-lens", "patchscopes", "selfie", "nearest-neighbours", "probes"
-]
+    "token-lookup", "logit-lens", "tuned-lens", "jacobian-lens", "patchscopes", "selfie", "nearest-neighbours", "sae",
+    "probes",
+]  # fmt: skip
 """The register of instruments, in the order of reports: NAME-OF-IT is the module `legible.instruments.name_of_it`."""
 INSTRUMENTS: tuple[Instrument, ...] = get_args(Instrument)
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from legible.config import AUTO, Placement
+from legible.config import AUTO, USUAL, InstrumentConfig, Placement
 from legible.data.store import Store
 from legible.evaluate.sample import Sample
+from legible.fileio import content_sha256
 from legible.identity import Identity, once
 from legible.instruments import INSTRUMENTS, Setting
+from legible.languages.base import Language
 from legible.models.placement import precision_part
 from legible.models.target import Target
 from legible.reading import zero_shot
@@ -22,6 +24,8 @@ class TrainInstrument:
     """Train the instrument of a name for one layer of a target, on a store of its activations.
 
     rows: at most so many of the store's, drawn by `seed`.
+    config: options of those that have any.
+    language: of the claims that label what is learned; None: there are none.
     """
 
     name: str
@@ -30,6 +34,8 @@ class TrainInstrument:
     store: Store
     rows: int = ROWS
     seed: int = 0
+    config: InstrumentConfig = USUAL
+    language: Language | None = None
 
     def identity(self) -> Identity:
         """What the file depends on."""
@@ -37,6 +43,12 @@ class TrainInstrument:
             "target": self.target.sha256(), "layer": self.layer, "store": self.store.sha256, "rows": self.rows,
             "seed": self.seed, **precision_part(self.target.model),
         }  # fmt: skip
+        if (own := self.config.of(self.name)) is not None:
+            start = None if own.start is None else content_sha256(Path(own.start))
+            parts |= {
+                "config": own.model_copy(update={"start": start}),
+                "language": self.language.name if self.language is not None else None,
+            }
         return Identity(f"instrument {self.name}", parts, beside=True)
 
     def run(self, out: Path, progress: Progress = lambda done, total: None) -> Path:
@@ -49,7 +61,8 @@ class TrainInstrument:
 
         def train() -> None:
             others = Sample.of_store(self.store, self.layer, None, limit=self.rows, seed=self.seed)
-            train_instrument(self.name, Setting(self.target, self.layer, others=others, seed=self.seed), out, progress)
+            setting = Setting(self.target, self.layer, self.language, others=others, seed=self.seed, config=self.config)
+            train_instrument(self.name, setting, out, progress)
 
         once(out, self.identity(), train)
         return out
@@ -58,12 +71,12 @@ class TrainInstrument:
 def instrument_reader(
     name: str, method: str, *, layer: int | None = None, weights: Path | None = None, place: Placement = AUTO
 ) -> zero_shot.ZeroShotReader:
-    """What `legible read --method` reads with; `weights` is the file of a trained instrument, or a store of rows.
+    """What `legible read --method` reads with; `weights` is what a trained instrument learned, or a store of rows.
 
     Raises:
         UsageError: as for `zero_shot.load`.
     """
-    if weights is None or not weights.is_dir():
+    if weights is None or not weights.is_dir() or INSTRUMENTS[method].folder:
         return zero_shot.load(name, method, layer=layer, weights=weights, place=place)
     setting = zero_shot.setting_of(name, layer=layer, pair=not INSTRUMENTS[method].alone, place=place)
     others = Sample.of_store(open_store(weights), setting.layer, setting.language, limit=ROWS)

@@ -40,6 +40,7 @@ _HOOKS = (  # the name of the place -> how many blocks before it the layer stand
 class Held:
     """What a folder holds.
 
+    sae: frozen.
     layer: the layer K whose activations it takes; None where the files do not say.
     about: `metadata.legible` of a folder that Legible wrote; empty for others.
     """
@@ -55,12 +56,11 @@ def read_autoencoder(folder: Path) -> Held:
     Raises:
         UsageError: none of them, a broken file, or an autoencoder that is not supported.
     """
-    if (folder / CONFIG).is_file():
-        return _saelens(folder)
-    if (folder / GEMMA).is_file():
-        return _gemma(folder)
-    if (folder / LLAMA).is_file():
-        return _llama(folder)
+    for name, read in ((CONFIG, _saelens), (GEMMA, _gemma), (LLAMA, _llama)):
+        if (folder / name).is_file():
+            held = read(folder)
+            held.sae.requires_grad_(False)
+            return held
     raise UsageError(
         f"no sparse autoencoder in {folder}: expected {CONFIG} with {WEIGHTS} (SAELens 6), {GEMMA} (Gemma Scope 2) or "
         f"{LLAMA} with {LLAMA_WEIGHTS} (Llama Scope).\n"

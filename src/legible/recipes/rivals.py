@@ -3,7 +3,8 @@
     FOLDER/NAME-ID.safetensors   what an instrument learned, fitted on the documents that fit the probes
     FOLDER/rows/NAME-ID.json     its row of the report, and its true claims
 
-An id is that of everything the file (of some instruments a folder) depends on. After a kill, the same command measures the rest alone.
+An id is that of everything the file (of some instruments a folder) depends on. After a kill, the same command measures
+the rest alone.
 """
 
 import hashlib

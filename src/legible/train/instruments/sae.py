@@ -88,7 +88,7 @@ def figures(sae: Autoencoder, held: Float[Tensor, "n d_model"], seen: Float[Tens
     """How good it is: `fve` of raw variance and `l0` on held-out rows, `dead` share on the rows seen.
 
     fve is 1 − Σ‖x − x'‖² / Σ‖x − mean x‖², the mean over the same rows; a latent is dead that is active on none of the
-    first `SEEN` rows.
+    first `SEEN` rows; `norm` is the mean length of a held-out row.
     """
     missed, n_active, total = 0.0, 0, float((held - held.mean(0)).double().square().sum())
     for x in held.split(ROWS):
@@ -100,7 +100,7 @@ def figures(sae: Autoencoder, held: Float[Tensor, "n d_model"], seen: Float[Tens
         alive |= (sae.encode(x) > 0).any(0)
     return {
         "fve": 1 - missed / max(total, 1e-12), "l0": n_active / len(held), "dead": 1 - float(alive.float().mean()),
-        "held_out_rows": len(held), "seen_rows": min(len(seen), SEEN),
+        "norm": float(held.norm(dim=-1).mean()), "held_out_rows": len(held), "seen_rows": min(len(seen), SEEN),
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -58,11 +59,11 @@ class Vectors:
     vectors: Tensor
     facts: list = field(default_factory=list)
 
-    @property
+    @cached_property
     def doc_ids(self) -> list[str]:
         return [f"d{i // 50}" for i in range(len(self))]
 
-    @property
+    @cached_property
     def rows(self) -> list[Row]:
         return [Row(Document(name, f"text {i}"), 0, 6, 0, 0, 0) for i, name in enumerate(self.doc_ids)]
 

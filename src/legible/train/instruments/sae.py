@@ -225,7 +225,8 @@ def _known(
         facts.append(others.facts[row] if len(others.facts) else setting.language.facts(others.rows[row]))
         if done % ROWS == 0 or done == len(chosen):
             progress(done, len(chosen))
-    doc_ids = [others.doc_ids[row] for row in chosen]
+    documents = others.doc_ids
+    doc_ids = [documents[row] for row in chosen]
     return labels_of(z, facts, doc_ids, setting.language, seed=setting.seed), texts, len(chosen)
 
 

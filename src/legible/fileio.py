@@ -166,6 +166,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def content_sha256(path: Path) -> str:
+    """Checksum of a file, or of all files of a folder with their names."""
+    if not path.is_dir():
+        return file_sha256(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listed = "".join(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
 def cache_dir() -> Path:
     """Where Legible keeps what it can make or fetch again: `LEGIBLE_CACHE`, else the user's cache folder."""
     if named := os.environ.get("LEGIBLE_CACHE"):

@@ -121,5 +121,5 @@ def test_a_training_that_nobody_can_read_fails_the_import(monkeypatch):
     monkeypatch.delitem(trainings.INSTRUMENTS, "tuned-lens")
     with pytest.raises(ImportError, match="trained instruments differ in: tuned-lens"):
         trainings._found()
-    with pytest.raises(UsageError, match="no training of an instrument 'probes': expected jacobian-lens, tuned-lens"):
+    with pytest.raises(UsageError, match="no training of an instrument 'probes': expected jacobian-lens, "):
         trainings.train_instrument("probes", Setting(tiny("llama"), 0), None)

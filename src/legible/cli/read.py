@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from legible.cli.common import not_negative, note, print_json, read_text_argument
+from legible.cli.common import answer, not_negative, note, print_json, read_text_argument
 from legible.cli.options import (
     CheckpointName,
     OtherTarget,
@@ -95,6 +95,10 @@ def read(
         Path | None,
         typer.Option(help="What a --method learned (legible instrument), or the store that it looks things up in."),
     ] = None,
+    latent: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="With --method sae, in place of TEXT: what one latent stands for."),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Where the target lies, if not where the contract says.")] = None,
     other_target: OtherTarget = False,
     reconstructor: Reconstructor = None,
@@ -154,14 +158,17 @@ def read(
     order. patchscopes and selfie: what the model writes when the activation is put into a prompt; small base models
     mostly go on with the text they know. probes: what the checkpoint's probes read. reading-vectors: one direction for
     each value, found by contrast. nearest-neighbours, token-lookup: the facts of the most similar activations, or of
-    the same last tokens, in a store. asked and k-shot see the text and no activation: what the model answers when it is
-    asked about it, and what it writes of it after a few examples from a store.
+    the same last tokens, in a store. sae: the most active latents of a sparse autoencoder, with the claims that label
+    them; --latent shows one of these, and what the verbalizer makes of its direction. asked and k-shot see the text
+    and no activation: what the model answers when it is asked about it, and what it writes of it after a few examples
+    from a store.
 
     \b
       legible read runs/tiny "Pavel kept a hammer in the pocket." --method probes
       legible read builtin "Pavel kept a hammer." --method tuned-lens --weights tuned.safetensors
       legible read builtin "Pavel kept a hammer." --method nearest-neighbours --weights stores/train
       legible read builtin "Pavel kept a hammer." --method asked --positions -1
+      legible read builtin --method sae --weights my-sae --latent 17
 
     Flags: early_position (less context than in training), norm_outlier (an activation of unusual length), ood (text
     outside the world the pair was trained on), special_token, other_target (the model read is not the one that the pair
@@ -180,7 +187,7 @@ def read(
         )
         print_json(filled.as_dict()) if json else typer.echo("\n".join(filled.lines()))
         return
-    text = read_text_argument(text, file) if way != "--vectors" else ""
+    text = read_text_argument(text, file) if way not in ("--vectors", "--latent") else ""
     not_negative("samples", samples)
     if way == "--method":
         from legible.session.untrained import read_untrained
@@ -202,6 +209,12 @@ def read(
         other_target=allowed(other_target),
         **options,
     )
+    if latent is not None and weights is not None:
+        from legible.session.latents import read_latent
+
+        known = read_latent(reader, weights, latent)
+        answer(known.as_dict(), "\n".join(known.lines()), json=json)
+        return
     if rows is not None:
         _show(reader.explain(rows, samples=samples, temperature=temperature, seed=seed), html, json)
         return

@@ -16,6 +16,10 @@ _WAYS = {  # the options that go with each, and what to do without the others
         {"--vectors", "--tensor", "--search", "--budget", "--html", *_PAIR},
         "Leave it out: of a vector no text is known, so there are no positions and no probabilities.",
     ),
+    "--latent": (
+        {"--latent", "--method", "--weights", "--target", "--other-target", "--reconstructor"},
+        "Leave it out: a latent is read by its number alone, from what its folder and the pair know.",
+    ),
     "--method": (
         {"TEXT", "--file", "--positions", "--seed", "--budget", "--method", "--layer", "--weights", "--chat", "--html"},
         "This method writes one text a token, greedily, and has neither scores nor probabilities.\n"
@@ -25,7 +29,7 @@ _WAYS = {  # the options that go with each, and what to do without the others
 
 
 def way_of(context: typer.Context) -> str:
-    """What is read and by whom: `--corpus`, `--vectors`, `--method` (without training) or `TEXT`.
+    """What is read and by whom: `--corpus`, `--vectors`, `--latent`, `--method` (without training) or `TEXT`.
 
     Raises:
         UsageError: options that do not go together.
@@ -38,6 +42,10 @@ def way_of(context: typer.Context) -> str:
         if "--vectors" not in options:
             raise UsageError("--tensor names a tensor of a --vectors file.\n  Give the file: --vectors FILE")
         return _checked("--vectors", options)
+    if "--latent" in options:
+        if method != "sae" or "--weights" not in options:
+            raise UsageError("--latent is of a sparse autoencoder.\n  Add --method sae --weights FOLDER.")
+        return _checked("--latent", options)
     if method != "nla":
         return _checked("--method", options, f"--method {method}")
     if "--layer" in options:

@@ -5,6 +5,7 @@ The text under each field becomes its help. A recipe is a function that returns 
 
 from legible.config.base import Section, validated
 from legible.config.data import CaptureConfig, TeachConfig, TextsConfig
+from legible.config.instruments import USUAL, InstrumentConfig, SAEConfig
 from legible.config.measuring import CalibrateConfig, EvalConfig, HeldOutConfig, TruthConfig
 from legible.config.placement import AUTO, Placement
 from legible.config.run import RunConfig, load_config, save_config
@@ -13,17 +14,20 @@ from legible.config.training import AdapterConfig, OptimizerConfig, PreferConfig
 
 __all__ = [
     "AUTO",
+    "USUAL",
     "AdapterConfig",
     "CalibrateConfig",
     "CaptureConfig",
     "EvalConfig",
     "HeldOutConfig",
+    "InstrumentConfig",
     "OptimizerConfig",
     "Placement",
     "PreferConfig",
     "PretrainConfig",
     "RLConfig",
     "RunConfig",
+    "SAEConfig",
     "SFTConfig",
     "SecretsConfig",
     "Section",

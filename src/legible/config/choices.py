@@ -8,7 +8,7 @@ SEARCHES: tuple[Search, ...] = get_args(Search)
 
 Instrument = Literal[
     "token-lookup", "logit-lens", "tuned-lens", "jacobian-lens", "patchscopes", "selfie", "asked", "k-shot",
-    "nearest-neighbours", "reading-vectors", "probes",
+    "nearest-neighbours", "reading-vectors", "sae", "probes",
 ]  # fmt: skip
 """The register of instruments, in the order of reports: NAME-OF-IT is the module `legible.instruments.name_of_it`."""
 INSTRUMENTS: tuple[Instrument, ...] = get_args(Instrument)

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from jaxtyping import Float
 from torch import Tensor
 
+from legible.config import USUAL, InstrumentConfig
 from legible.errors import UsageError
 from legible.languages.base import Claim, Fact, Language, Row
 from legible.models.target import Target
@@ -98,9 +99,10 @@ class Setting:
     """What an instrument may be made from; one that lacks what it needs says so when it is made.
 
     language: claims are in; None: there are no claims.
-    weights: the file that its training saved.
+    weights: the file, or folder, that its training saved.
     others: rows of other documents than those that will be read, with their facts.
     probes, lookup: fitted on such rows.
+    config: of a training.
     """
 
     target: Target
@@ -111,6 +113,7 @@ class Setting:
     probes: ProbeSet | None = None
     lookup: TokenLookup | None = None
     seed: int = 0
+    config: InstrumentConfig = USUAL
 
 
 class Instrument(ABC):
@@ -160,6 +163,7 @@ class Offer:
     rules_out: the doubt that the pair's readings rule out by doing better.
     make: from a setting.
     trained: it needs a file of weights that `legible.train.instruments` makes.
+    folder: that is a folder, not one file.
     alone: a model is enough for it, with those weights; else it needs a pair, or rows of other documents.
     labelled: its training needs rows whose facts a language knows.
     """
@@ -170,6 +174,7 @@ class Offer:
     rules_out: str
     make: Callable[[Setting], Instrument]
     trained: bool = False
+    folder: bool = False
     alone: bool = True
     labelled: bool = False
 

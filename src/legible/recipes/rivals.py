@@ -3,7 +3,8 @@
     FOLDER/NAME-ID.safetensors   what an instrument learned, fitted on the documents that fit the probes
     FOLDER/rows/NAME-ID.json     its row of the report, and its true claims
 
-An id is that of everything the file depends on. After a kill, the same command measures the rest alone.
+An id is that of everything the file (of some instruments a folder) depends on. After a kill, the same command measures
+the rest alone.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from legible.evaluate.rivals.figures import Named
 from legible.evaluate.rivals.pair import PAIR, ROWS, pair_offers
 from legible.evaluate.run import METRICS_VERSION, bench_of
 from legible.evaluate.sample import Sample
-from legible.fileio import file_sha256, finite, write_json
+from legible.fileio import content_sha256, finite, write_json
 from legible.identity import Identity, once
 from legible.instruments import INSTRUMENTS, Offer, Setting
 from legible.models.placement import circumstances_part
@@ -160,7 +161,7 @@ class Rivals:
             "rows": self._digests["others"], "seed": self.config.seed,
         }  # fmt: skip
         made = Identity(f"instrument {name}", parts, beside=True)
-        out = self.folder / f"{name}-{made.digest}.safetensors"
+        out = self.folder / f"{name}-{made.digest}{'' if INSTRUMENTS[name].folder else '.safetensors'}"
         self.folder.mkdir(parents=True, exist_ok=True)
         once(out, made, lambda: train_instrument(name, self._setting, out, line_progress(f"train {name}")))
         return out
@@ -168,7 +169,7 @@ class Rivals:
     def _identity(self, offer: Offer, setting: Setting) -> Identity:
         parts = {
             **self.checkpoint.parts, **self._digests, "config": self.config, "version": METRICS_VERSION,
-            "weights": file_sha256(setting.weights) if setting.weights is not None else None,
+            "weights": content_sha256(setting.weights) if setting.weights is not None else None,
         }  # fmt: skip
         return Identity(f"evaluate --instruments {offer.name}", parts)
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from legible.config import AUTO, Placement
+from legible.config import AUTO, USUAL, InstrumentConfig, Placement
 from legible.data.store import Store
 from legible.evaluate.sample import Sample
+from legible.fileio import content_sha256
 from legible.identity import Identity, once
 from legible.instruments import INSTRUMENTS, Setting
 from legible.languages.base import Language
@@ -23,7 +24,8 @@ class TrainInstrument:
     """Train the instrument of a name for one layer of a target, on a store of its activations.
 
     rows: at most so many of the store's, drawn by `seed`.
-    language: says what holds of them, for an instrument whose training needs that.
+    config: options of those that have any.
+    language: says what holds of them, for an instrument whose training needs that or labels what it learned.
     """
 
     name: str
@@ -32,6 +34,7 @@ class TrainInstrument:
     store: Store
     rows: int = ROWS
     seed: int = 0
+    config: InstrumentConfig = USUAL
     language: Language | None = None
 
     def identity(self) -> Identity:
@@ -42,6 +45,12 @@ class TrainInstrument:
         }  # fmt: skip
         if self._language is not None:
             parts["language"] = self._language.name
+        if (own := self.config.of(self.name)) is not None:
+            start = None if own.start is None else content_sha256(Path(own.start))
+            parts |= {
+                "config": own.model_copy(update={"start": start}),
+                "language": self.language.name if self.language is not None else None,
+            }
         return Identity(f"instrument {self.name}", parts, beside=True)
 
     def run(self, out: Path, progress: Progress = lambda done, total: None) -> Path:
@@ -53,9 +62,9 @@ class TrainInstrument:
         """
 
         def train() -> None:
-            language = self._language
-            others = Sample.of_store(self.store, self.layer, language, limit=self.rows, seed=self.seed)
-            setting = Setting(self.target, self.layer, language, others=others, seed=self.seed)
+            others = Sample.of_store(self.store, self.layer, self._language, limit=self.rows, seed=self.seed)
+            language = self._language if self.config.of(self.name) is None else self.language
+            setting = Setting(self.target, self.layer, language, others=others, seed=self.seed, config=self.config)
             train_instrument(self.name, setting, out, progress)
 
         once(out, self.identity(), train)
@@ -69,12 +78,12 @@ class TrainInstrument:
 def instrument_reader(
     name: str, method: str, *, layer: int | None = None, weights: Path | None = None, place: Placement = AUTO
 ) -> zero_shot.ZeroShotReader:
-    """What `legible read --method` reads with; `weights` is the file of a trained instrument, or a store of rows.
+    """What `legible read --method` reads with; `weights` is what a trained instrument learned, or a store of rows.
 
     Raises:
         UsageError: as for `zero_shot.load`.
     """
-    if weights is None or not weights.is_dir():
+    if weights is None or not weights.is_dir() or INSTRUMENTS[method].folder:
         return zero_shot.load(name, method, layer=layer, weights=weights, place=place)
     setting = zero_shot.setting_of(name, layer=layer, pair=not INSTRUMENTS[method].alone, place=place)
     others = Sample.of_store(open_store(weights), setting.layer, setting.language, limit=ROWS)

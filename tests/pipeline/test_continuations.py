@@ -127,5 +127,5 @@ def test_positions_say_what_is_captured_besides() -> None:
 
 
 def test_a_capture_of_continuations_needs_somebody_who_speaks(target, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="nobody writes them"):
+    with pytest.raises(ValueError, match="nothing writes them"):
         capture(target, documents(6), AHEAD, tmp_path)

@@ -79,4 +79,4 @@ def test_ends_are_those_of_the_tokenizer_and_of_both_configurations(tmp_path):
 def test_an_instrument_stops_there_too(reader):
     target = reader.checkpoint.target
     vectors = target.arch.embedding.weight[10:14].clone()
-    assert not any("." in (text or "") for text in SelfIE(target, 2).read(vectors))
+    assert not any("." in (said.text or "") for said in SelfIE(target, 2).read(vectors))

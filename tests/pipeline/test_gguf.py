@@ -219,7 +219,7 @@ def test_what_cannot_be_read_is_refused_by_name_and_leaves_nothing(tmp_path, cac
 @pytest.mark.parametrize("package", ["gguf", "accelerate"])
 def test_a_missing_extra_is_named(package, file, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UsageError, match=rf'takes the package {package} to read.\n.*pip install "legible\[gguf\]"'):
+    with pytest.raises(UsageError, match=rf'takes the package {package} to read.\n.*pip install "legible-nla\[gguf\]"'):
         converted(file)
 
 

@@ -148,7 +148,7 @@ def test_roles_that_are_to_be_trained_are_loaded_in_float32():
 
 def test_quantizing_without_its_library_names_the_extra(folder, monkeypatch):
     monkeypatch.setattr("legible.models.placement.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"--quantize 4bit needs bitsandbytes.*\n.*legible\[quantize\]"):
+    with pytest.raises(UsageError, match=r"--quantize 4bit needs bitsandbytes.*\n.*legible-nla\[quantize\]"):
         Target.load(str(folder / "target"), place=at("auto", "4bit"))
 
 

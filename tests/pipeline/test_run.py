@@ -140,7 +140,7 @@ def test_what_a_target_holds_is_reported(legible, micro_run):
         (("export", "{tmp}/none", "{tmp}/d.parquet", "--layer", "1"), "no store at"),
         (("read", "{run}", "the fox " * 300), "601 tokens"),
         (("capture", "{tmp}/no-model", "--layers", "1", "--out", "{tmp}/s"), "no-model"),
-        (("capture", "{target}", "--split", "tset", "--out", "{tmp}/s"), "no split 'tset'"),
+        (("capture", "{target}", "--split", "tset", "--out", "{tmp}/s"), "--split is 'tset'"),
         (("teach", "{dev}", "--teacher", "nobody", "--out", "{tmp}/t"), "unknown teacher 'nobody'"),
         (("teach", "{dev}", "--limit", "probes", "--out", "{tmp}/t"), "--layer"),
         (("export", "{dev}", "{tmp}/d.parquet", "--layer", "3"), "layers [1]"),

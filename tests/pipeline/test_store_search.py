@@ -251,9 +251,11 @@ def test_hostile_strings_stay_data(store, legible):
     (("read", "builtin", "--corpus", "t.jsonl", "--store", "s.db", "--positions-per-doc", "0"), "expected at least 1"),
     (("read", "builtin", "--corpus", "t.jsonl", "--store", "s.db", "--positions", "2", "--positions-per-doc", "2"),
      "do not go together"),
-    (("read", "builtin", "--corpus", "t.jsonl", "--archive", "s.db"), "no corpus at t.jsonl"),
+    (("read", "builtin", "--corpus", "none.jsonl", "--archive", "s.db"), "no corpus at none.jsonl"),
 ])  # fmt: skip
-def test_bad_requests_say_what_to_do(arguments, message, store, legible):
+def test_bad_requests_say_what_to_do(arguments, message, store, legible, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("t.jsonl").write_text('{"text": "Pavel kept a hammer in the pocket."}\n', encoding="utf-8")
     outcome = legible(*(str(store) if word == "STORE" else word for word in arguments))
     assert outcome.code == 2
     assert message in outcome.err

@@ -16,6 +16,7 @@ from legible.config import CalibrateConfig
 from legible.contract import read_contract
 from legible.documents import split_of
 from legible.errors import UsageError
+from legible.languages.world import LANGUAGE as WORLD
 from legible.languages.world import forms, lexicon, story
 from legible.languages.world.english import FRAGMENTS
 from legible.languages.world.language import CALIBRATE_SEED
@@ -100,14 +101,14 @@ def test_a_trust_filter_withholds_counts_and_abstains(builtin):
 def test_claims_without_a_probability_are_withheld_too(builtin):
     (reading,) = builtin.read(STORY, positions="-1")
     silent = replace(reading, claims=tuple(replace(claim, p_true=None) for claim in reading.claims))
-    found = filtered(silent, 0.0, builtin._parse)
+    found = filtered(silent, 0.0, WORLD.parse)
     assert (found.claims, found.withheld, found.abstains) == ((), len(reading.claims), True)
 
 
 def test_words_that_cannot_be_taken_apart_are_replaced_by_the_claims(builtin):
     (reading,) = builtin.read(STORY, positions="-1")
     odd = replace(reading, explanation="Pavel fox.", claims=(ReadClaim("Pavel", "name", "Pavel", "hero", p_true=0.9),))
-    assert "fox" not in filtered(odd, 0.5, builtin._parse).shown
+    assert "fox" not in filtered(odd, 0.5, WORLD.parse).shown
 
 
 def test_the_command_line_shows_trust_and_what_it_withholds(legible):

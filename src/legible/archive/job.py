@@ -7,7 +7,6 @@ from legible.archive.choosing import Positions
 from legible.archive.writing import Filled, fill
 from legible.config import AUTO, Placement
 from legible.documents import read_corpus
-from legible.errors import UsageError
 from legible.progress import line_progress
 from legible.reading.reader import load
 
@@ -16,8 +15,8 @@ from legible.reading.reader import load
 class CorpusJob:
     """A corpus run as the command line has it."""
 
-    corpus: Path | None
-    archive: Path | None
+    corpus: Path
+    archive: Path
     positions: str = "all"
     per_document: int | None = None
     samples: int = 1
@@ -42,13 +41,8 @@ def read_corpus_into(
         place: the device, and how the weights are held.
 
     Raises:
-        UsageError: one of corpus and archive is missing, and what `load` and `fill` raise.
+        UsageError: a missing or empty corpus, and what `load` and `fill` raise.
     """
-    if job.corpus is None or job.archive is None:
-        raise UsageError(
-            "a corpus run needs both --corpus and --archive.\n"
-            "  For example: legible read builtin --corpus texts.jsonl --archive out.db --positions-per-doc 8"
-        )
     positions = Positions(job.positions, job.per_document, job.seed)
     next(read_corpus(job.corpus))  # a missing or empty corpus is said before models are loaded
     reader = load(

@@ -177,7 +177,7 @@ def read(
     way = way_of(context)
     if way != "--method":
         check_name(checkpoint)
-    if way == "--corpus":
+    if corpus is not None and archive is not None:
         check_corpus(corpus)
         from legible.archive.job import CorpusJob, read_corpus_into
 

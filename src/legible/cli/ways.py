@@ -37,6 +37,11 @@ def way_of(context: typer.Context) -> str:
     options = _given(context)
     method = context.params["method"]
     if options & {"--corpus", "--archive", "--positions-per-doc"}:
+        if not options >= {"--corpus", "--archive"}:
+            raise UsageError(
+                "a corpus run needs both --corpus and --archive.\n"
+                "  For example: legible read builtin --corpus texts.jsonl --archive out.db --positions-per-doc 8"
+            )
         return _checked("--corpus", options)
     if options & {"--vectors", "--tensor"}:
         if "--vectors" not in options:

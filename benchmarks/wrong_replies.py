@@ -46,7 +46,8 @@ def questions(path: Path, relation: str, question: str) -> Iterator[tuple[str, s
     with zipfile.ZipFile(path) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(f"/{relation}.json")]
         for sample in json.loads(archive.read(name))["samples"]:
-            yield question.format(sample["subject"]), str(sample["object"])
+            plain = [json.loads(f'"{sample[key]}"') for key in ("subject", "object")]  # some are escaped twice
+            yield question.format(plain[0]), plain[1]
 
 
 def wrong(reader: Reader, asked: Iterator[tuple[str, str]], count: int) -> tuple[list[Case], int]:

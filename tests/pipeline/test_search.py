@@ -178,7 +178,7 @@ def test_a_search_is_one_explanation_and_its_arguments_are_checked(reader, vecto
         engine(reader, "tree", 0)
     with pytest.raises(UsageError, match="a search chooses by the reconstructor, and this checkpoint has none"):
         make_engine(reader.checkpoint.verbalizer, None, "beam", budget=2)
-    with pytest.raises(UsageError, match="no engine 'wide': expected best-of-n, beam or tree"):
+    with pytest.raises(UsageError, match="no engine 'wide': expected local, best-of-n, beam, tree"):
         make_engine(reader.checkpoint.verbalizer, reader.checkpoint.reconstructor, "wide")
 
 

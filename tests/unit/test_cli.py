@@ -73,6 +73,7 @@ def test_bad_input_before_any_model_is_refused(legible, tmp_path):
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n")
     assert refused(legible("read", "no-such-run", "Hi there."), "no checkpoint 'no-such-run'", "legible train tiny")
+    assert refused(legible("read", "Hi there."), "If this is the text", "legible read builtin 'Hi there.'")
     assert refused(legible("read", "builtin"), "either as an argument or with --file")
     assert refused(legible("read", "builtin", "  "), "is empty")
     assert refused(legible("read", "builtin", "--file", str(latin)), "latin.txt is not UTF-8 (byte 0)", "iconv")

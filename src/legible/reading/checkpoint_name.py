@@ -1,6 +1,7 @@
 """What may name a checkpoint: decided without torch, so that a verb refuses a mistyped name at once."""
 
 import re
+import shlex
 from pathlib import Path
 
 from legible.errors import UsageError
@@ -35,8 +36,10 @@ def unknown(name: str, reason: str) -> UsageError:
         name: as it was given.
         reason: what was found in its place.
     """
+    as_text = f"\n  If this is the text, name first what reads it: legible read builtin {shlex.quote(name)}"
+    hint = as_text if any(letter.isspace() for letter in name.strip()) else ""
     return UsageError(
-        f"no checkpoint {name!r} ({reason}).{did_you_mean(name, shipped_names())}\n"
+        f"no checkpoint {name!r} ({reason}).{did_you_mean(name, shipped_names())}{hint}\n"
         "  Expected a folder with av/ and ar/, a run's folder with a checkpoint/ in it, a hub name, or a pair that\n"
         f"  ships here ({', '.join(shipped_names())}). Of a pair in two folders or repositories name either one, e.g. "
         "OWNER/NAME-av.\n"

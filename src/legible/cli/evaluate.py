@@ -83,6 +83,12 @@ def evaluate(
     """
     check_name(checkpoint)
     check_corpus(corpus)
+    if (not full and control_steps is not None) or (controls is not None and not full and instruments is None):
+        raise UsageError("--controls and --control-steps belong to the control battery.\n  Add --full.")
+    if full and instruments is not None:
+        raise UsageError("--full and --instruments are two reports.\n  Ask for one after the other.")
+    if weights and instruments is None:
+        raise UsageError("--weights is of an instrument.\n  Add --instruments NAME.")
     from legible.evaluate.report import summary_lines, write_report
     from legible.evaluate.rivals.table import rival_lines, write_rivals
     from legible.reading.opening import load_checkpoint
@@ -91,12 +97,6 @@ def evaluate(
     from legible.recipes.rivals import chosen, evaluate_instruments, weights_given
     from legible.recipes.stages.measuring import Evaluate
 
-    if (not full and control_steps is not None) or (controls is not None and not full and instruments is None):
-        raise UsageError("--controls and --control-steps belong to the control battery.\n  Add --full.")
-    if full and instruments is not None:
-        raise UsageError("--full and --instruments are two reports.\n  Ask for one after the other.")
-    if weights and instruments is None:
-        raise UsageError("--weights is of an instrument.\n  Add --instruments NAME.")
     if instruments is not None:
         chosen(instruments)
     plain = corpus is None and target is None and not full and instruments is None and config == EvalConfig()

@@ -127,6 +127,7 @@ class Instrument(ABC):
     calibrated: bool = False
     target: Target
     layer: int
+    _needs: Needs = Needs()
 
     @abstractmethod
     def read(self, vectors: Float[Tensor, "n d_model"], rows: Sequence[Row] = ()) -> list[Said]:
@@ -150,7 +151,7 @@ class Instrument(ABC):
     @property
     def needs(self) -> Needs:
         """What it took to make it."""
-        return Needs()
+        return self._needs
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,41 @@ def check_rows(name: str, vectors: Float[Tensor, "n d_model"], rows: Sequence[Ro
 def lacking(name: str, what: str, how: str) -> UsageError:
     """The refusal of an instrument that was not given what it needs."""
     return UsageError(f"{name} needs {what}, and none was given.\n  {how}")
+
+
+def trained_file(setting: Setting, name: str, what: str, command: str) -> Path:
+    """The file, or folder, that an instrument's training saved.
+
+    Args:
+        setting: names it, as `weights`.
+        name: the instrument's.
+        what: it is, for the message.
+        command: that makes one.
+
+    Raises:
+        UsageError: it is not given.
+    """
+    if setting.weights is None:
+        raise lacking(name, what, f"Train one, then give it with --weights: {command}")
+    return setting.weights
+
+
+def check_trained_on(path: Path, layer: int, width: int, target: Target, expected: int) -> None:
+    """Refuse weights that were trained on another layer, or on a model of another width.
+
+    Args:
+        path: where they lie.
+        layer, width: theirs.
+        target, expected: the model that is read, and its layer.
+
+    Raises:
+        UsageError: either differs.
+    """
+    if layer != expected or width != target.d_model:
+        raise UsageError(
+            f"{path} is of layer {layer} and width {width}, expected layer {expected} and width {target.d_model}.\n"
+            "  The usual cause is a file of another model or layer."
+        )
 
 
 def listed(claims: Sequence[Scored]) -> str | None:

@@ -53,11 +53,6 @@ class JacobianLens(Lens):
         super().__init__(target, layer, top=top, language=language)
         self.prompts, self.matrix, self._needs = prompts, matrix, needs
 
-    @property
-    def needs(self) -> Needs:
-        """Unlabelled texts alone."""
-        return self._needs
-
     def carried(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:
         """The vectors times the averaged Jacobian."""
         if self.matrix is not None:

@@ -56,11 +56,6 @@ class Probes(Instrument):
         self.target, self.layer, self.probes, self.language = target, layer, probes, language
         self.ridge, self._needs = ridge, needs
 
-    @property
-    def needs(self) -> Needs:
-        """Labelled rows."""
-        return self._needs
-
     def read(self, vectors: Float[Tensor, "n d_model"], rows: Sequence[Row] = ()) -> list[Said]:
         """A claim of every kind, and as one line those of kinds that are likelier known than open.
 

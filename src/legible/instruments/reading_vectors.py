@@ -28,9 +28,10 @@ from legible.instruments.base import (
     Said,
     Scored,
     Setting,
+    check_trained_on,
     check_width,
-    lacking,
     listed,
+    trained_file,
     value_claim,
 )
 from legible.languages import get
@@ -110,11 +111,6 @@ class ReadingVectors(Instrument):
         self._slope = torch.tensor([one.slope for one in vectors])
         self._bias = torch.tensor([one.bias for one in vectors])
 
-    @property
-    def needs(self) -> Needs:
-        """Labelled rows."""
-        return self._needs
-
     def probability(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n values"]:
         """That each value holds, in [0, 1], each by itself.
 
@@ -155,11 +151,7 @@ class ReadingVectors(Instrument):
         about, tensors = files.load(path, KIND, missing)
         vectors = [ReadingVector(**one) for one in about["vectors"]]
         directions = torch.stack([tensors[one.name].float() for one in vectors])
-        if about["layer"] != layer or directions.shape[1] != target.d_model:
-            raise UsageError(
-                f"{path} is of layer {about['layer']} and width {directions.shape[1]}, expected layer {layer} and "
-                f"width {target.d_model}.\n  The usual cause is a file of another model or layer."
-            )
+        check_trained_on(path, about["layer"], directions.shape[1], target, layer)
         if language is not None and language.name != about["language"]:
             raise UsageError(
                 f"{path} is of the language {about['language']!r}, expected {language.name!r}.\n"
@@ -170,11 +162,9 @@ class ReadingVectors(Instrument):
 
 
 def _made(setting: Setting) -> ReadingVectors:
-    if setting.weights is None:
-        train = f"legible instrument {ReadingVectors.name} CHECKPOINT STORE --out FILE"
-        how = f"Train them, then give the file with --weights: {train}"
-        raise lacking(ReadingVectors.name, "a trained file", how)
-    return ReadingVectors.load(setting.weights, setting.target, setting.layer, setting.language)
+    command = f"legible instrument {ReadingVectors.name} CHECKPOINT STORE --out FILE"
+    path = trained_file(setting, ReadingVectors.name, "a trained file", command)
+    return ReadingVectors.load(path, setting.target, setting.layer, setting.language)
 
 
 OFFER = Offer(

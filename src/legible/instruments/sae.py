@@ -27,7 +27,7 @@ from legible.instruments.base import (
     Scored,
     Setting,
     check_width,
-    lacking,
+    trained_file,
     value_claim,
 )
 from legible.instruments.latent_labels import FILE, Label, active, from_json, labels_of
@@ -75,11 +75,6 @@ class SparseAutoencoder(Instrument):
         self.target, self.layer, self.sae, self.language = target, layer, sae, language
         self.labels = labels or {}
         self.top, self._needs = min(top, sae.n_latents), needs
-
-    @property
-    def needs(self) -> Needs:
-        """Rows whose facts labelled the latents, and the texts that it was trained on."""
-        return self._needs
 
     @torch.no_grad()
     def read(self, vectors: Float[Tensor, "n d_model"], rows: Sequence[Row] = ()) -> list[Said]:
@@ -166,11 +161,10 @@ def labelled(sae: Autoencoder, others: Rows, language: Language, seed: int = 0) 
 
 
 def _made(setting: Setting) -> SparseAutoencoder:
-    if setting.weights is None:
-        how = "Train one, then give it with --weights: legible instrument sae MODEL STORE --out FOLDER"
-        raise lacking(SparseAutoencoder.name, "a folder with an autoencoder", how)
-    held = load_fitting(setting.weights, setting.target, setting.layer)
-    labels, about = load_known(setting.weights, setting.language).labels, held.about
+    command = "legible instrument sae MODEL STORE --out FOLDER"
+    folder = trained_file(setting, SparseAutoencoder.name, "a folder with an autoencoder", command)
+    held = load_fitting(folder, setting.target, setting.layer)
+    labels, about = load_known(folder, setting.language).labels, held.about
     rows, others = int(about.get("labels", 0)), setting.others
     if not labels and setting.language is not None and others is not None and len(others.facts):
         labels, rows = labelled(held.sae, others, setting.language, setting.seed), len(others.facts)

@@ -13,8 +13,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.errors import UsageError
-from legible.instruments.base import Needs, Offer, Setting, lacking
+from legible.instruments.base import Needs, Offer, Setting, check_trained_on, trained_file
 from legible.instruments.lens import TOP, Lens
 from legible.languages.base import Language
 from legible.models.target import Target
@@ -48,11 +47,6 @@ class TunedLens(Lens):
         super().__init__(target, layer, top=top, language=language)
         self.weight, self.bias, self._needs = weight, bias, needs
 
-    @property
-    def needs(self) -> Needs:
-        """Unlabelled texts alone."""
-        return self._needs
-
     def carried(self, vectors: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:
         """h + W h + b."""
         h = vectors.float()
@@ -67,20 +61,15 @@ class TunedLens(Lens):
         """
         missing = f"no tuned lens at {path}.\n  Train one: legible instrument {cls.name} MODEL STORE --out FILE"
         about, tensors = files.load(path, KIND, missing)
-        if about["layer"] != layer or tensors["bias"].shape != (target.d_model,):
-            raise UsageError(
-                f"{path} is of layer {about['layer']} and width {len(tensors['bias'])}, expected layer {layer} and "
-                f"width {target.d_model}.\n  The usual cause is a file of another model or layer."
-            )
+        check_trained_on(path, about["layer"], len(tensors["bias"]), target, layer)
         needs = Needs(0, int(about["texts"]), about.get("train_cpu_s"))
         return cls(target, layer, tensors["weight"].float(), tensors["bias"].float(), language=language, needs=needs)
 
 
 def _made(setting: Setting) -> TunedLens:
-    if setting.weights is None:
-        how = f"Train one, then give it with --weights: legible instrument {TunedLens.name} MODEL STORE --out FILE"
-        raise lacking(TunedLens.name, "a trained file", how)
-    return TunedLens.load(setting.weights, setting.target, setting.layer, setting.language)
+    command = f"legible instrument {TunedLens.name} MODEL STORE --out FILE"
+    path = trained_file(setting, TunedLens.name, "a trained file", command)
+    return TunedLens.load(path, setting.target, setting.layer, setting.language)
 
 
 OFFER = Offer(

@@ -3,6 +3,7 @@
 A notebook shows the HTML report's own page, in a frame in which no script runs; a terminal a short table.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -57,8 +58,9 @@ class _Shown(Sequence[Item], Generic[Item]):
         """Why the readings may be worth less: the model read is not the one that the pair was trained on; else None."""
         return cast(str | None, self.about.get(OTHER_TARGET))
 
+    @abstractmethod
     def _part(self: Own, rows: Iterable[int]) -> Own:
-        raise NotImplementedError
+        """Those of these places, in this order."""
 
     def _lines(self, heading: str, where: Sequence[str]) -> str:
         lines = [

@@ -38,9 +38,9 @@ def print_steered(found: Steered, console: Console | None = None) -> None:
             Text("nothing changed: every continuation is the untouched one; try larger --strengths", style="yellow")
         )
     console.print(
-        Text("strength: length of the vector over the activation's; nats: what the untouched target pays a token")
+        Text("strength: length of the vector over the activation's; nats: what the untouched target pays per token")
         if found.mode != "patch"
-        else Text("strength: share of the way to the edited words; nats: what the untouched target pays a token")
+        else Text("strength: share of the way to the edited words; nats: what the untouched target pays per token")
     )
 
 
